@@ -1,0 +1,120 @@
+/**
+ * Every bound of Holdfast in one place, with the relations between them asserted when the module loads.
+ * A bound that AWS documents is AWS's own; the others are ours, and docs/limits.md lists them for users.
+ */
+import { assert } from "./assert.ts";
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+const TiB = 1024 * GiB;
+
+export const limits = {
+  // --- names (S3) ---
+  bucketNameCharsMin: 3,
+  bucketNameCharsMax: 63,
+  bucketsMax: 100_000,
+  objectKeyBytesMax: 1_024,
+  /** NUL bytes in one key; each costs a second byte in keys that carry a suffix (see metaKeyBytesMax). */
+  objectKeyNulBytesMax: 512,
+  /** Names and values of x-amz-meta-* headers together (S3). */
+  userMetadataBytesMax: 2 * KiB,
+  /** Each of Content-Type, Content-Disposition, Cache-Control …; all of them together with user metadata fit a record. */
+  contentHeaderBytesMax: 2 * KiB,
+
+  // --- objects (S3) ---
+  putBytesMax: 5 * GiB,
+  copyBytesMax: 5 * GiB,
+  partBytesMin: 5 * MiB,
+  partBytesMax: 5 * GiB,
+  partsMax: 10_000,
+  objectBytesMax: 5 * TiB,
+  listPageKeysMax: 1_000,
+  deleteObjectsMax: 1_000,
+
+  // --- metadata store (the smallest driver decides) ---
+  metaKeyBytesMax: 1_700,
+  metaValueBytesMax: 128 * KiB,
+  commitOperationsMax: 512,
+  commitBytesMax: 1 * MiB,
+  scanEntriesMax: 2_000,
+  /** Commits that may wait in one process's metadata driver; the next one is refused with slow_down. */
+  commitQueueMax: 16_384,
+  transactAttemptsMax: 200,
+  transactMsMax: 30_000,
+
+  // --- blobs and chunks ---
+  /** A body up to this size lives in its metadata record. */
+  inlineBytesMax: 16 * KiB,
+  chunkBytesMax: 4 * MiB,
+  /** Raw bytes of one compression block: the least a range read has to decompress. */
+  compressionBlockBytes: 128 * KiB,
+  /** Chunk references in one page of a chunk map. */
+  chunkMapPageEntries: 256,
+  /** Part references in one page of a multipart map. */
+  partMapPageEntries: 512,
+  /** Chunks one writing stream may have under way (one fills while others are being stored). */
+  writeChunksInFlightMax: 2,
+  /** Bytes one reading stream may have read ahead. */
+  readAheadBytesMax: 2 * MiB,
+  readBytesPerCall: 512 * KiB,
+
+  // --- drives ---
+  segmentBytesMax: 512 * MiB,
+  /** Stored bytes covered by one checksum in a segment. */
+  segmentBlockBytes: 64 * KiB,
+  /** Bytes gathered into one vectored write. */
+  appendBatchBytesMax: 16 * MiB,
+  appendQueueBytesMax: 256 * MiB,
+  openSegmentsMax: 256,
+  /** Free bytes below which a drive takes no new data (or 1 % of the drive if that is less). */
+  driveReserveBytes: 512 * MiB,
+
+  // --- HTTP ---
+  requestTargetBytesMax: 16 * KiB,
+  headersBytesMax: 32 * KiB,
+  headersMax: 200,
+  xmlBodyBytesMax: 4 * MiB,
+  xmlDepthMax: 16,
+  connectionsMax: 10_000,
+  /** Requests one worker runs at once; the next ones are answered 503 SlowDown. */
+  requestsInFlightMax: 1_024,
+  headersTimeoutMs: 30_000,
+  /** A body (either way) that moves no byte for this long is given up. */
+  bodyIdleTimeoutMs: 60_000,
+  keepAliveTimeoutMs: 75_000,
+  gracefulStopMsMax: 30_000,
+  /** Signature V4 (S3): a header-signed request may be off by this much; a presigned one lives at most this long. */
+  clockSkewMsMax: 15 * 60_000,
+  presignedSecondsMax: 7 * 24 * 3_600,
+  /** The largest single chunk of an aws-chunked body. */
+  awsChunkBytesMax: 16 * MiB,
+  awsChunkHeaderBytesMax: 1 * KiB,
+  trailersBytesMax: 4 * KiB,
+
+  // --- sessions and jobs ---
+  heartbeatIntervalMs: 1_000,
+  /** A session whose heartbeat row stood still this long is fenced (by a transaction; the time only starts it). */
+  sessionSilentMsMax: 30_000,
+  jobBatchMax: 256,
+  /** How long a finished upload is remembered, so that a repeated CompleteMultipartUpload gets the same answer. */
+  finishedUploadKeptMs: 24 * 3_600_000,
+} as const;
+
+assert(limits.inlineBytesMax + 1 * KiB < limits.metaValueBytesMax, "an inline body fits a metadata value");
+assert(limits.metaValueBytesMax < limits.commitBytesMax, "a metadata value fits a commit");
+assert(
+  limits.objectKeyBytesMax + limits.objectKeyNulBytesMax + 64 <= limits.metaKeyBytesMax,
+  "an escaped object key with its prefix and suffix fits a metadata key",
+);
+assert(limits.metaKeyBytesMax <= 1_978, "a metadata key fits LMDB's default");
+assert(limits.chunkBytesMax % limits.compressionBlockBytes === 0, "a chunk is a whole number of compression blocks");
+assert(limits.chunkBytesMax < limits.appendBatchBytesMax, "a chunk fits a batch of appends");
+assert(limits.appendBatchBytesMax < limits.appendQueueBytesMax, "a batch fits the queue");
+assert(limits.appendBatchBytesMax < limits.segmentBytesMax, "a batch fits a segment");
+assert(limits.listPageKeysMax < limits.scanEntriesMax, "one scan can fill a list page and see whether more follows");
+assert(limits.partsMax * limits.partBytesMax >= limits.objectBytesMax, "10,000 parts reach the largest object");
+assert(
+  Math.ceil(limits.putBytesMax / limits.chunkBytesMax / limits.chunkMapPageEntries) < limits.commitOperationsMax,
+  "the chunk map of the largest PUT fits one commit",
+);

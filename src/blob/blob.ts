@@ -40,8 +40,7 @@ export type ChunkedBlob = {
 };
 
 export type WrittenBody = { readonly sizeBytes: number; readonly digests: Digests } & (
-  | { readonly kind: "inline"; readonly bytes: Buffer }
-  | { readonly kind: "chunked"; readonly blob: ChunkedBlob }
+  { readonly kind: "inline"; readonly bytes: Buffer } | { readonly kind: "chunked"; readonly blob: ChunkedBlob }
 );
 
 export type WriteBodyOptions = {

@@ -152,7 +152,8 @@ export class ByteReader {
   /** Reads the format version and refuses one this build does not know. */
   version(known: number): number {
     const version = this.u8();
-    if (version < 1 || version > known) throw this.corrupt(`format version ${version} is not known (newest is ${known})`);
+    if (version < 1 || version > known)
+      throw this.corrupt(`format version ${version} is not known (newest is ${known})`);
     return version;
   }
 

@@ -1,0 +1,62 @@
+/**
+ * The command line. Each command lives in a file of its own that exports `register(program)`, and only the file of the
+ * command asked for is loaded, so that `holdfast ls` does not pay for the server (help loads them all).
+ *
+ * A command fails by throwing: the message goes to standard error as one sentence (as JSON with `--json`), and the exit
+ * status is 1. Wrong usage has exit status 2.
+ */
+import { Command, CommanderError } from "commander";
+import { readFileSync } from "node:fs";
+import { HoldfastError } from "../core/errors.ts";
+
+type CommandFile = { register(program: Command): void };
+
+/** Command name → its file. A file that registers several commands stands here several times. */
+const commandFiles: Readonly<Record<string, () => Promise<CommandFile>>> = {
+  server: () => import("./server.ts"),
+};
+
+function packageVersion(): string {
+  // Both src/cli/main.ts and dist/cli/main.js lie two folders below package.json.
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+async function registerCommands(program: Command, asked: string | undefined): Promise<void> {
+  const load = asked === undefined || !Object.hasOwn(commandFiles, asked) ? undefined : commandFiles[asked];
+  if (load !== undefined) return (await load()).register(program);
+  const files = await Promise.all(Object.values(commandFiles).map((loadOne) => loadOne()));
+  for (const file of new Set(files)) file.register(program);
+}
+
+function report(error: unknown, asJson: boolean): void {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof HoldfastError ? error.reason : "failed";
+  if (asJson) process.stderr.write(JSON.stringify({ error: { code, message } }) + "\n");
+  else process.stderr.write(`holdfast: ${message}\n`);
+}
+
+/** Runs one command line (`argv` as in process.argv) and sets the exit status. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command("holdfast")
+    .description("A distributed file store that starts with one command.")
+    .version(packageVersion())
+    .showHelpAfterError("(add --help for what there is)")
+    .exitOverride();
+  try {
+    await registerCommands(
+      program,
+      argv.slice(2).find((word) => !word.startsWith("-")),
+    );
+    // A command made before its parent's exitOverride would end the process by itself.
+    for (const command of program.commands) command.exitOverride();
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : 2;
+      return;
+    }
+    report(error, argv.includes("--json"));
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,142 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+import { crc32 } from "node:zlib";
+import { hasReason, type ErrorReason } from "../core/errors.ts";
+import type { BlobId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { DigestAlgorithm, Digests } from "../digest/digest.ts";
+import {
+  checkChecksumChoice,
+  checkPartNumber,
+  defaultChecksumType,
+  isListed,
+  judgeCompletion,
+  listedBits,
+  type ChecksumChoice,
+  type CompletionRequest,
+  type PresentPart,
+} from "./uploads.rules.ts";
+
+const hash = (name: string, bytes: Uint8Array): Buffer => createHash(name).update(bytes).digest();
+
+const digests = {
+  whole(algorithms: readonly DigestAlgorithm[], bytes: Uint8Array): Digests {
+    return Object.fromEntries(
+      algorithms.map((name) => {
+        if (name !== "crc32") return [name, hash(name, bytes)];
+        const value = Buffer.alloc(4);
+        value.writeUInt32BE(crc32(bytes));
+        return [name, value];
+      }),
+    );
+  },
+};
+
+const big = limits.partBytesMin;
+
+function part(
+  partNumber: number,
+  bytes: Buffer,
+  algorithm?: "crc32" | "sha256",
+  sizeBytes = bytes.length,
+): PresentPart {
+  const value = algorithm && digests.whole([algorithm], bytes)[algorithm];
+  return {
+    partNumber,
+    blob: partNumber.toString(16).padStart(32, "0") as BlobId,
+    sizeBytes,
+    md5: hash("md5", bytes),
+    checksum: algorithm && value && { algorithm, value },
+  };
+}
+
+const asked = (parts: readonly PresentPart[]): CompletionRequest["parts"] =>
+  parts.map(({ partNumber, md5, checksum }) => ({
+    partNumber,
+    etag: md5.toString("hex"),
+    ...(checksum && { checksum }),
+  }));
+
+function judge(present: readonly PresentPart[], request: Partial<CompletionRequest> = {}, choice?: ChecksumChoice) {
+  return judgeCompletion(
+    { parts: asked(present), ...request },
+    { choice, present: new Map(present.map((entry) => [entry.partNumber, entry])), digests },
+  );
+}
+
+const fails = (reason: ErrorReason, run: () => unknown) =>
+  assert.throws(run, (error) => hasReason(error, reason), reason);
+
+test("the ETag is the MD5 of the parts' MD5s and their number", () => {
+  const parts = [part(1, Buffer.alloc(big, 1)), part(3, Buffer.from("end"))];
+  const { etag, sizeBytes, checksum } = judge(parts);
+  assert.equal(etag, `${hash("md5", Buffer.concat(parts.map((entry) => entry.md5))).toString("hex")}-2`);
+  assert.equal(sizeBytes, big + 3);
+  assert.equal(checksum, undefined);
+});
+
+test("a request is refused for the right reason", () => {
+  const parts = [part(1, Buffer.alloc(big, 1), "crc32"), part(2, Buffer.from("end"), "crc32")];
+  const list = asked(parts);
+  fails("invalid_argument", () => judge(parts, { parts: [] }));
+  fails("invalid_part_order", () => judge(parts, { parts: list.toReversed() }));
+  fails("invalid_part_order", () => judge(parts, { parts: [list[0]!, list[0]!] }));
+  fails("invalid_part_number", () => judge(parts, { parts: [{ partNumber: 0, etag: "" }] }));
+  fails("invalid_part", () => judge(parts, { parts: [...list, { partNumber: 9, etag: "" }] }));
+  fails("invalid_part", () => judge(parts, { parts: [list[0]!, { partNumber: 2, etag: "0".repeat(32) }] }));
+  const wrong = { algorithm: "crc32" as const, value: Buffer.alloc(4) };
+  fails("invalid_part", () => judge(parts, { parts: [list[0]!, { ...list[1]!, checksum: wrong }] }));
+  fails("invalid_argument", () => judge(parts, { sizeBytes: 5 }));
+  fails("entity_too_small", () => judge([part(1, Buffer.from("small")), part(2, Buffer.from("end"))]));
+  fails("entity_too_large", () =>
+    judge(
+      Array.from({ length: 1_025 }, (_, index) => part(index + 1, Buffer.from("x"), undefined, limits.partBytesMax)),
+    ),
+  );
+});
+
+test("only the parts named are taken, and ETags are compared without regard to case", () => {
+  const parts = [part(1, Buffer.alloc(big, 1)), part(2, Buffer.from("left")), part(5, Buffer.from("end"))];
+  const list = [parts[0]!, parts[2]!].map(({ partNumber, md5 }) => ({
+    partNumber,
+    etag: md5.toString("hex").toUpperCase(),
+  }));
+  assert.deepEqual(
+    judge(parts, { parts: list }).parts.map((entry) => entry.partNumber),
+    [1, 5],
+  );
+});
+
+test("a composite checksum is that of the checksums, a full-object one that of the bytes", () => {
+  const bytes = [Buffer.alloc(big, 7), Buffer.alloc(big, 8), Buffer.from("tail")];
+  const crcs = bytes.map((each, index) => part(index + 1, each, "crc32"));
+  const full = digests.whole(["crc32"], Buffer.concat(bytes)).crc32!;
+  assert.deepEqual(judge(crcs, {}, { algorithm: "crc32", type: "FULL_OBJECT" }).checksum?.value, full);
+  const composite = digests.whole(["crc32"], Buffer.concat(crcs.map((entry) => entry.checksum!.value))).crc32!;
+  assert.deepEqual(judge(crcs, {}, { algorithm: "crc32", type: "COMPOSITE" }).checksum?.value, composite);
+  const choice = { algorithm: "crc32", type: "FULL_OBJECT" } as const;
+  const right = { checksum: { algorithm: "crc32" as const, value: full } };
+  assert.deepEqual(judge(crcs, right, choice).checksum?.value, full);
+  assert.equal(judge(crcs, { ...right, checksumType: "FULL_OBJECT" }).checksum?.type, "FULL_OBJECT");
+  fails("checksum_mismatch", () => judge(crcs, { checksum: { algorithm: "crc32", value: composite } }, choice));
+  fails("invalid_argument", () => judge(crcs, { checksumType: "COMPOSITE" }, choice));
+  fails("invalid_argument", () => judge(crcs, { checksum: { algorithm: "sha1", value: full } }, choice));
+  fails("invalid_argument", () => judge([part(1, Buffer.from("x"))], {}, choice));
+});
+
+test("checksum types and part numbers that S3 does not know are refused", () => {
+  fails("invalid_argument", () => checkChecksumChoice({ algorithm: "sha256", type: "FULL_OBJECT" }));
+  fails("invalid_argument", () => checkChecksumChoice({ algorithm: "crc64nvme", type: "COMPOSITE" }));
+  for (const algorithm of ["sha1", "sha256", "crc32", "crc32c", "crc64nvme"] as const)
+    checkChecksumChoice({ algorithm, type: defaultChecksumType(algorithm) });
+  checkPartNumber(limits.partsMax);
+  for (const wrong of [0, -1, 1.5, limits.partsMax + 1, Number.NaN])
+    fails("invalid_part_number", () => checkPartNumber(wrong));
+});
+
+test("the bits of listed parts tell exactly those", () => {
+  const numbers = [1, 7, 8, 9, 4_097, 10_000];
+  const bits = listedBits(numbers.map((partNumber) => ({ partNumber })));
+  for (let number = 1; number <= 10_001; number++) assert.equal(isListed(bits, number), numbers.includes(number));
+});

@@ -1,0 +1,58 @@
+/** The contract's bounds, asserted by every driver on every call: going over one is a programming error. */
+import { assert } from "../core/assert.ts";
+import { limits } from "../core/limits.ts";
+import type { Commit, Key, KeyRange, ScanOptions, Write } from "./kv.ts";
+
+export function assertKey(key: Key): void {
+  assert(key.length >= 1 && key.length <= limits.metaKeyBytesMax, `a key has 1 to ${limits.metaKeyBytesMax} bytes`);
+}
+
+export function assertKeys(keys: readonly Key[]): void {
+  assert(keys.length <= limits.scanEntriesMax, `a get takes at most ${limits.scanEntriesMax} keys`);
+  for (const key of keys) assertKey(key);
+}
+
+export function assertScan(range: KeyRange, options: ScanOptions): void {
+  assertKey(range.start);
+  assertKey(range.end);
+  const { limit } = options;
+  assert(Number.isSafeInteger(limit) && limit >= 1, "a scan's limit is a positive whole number");
+  assert(limit <= limits.scanEntriesMax, `a scan returns at most ${limits.scanEntriesMax} entries`);
+}
+
+/** Checks a commit against every bound and returns its size in bytes (keys and values). */
+export function assertCommit(commit: Commit): number {
+  const operations = commit.checks.length + commit.writes.length;
+  assert(operations <= limits.commitOperationsMax, `a commit has at most ${limits.commitOperationsMax} operations`);
+  let bytes = 0;
+  for (const { key, version } of commit.checks) {
+    assertKey(key);
+    assert(Number.isSafeInteger(version) && version >= 0, "a version is a whole number");
+    bytes += key.length;
+  }
+  for (const write of commit.writes) bytes += assertWrite(write);
+  assert(bytes <= limits.commitBytesMax, `a commit has at most ${limits.commitBytesMax} bytes`);
+  if (commit.writes.length > 1) {
+    const names = new Set(commit.writes.map((write) => keyName(write.key)));
+    assert(names.size === commit.writes.length, "no key stands in a commit's writes twice");
+  }
+  return bytes;
+}
+
+function assertWrite(write: Write): number {
+  assertKey(write.key);
+  if (write.kind === "delete") return write.key.length;
+  if (write.kind === "add") {
+    const valueBytes = write.deltas.length * 8;
+    assert(write.deltas.length >= 1 && valueBytes <= limits.metaValueBytesMax, "an add has deltas that fit a value");
+    for (const delta of write.deltas) assert(Number.isSafeInteger(delta), "a delta is a whole number");
+    return write.key.length + valueBytes;
+  }
+  assert(write.value.length <= limits.metaValueBytesMax, `a value has at most ${limits.metaValueBytesMax} bytes`);
+  return write.key.length + write.value.length;
+}
+
+/** A key as a string of one character per byte, for maps and sets; the order of these strings is the order of keys. */
+export function keyName(key: Key): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+}

@@ -1,0 +1,142 @@
+/**
+ * The metadata store of one machine: LMDB through npm `lmdb`, one file that all worker processes map and share.
+ *
+ * Commits. Everything waiting in this process is taken into one write transaction: each commit's checks are verified
+ * against the state inside that transaction (the earlier commits of the batch included), what it changes is collected,
+ * and at the end each changed row is written once. While one batch syncs the next one gathers. LMDB's write lock orders
+ * the batches of all processes, so checks hold across processes.
+ *
+ * Order of durability: data pages written → fdatasync → meta page written through a file opened with O_DSYNC → readers
+ * are shown the transaction → the write lock is given up → commits are acknowledged. So with `sync` a read, in this or
+ * another process, never sees what is not on disk. This needs `overlappingSync: false`: with it on (the default of npm
+ * `lmdb`) a transaction is shown to readers before it is synced.
+ *
+ * Reads. npm `lmdb` keeps a read snapshot open for a turn of the event loop, which may be older than another process's
+ * acknowledged commit. Every get and scan gives the snapshot up first and then reads all it needs in one synchronous go.
+ *
+ * Rows. The value in LMDB is 8 bytes of version, big-endian, then the value. Versions come from one counter of the
+ * store, kept with the store's format version in a row whose key is longer than any key of a user and sorts last
+ * (docs/formats/metadata-lmdb.md). It is a row of ours rather than LMDB's transaction id because a compacted copy of
+ * the file starts those ids again.
+ *
+ * A batch that fails rejects all its commits with `unavailable`; their outcome is unknown. A failed sync or write
+ * (anything but a full disk or map) is final: this process takes no more commits, reads go on.
+ *
+ * Known gap: bytes of a commit must not be changed by the caller until it resolves; they are not copied.
+ */
+import { ABORT, open } from "lmdb";
+import type { RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
+import { HoldfastError } from "../core/errors.ts";
+import { silentLog } from "../core/log.ts";
+import type { Log } from "../core/log.ts";
+import { assertCommit, assertKeys, assertScan } from "./bounds.ts";
+import type { Commit, CommitResult, Entry, Key, KeyRange, Kv, ScanOptions } from "./kv.ts";
+import { Batches } from "./lmdb_batches.ts";
+import type { BatchFacts } from "./lmdb_batches.ts";
+import { entryOf, WriteBatch } from "./lmdb_rows.ts";
+
+export type LmdbKvOptions = {
+  /** The store's file; its folder is made when missing. A lock file stands beside it. */
+  readonly path: string;
+  /** False: commits are not synced. Only for what can be rebuilt from elsewhere. */
+  readonly sync?: boolean;
+  /** Address space to map, and so the largest size of the file. */
+  readonly mapBytesMax?: number;
+  readonly log?: Log;
+  /** Called after each batch that was committed. */
+  readonly onBatch?: (facts: BatchFacts) => void;
+};
+
+const mapBytesDefault = 256 * 2 ** 30;
+
+/** Errors: `unavailable` when the file cannot be opened, `corrupt_record` when it is not a store this build knows. */
+export async function openLmdbKv(options: LmdbKvOptions): Promise<Kv> {
+  const store = openStore(options);
+  const kv = new LmdbKv(store, options);
+  try {
+    // Writes the store's own row when it is new, and checks its format version when it is not.
+    await kv.commit({ checks: [], writes: [] });
+  } catch (error) {
+    await kv.close();
+    throw error;
+  }
+  return kv;
+}
+
+function openStore(options: LmdbKvOptions): RootDatabase<Buffer, Key> {
+  const settings: RootDatabaseOptionsWithPath & Record<string, unknown> = {
+    path: options.path,
+    noSubdir: true,
+    keyEncoding: "binary",
+    encoding: "binary",
+    cache: false,
+    compression: false,
+    mapSize: options.mapBytesMax ?? mapBytesDefault,
+    noSync: options.sync === false,
+    overlappingSync: false,
+    maxDbs: 1,
+    maxReaders: 512,
+  };
+  try {
+    return open<Buffer, Key>(settings);
+  } catch (error) {
+    throw new HoldfastError("unavailable", `The metadata store ${options.path} cannot be opened.`, { cause: error });
+  }
+}
+
+class LmdbKv implements Kv {
+  readonly name = "lmdb";
+  readonly #store: RootDatabase<Buffer, Key>;
+  readonly #batches: Batches;
+  #closing: Promise<void> | undefined;
+
+  constructor(store: RootDatabase<Buffer, Key>, options: LmdbKvOptions) {
+    this.#store = store;
+    this.#batches = new Batches({
+      log: options.log ?? silentLog,
+      ...(options.onBatch === undefined ? {} : { onBatch: options.onBatch }),
+      transact: (callback) => store.childTransaction(() => callback(new WriteBatch(store)) ?? ABORT),
+    });
+  }
+
+  async get(keys: readonly Key[]): Promise<(Entry | undefined)[]> {
+    assertKeys(keys);
+    this.#assertOpen();
+    this.#store.resetReadTxn();
+    return keys.map((key) => {
+      const stored = this.#store.getBinary(key);
+      return stored === undefined ? undefined : entryOf(Buffer.from(key), stored);
+    });
+  }
+
+  async scan(range: KeyRange, options: ScanOptions): Promise<Entry[]> {
+    assertScan(range, options);
+    this.#assertOpen();
+    if (Buffer.compare(range.start, range.end) >= 0) return [];
+    this.#store.resetReadTxn();
+    const bounds =
+      options.reverse === true
+        ? { start: range.end, exclusiveStart: true, end: range.start, inclusiveEnd: true, reverse: true }
+        : { start: range.start, end: range.end };
+    const entries: Entry[] = [];
+    for (const { key, value } of this.#store.getRange({ ...bounds, limit: options.limit })) {
+      entries.push(entryOf(key as Buffer, value));
+    }
+    return entries;
+  }
+
+  async commit(commit: Commit): Promise<CommitResult> {
+    const bytes = assertCommit(commit);
+    this.#assertOpen();
+    return this.#batches.submit(commit, bytes);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#batches.settled().then(() => this.#store.close());
+    return this.#closing;
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new HoldfastError("unavailable", "The metadata store is closed.");
+  }
+}

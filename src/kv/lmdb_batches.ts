@@ -1,0 +1,145 @@
+/**
+ * Gathers the commits of this process into batches, one write transaction each.
+ *
+ * A write transaction is asked for as soon as one commit waits, and takes whatever waits when it begins. So a lone commit
+ * waits for nobody, and under load the commits that arrive while one batch syncs make the next. At most one transaction
+ * is asked for and not begun; one more may be syncing.
+ */
+import { HoldfastError, systemCode } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { Commit, CommitResult } from "./kv.ts";
+import type { WriteBatch } from "./lmdb_rows.ts";
+
+export type BatchFacts = { readonly commits: number; readonly conflicts: number; readonly bytes: number };
+
+/** Bounds of one batch, so that the write lock is not held from other processes for long. */
+const batchCommitsMax = 1_024;
+const batchBytesMax = 8 * limits.commitBytesMax;
+
+type Waiting = {
+  readonly commit: Commit;
+  readonly bytes: number;
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+};
+
+type Decided = { readonly waiting: Waiting; readonly result: CommitResult };
+
+export type BatchesOptions = {
+  readonly log: Log;
+  readonly onBatch?: (facts: BatchFacts) => void;
+  /**
+   * Runs the callback inside a write transaction and resolves when that is durable; nothing is written when the
+   * callback throws or returns undefined.
+   */
+  readonly transact: (callback: (batch: WriteBatch) => true | undefined) => Promise<unknown>;
+};
+
+export class Batches {
+  readonly #options: BatchesOptions;
+  #queue: Waiting[] = [];
+  #asked = false;
+  readonly #underWay = new Set<Promise<void>>();
+  #failed: unknown;
+
+  constructor(options: BatchesOptions) {
+    this.#options = options;
+  }
+
+  submit(commit: Commit, bytes: number): Promise<CommitResult> {
+    if (this.#failed !== undefined) return Promise.reject(unavailable(this.#failed));
+    if (this.#queue.length >= limits.commitQueueMax) {
+      return Promise.reject(new HoldfastError("slow_down", "Too many commits wait for the metadata store."));
+    }
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ commit, bytes, resolve, reject });
+      this.#ask();
+    });
+  }
+
+  /** Resolves when nothing waits and nothing is under way. */
+  async settled(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+  }
+
+  #ask(): void {
+    if (this.#asked || this.#queue.length === 0) return;
+    this.#asked = true;
+    const running = this.#run().finally(() => this.#underWay.delete(running));
+    this.#underWay.add(running);
+  }
+
+  async #run(): Promise<void> {
+    let taken: Waiting[] = [];
+    let decided: Decided[] = [];
+    try {
+      await this.#options.transact((batch) => {
+        taken = this.#take();
+        // From here on the next transaction may be asked for: it begins when this one has been synced.
+        this.#asked = false;
+        decided = decide(batch, taken);
+        const wrote = batch.write();
+        this.#ask();
+        return wrote ? true : undefined;
+      });
+    } catch (error) {
+      this.#fail(taken, error);
+      return;
+    }
+    for (const { waiting, result } of decided) waiting.resolve(result);
+    this.#options.onBatch?.({
+      commits: decided.length,
+      conflicts: decided.filter(({ result }) => result.outcome === "conflict").length,
+      bytes: decided.reduce((sum, { waiting }) => sum + waiting.bytes, 0),
+    });
+  }
+
+  #take(): Waiting[] {
+    let count = 0;
+    for (let bytes = 0; count < this.#queue.length && count < batchCommitsMax; count++) {
+      bytes += this.#queue[count]!.bytes;
+      if (bytes > batchBytesMax) break;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  #fail(taken: readonly Waiting[], error: unknown): void {
+    const cause = causeOf(error);
+    this.#options.log.error({ error: cause }, "a batch of commits failed");
+    for (const { reject } of taken) reject(unavailable(cause));
+    if (isFull(cause)) {
+      this.#asked = false;
+      this.#ask();
+      return;
+    }
+    // A failed write or sync is final: what LMDB believes to be on disk may not be there.
+    this.#failed = cause;
+    for (const { reject } of this.#queue.splice(0)) reject(unavailable(cause));
+  }
+}
+
+function decide(batch: WriteBatch, taken: readonly Waiting[]): Decided[] {
+  const decided: Decided[] = [];
+  for (const waiting of taken) {
+    try {
+      decided.push({ waiting, result: batch.apply(waiting.commit) });
+    } catch (error) {
+      waiting.reject(error);
+    }
+  }
+  return decided;
+}
+
+function unavailable(cause: unknown): HoldfastError {
+  const why = isFull(cause) ? "it is full" : "a commit failed";
+  return new HoldfastError("unavailable", `The metadata store takes no commit: ${why}.`, { cause });
+}
+
+function causeOf(error: unknown): unknown {
+  return error;
+}
+
+function isFull(cause: unknown): boolean {
+  return systemCode(cause) === "ENOSPC" || (cause instanceof Error && /MDB_MAP_FULL|No space left/.test(cause.message));
+}

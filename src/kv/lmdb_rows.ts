@@ -1,0 +1,114 @@
+/** How rows lie in LMDB, and the rows of one write transaction: what it found, and what it will write at its end. */
+import type { RootDatabase } from "lmdb";
+import { assert } from "../core/assert.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import { keyName } from "./bounds.ts";
+import { absent } from "./kv.ts";
+import type { Commit, CommitResult, Entry, Key, Version } from "./kv.ts";
+import { planCommit } from "./plan.ts";
+import type { Change, Look, Row } from "./plan.ts";
+
+const versionBytes = 8;
+const formatVersion = 1;
+
+/** Longer than any key of a user, and after all of them: outside every range that can be scanned. */
+const storeRowKey = Buffer.alloc(limits.metaKeyBytesMax + 1, 0xff);
+/** Format version, then the last version handed out. */
+const storeRowBytes = 1 + versionBytes;
+
+/** Values are put together here; LMDB has copied them when `put` inside a write transaction returns. */
+const scratch = Buffer.alloc(versionBytes + limits.metaValueBytesMax);
+
+export function entryOf(key: Buffer, stored: Buffer): Entry {
+  return { key, value: stored.subarray(versionBytes), version: versionOf(stored) };
+}
+
+function versionOf(stored: Buffer): Version {
+  // Two halves: quicker than a BigInt, exact up to 2^53.
+  const version = stored.readUInt32BE(0) * 2 ** 32 + stored.readUInt32BE(4);
+  if (version < 1 || version > Number.MAX_SAFE_INTEGER) {
+    throw new HoldfastError("corrupt_record", "A row of the metadata store has no valid version.");
+  }
+  return version;
+}
+
+function writeVersion(into: Buffer, version: Version, offset: number): void {
+  into.writeUInt32BE(Math.floor(version / 2 ** 32), offset);
+  into.writeUInt32BE(version % 2 ** 32, offset + 4);
+}
+
+/** Lives within one write transaction; nothing is written before `write`. */
+export class WriteBatch {
+  readonly #store: RootDatabase<Buffer, Key>;
+  /** Rows changed by the batch so far; a row undefined is deleted. */
+  readonly #changed = new Map<string, { readonly key: Key; readonly row: Row | undefined }>();
+  readonly #look: Look = { version: (key) => this.#version(key), value: (key) => this.#value(key) };
+  readonly #isNew: boolean;
+  #lastVersion: Version;
+
+  constructor(store: RootDatabase<Buffer, Key>) {
+    this.#store = store;
+    const stored = store.getBinary(storeRowKey);
+    this.#isNew = stored === undefined;
+    this.#lastVersion = stored === undefined ? 0 : lastVersionOf(stored);
+  }
+
+  /** Decides one commit. Throws, changing nothing, when it is impossible. */
+  apply(commit: Commit): CommitResult {
+    const plan = planCommit(commit, this.#look);
+    if (plan.outcome === "conflict") return { outcome: "conflict", key: plan.key };
+    if (plan.changes.length > 0) this.#lastVersion += 1;
+    for (const change of plan.changes) this.#change(change);
+    return { outcome: "committed" };
+  }
+
+  /** Writes every changed row once. Returns false when there was nothing to write. */
+  write(): boolean {
+    if (this.#changed.size === 0 && !this.#isNew) return false;
+    for (const { key, row } of this.#changed.values()) {
+      if (row === undefined) this.#store.removeSync(key);
+      else this.#put(key, row);
+    }
+    const storeRow = scratch.subarray(0, storeRowBytes);
+    storeRow.writeUInt8(formatVersion, 0);
+    writeVersion(storeRow, this.#lastVersion, 1);
+    this.#store.putSync(storeRowKey, storeRow);
+    return true;
+  }
+
+  #put(key: Key, row: Row): void {
+    writeVersion(scratch, row.version, 0);
+    scratch.set(row.value, versionBytes);
+    this.#store.putSync(key, scratch.subarray(0, versionBytes + row.value.length));
+  }
+
+  #change({ key, value }: Change): void {
+    const row = value === undefined ? undefined : { value, version: this.#lastVersion };
+    this.#changed.set(keyName(key), { key, row });
+  }
+
+  #version(key: Key): Version {
+    const changed = this.#changed.size === 0 ? undefined : this.#changed.get(keyName(key));
+    if (changed !== undefined) return changed.row?.version ?? absent;
+    // Volatile bytes: read before the next call.
+    const stored = this.#store.getBinaryFast(key);
+    return stored === undefined ? absent : versionOf(stored);
+  }
+
+  #value(key: Key): Uint8Array | undefined {
+    const changed = this.#changed.get(keyName(key));
+    if (changed !== undefined) return changed.row?.value;
+    return this.#store.getBinary(key)?.subarray(versionBytes);
+  }
+}
+
+function lastVersionOf(stored: Buffer): Version {
+  const format = stored.readUInt8(0);
+  if (format !== formatVersion || stored.length !== storeRowBytes) {
+    throw new HoldfastError("corrupt_record", `The metadata store has format version ${format}; this build knows 1.`);
+  }
+  const last = Number(stored.readBigUInt64BE(1));
+  assert(Number.isSafeInteger(last), "versions stay below 2^53");
+  return last;
+}

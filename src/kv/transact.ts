@@ -1,0 +1,171 @@
+/**
+ * The one retry loop above the drivers: runs `work` on what it reads, commits what it buffered if nothing it read has
+ * changed, and otherwise runs it again from the start. So `work` has no effects of its own outside the transaction.
+ *
+ * What `transact` returns or throws was decided on one state of the store:
+ *  - Rows read with `get` have that state's versions when the commit happens, or `work` runs again.
+ *  - An error thrown by `work` after more than one `get` is only passed on once the versions read are confirmed, for two
+ *    reads of different states can show what never was.
+ *  - Work that writes nothing after a single `get` needs no commit: one get is one state.
+ * Rows seen by `peek` and `scan` are hints: they are confirmed by nothing unless `check` is called for them.
+ *
+ * Reading one's own writes is not provided; `get` or `peek` of a key written before in the same run is an assertion.
+ */
+import { assert } from "../core/assert.ts";
+import { systemClock } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import { systemRandom } from "../core/random.ts";
+import type { Random } from "../core/random.ts";
+import { keyName } from "./bounds.ts";
+import { absent } from "./kv.ts";
+import type { Check, Entry, Key, KeyRange, Kv, ScanOptions, Version, Write } from "./kv.ts";
+
+export type Transaction = {
+  /** Reads rows of one state and makes the commit depend on them. */
+  get(keys: readonly Key[]): Promise<(Entry | undefined)[]>;
+  /** Reads rows of one state; the commit does not depend on them. */
+  peek(keys: readonly Key[]): Promise<(Entry | undefined)[]>;
+  /** The commit does not depend on the entries. */
+  scan(range: KeyRange, options: ScanOptions): Promise<Entry[]>;
+  /** Of several writes to one key the last one counts. */
+  put(key: Key, value: Uint8Array): void;
+  delete(key: Key): void;
+  /** Twice for one key sums up; after a put or delete of that key it is an assertion. */
+  add(key: Key, deltas: readonly number[]): void;
+  /** Makes the commit depend on a version learnt elsewhere. */
+  check(key: Key, version: Version): void;
+};
+
+export type TransactOptions = { readonly signal?: AbortSignal; readonly clock?: Clock; readonly random?: Random };
+
+/** Conflicts after which trying again is not put off: the row's other writer has just finished. */
+const promptAttempts = 2;
+const backoffMsMax = 64;
+
+/**
+ * Errors: those of `work` and of the driver; `slow_down` when conflicts don't end within transactAttemptsMax and
+ * transactMsMax; `cancelled` when the signal aborts between attempts.
+ */
+export async function transact<T>(
+  kv: Kv,
+  work: (tx: Transaction) => Promise<T>,
+  options: TransactOptions = {},
+): Promise<T> {
+  const { signal, clock = systemClock, random = systemRandom } = options;
+  const startedMs = clock.monotonicMs();
+  for (let attempt = 1; ; attempt++) {
+    if (signal?.aborted === true) throw new HoldfastError("cancelled", "The request was cancelled.");
+    const run = new Run(kv);
+    const result = await attemptOnce(run, work);
+    if (result.outcome === "done") return result.value;
+    const elapsedMs = clock.monotonicMs() - startedMs;
+    if (attempt >= limits.transactAttemptsMax || elapsedMs >= limits.transactMsMax) {
+      throw new HoldfastError("slow_down", "Too many requests change the same thing at once; try again.");
+    }
+    if (attempt > promptAttempts) {
+      const spreadMs = Math.min(backoffMsMax, 2 ** Math.min(attempt - promptAttempts, 10));
+      await clock.sleep(random.below(spreadMs), signal);
+    }
+  }
+}
+
+type Attempt<T> = { readonly outcome: "done"; readonly value: T } | { readonly outcome: "conflict" };
+
+async function attemptOnce<T>(run: Run, work: (tx: Transaction) => Promise<T>): Promise<Attempt<T>> {
+  let value: T;
+  try {
+    value = await work(run);
+  } catch (error) {
+    if (!(await run.confirm())) return { outcome: "conflict" };
+    throw error;
+  }
+  return (await run.commit()) ? { outcome: "done", value } : { outcome: "conflict" };
+}
+
+/** One run of the work: the versions it saw and the writes it wants. */
+class Run implements Transaction {
+  readonly #kv: Kv;
+  readonly #checks = new Map<string, Check>();
+  readonly #writes = new Map<string, Write>();
+  /** Calls that recorded checks; what a single one saw is one state and needs no confirmation. */
+  #observations = 0;
+  /** Two versions of one row were seen: no commit can succeed. */
+  #torn = false;
+
+  constructor(kv: Kv) {
+    this.#kv = kv;
+  }
+
+  async get(keys: readonly Key[]): Promise<(Entry | undefined)[]> {
+    this.#assertUnwritten(keys);
+    const rows = await this.#kv.get(keys);
+    this.#observations += 1;
+    keys.forEach((key, index) => this.#record(key, rows[index]?.version ?? absent));
+    return rows;
+  }
+
+  async peek(keys: readonly Key[]): Promise<(Entry | undefined)[]> {
+    this.#assertUnwritten(keys);
+    return this.#kv.get(keys);
+  }
+
+  scan(range: KeyRange, options: ScanOptions): Promise<Entry[]> {
+    return this.#kv.scan(range, options);
+  }
+
+  put(key: Key, value: Uint8Array): void {
+    this.#writes.set(keyName(key), { kind: "put", key, value });
+  }
+
+  delete(key: Key): void {
+    this.#writes.set(keyName(key), { kind: "delete", key });
+  }
+
+  add(key: Key, deltas: readonly number[]): void {
+    const before = this.#writes.get(keyName(key));
+    assert(before === undefined || before.kind === "add", "add after a put or delete of the same key");
+    const sum = before?.kind === "add" ? sumOf(before.deltas, deltas) : deltas;
+    this.#writes.set(keyName(key), { kind: "add", key, deltas: sum });
+  }
+
+  check(key: Key, version: Version): void {
+    // Learnt elsewhere, so at another time: it always needs confirmation.
+    this.#observations += 2;
+    this.#record(key, version);
+  }
+
+  /** Whether the commit happened. */
+  async commit(): Promise<boolean> {
+    if (this.#writes.size === 0) return this.confirm();
+    if (this.#torn) return false;
+    const commit = { checks: [...this.#checks.values()], writes: [...this.#writes.values()] };
+    return (await this.#kv.commit(commit)).outcome === "committed";
+  }
+
+  /** Whether everything recorded was true at one time. */
+  async confirm(): Promise<boolean> {
+    if (this.#torn) return false;
+    if (this.#observations <= 1) return true;
+    return (await this.#kv.commit({ checks: [...this.#checks.values()], writes: [] })).outcome === "committed";
+  }
+
+  #record(key: Key, version: Version): void {
+    const name = keyName(key);
+    const before = this.#checks.get(name);
+    if (before === undefined) this.#checks.set(name, { key, version });
+    else if (before.version !== version) this.#torn = true;
+  }
+
+  #assertUnwritten(keys: readonly Key[]): void {
+    if (this.#writes.size === 0) return;
+    for (const key of keys) assert(!this.#writes.has(keyName(key)), "a transaction does not read its own writes");
+  }
+}
+
+function sumOf(left: readonly number[], right: readonly number[]): number[] {
+  return Array.from({ length: Math.max(left.length, right.length) }, (_, index) => {
+    return (left[index] ?? 0) + (right[index] ?? 0);
+  });
+}

@@ -14,6 +14,16 @@ type CommandFile = { register(program: Command): void };
 /** Command name → its file. A file that registers several commands stands here several times. */
 const commandFiles: Readonly<Record<string, () => Promise<CommandFile>>> = {
   server: () => import("./server.ts"),
+  ls: () => import("./ls.ts"),
+  put: () => import("./put.ts"),
+  get: () => import("./get.ts"),
+  cat: () => import("./cat.ts"),
+  rm: () => import("./rm.ts"),
+  du: () => import("./du.ts"),
+  bucket: () => import("./bucket.ts"),
+  key: () => import("./key.ts"),
+  doctor: () => import("./doctor.ts"),
+  bench: () => import("./bench.ts"),
 };
 
 function packageVersion(): string {

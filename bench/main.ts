@@ -1,0 +1,241 @@
+/**
+ * `npm run bench`: starts Holdfast and a bare `node:http` server with the same number of workers on this machine, loads
+ * both with the same signed requests, measures the machine's own ceilings, and prints every figure with its ratio.
+ * Options: --workers N, --objects N, --seconds N per work, --json.
+ */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { benchWorks, runBench } from "../src/client/bench.ts";
+import type { BenchRow, BenchWork } from "../src/client/bench.ts";
+import { runLoad } from "../src/client/load.ts";
+import type { LoadResult } from "../src/client/load.ts";
+import { createSigner } from "../src/client/signer.ts";
+import type { RequestSigner } from "../src/client/signer.ts";
+import { measureCeilings } from "./ceilings.ts";
+import type { Ceilings } from "./ceilings.ts";
+import { treeMemory, watchMemory } from "./process_tree.ts";
+
+const { values } = parseArgs({
+  options: {
+    workers: { type: "string", default: String(availableParallelism()) },
+    objects: { type: "string", default: "50000" },
+    seconds: { type: "string", default: "10" },
+    connections: { type: "string", default: "64" },
+    directory: { type: "string", default: tmpdir() },
+    works: { type: "string", default: benchWorks.join(",") },
+    json: { type: "boolean", default: false },
+  },
+});
+
+const MiB = 1024 * 1024;
+const workers = Number(values.workers);
+const connections = Number(values.connections);
+const durationMsMax = Number(values.seconds) * 1000;
+const root = fileURLToPath(new URL("..", import.meta.url));
+const directory = mkdtempSync(path.join(values.directory, "holdfast-bench-"));
+const keys = { accessKey: "BENCHACCESSKEY000000", secretKey: randomBytes(30).toString("hex") };
+
+async function start(
+  script: string,
+  args: string[],
+  env: NodeJS.ProcessEnv,
+  ready: RegExp,
+): Promise<{ child: ChildProcess; line: string }> {
+  const child = spawn(process.execPath, [path.join(root, script), ...args], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  for await (const line of createInterface({ input: child.stdout })) {
+    const found = ready.exec(line);
+    if (!found) continue;
+    child.stdout.resume();
+    return { child, line: found[1]! };
+  }
+  throw new Error(`${script} ended before it was ready`);
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGTERM");
+  await ended;
+}
+
+const large = randomBytes(64 * MiB);
+
+type Bare = Record<"PUT" | "GET" | "HEAD" | "DELETE" | "large", LoadResult>;
+
+/** The same loads, the same signed headers, against the bare server. */
+async function loadBare(url: URL, signer: RequestSigner): Promise<Bare> {
+  const small = large.subarray(0, 4096);
+  const one = (method: string, body?: Buffer) =>
+    runLoad({
+      url,
+      connections,
+      requestsMax: 1_000_000,
+      durationMsMax: Math.min(durationMsMax, 5_000),
+      next: (index) => {
+        const target = `/bench/small/${String(index).padStart(9, "0")}`;
+        const headers = signer.sign({ method, path: target, query: "" });
+        return { method, target, headers, ...(body && { body }) };
+      },
+    });
+  await one("GET");
+  return {
+    PUT: await one("PUT", small),
+    GET: await one("GET"),
+    HEAD: await one("HEAD"),
+    DELETE: await one("DELETE"),
+    large: await runLoad({
+      url,
+      connections: 2,
+      requestsMax: 32,
+      durationMsMax,
+      next: () => ({
+        method: "GET",
+        target: "/large",
+        headers: signer.sign({ method: "GET", path: "/large", query: "" }),
+      }),
+    }),
+  };
+}
+
+type Ratio = { readonly of: string; readonly value: number; readonly floor: number };
+
+function ratioOf(row: BenchRow, bare: Bare, ceilings: Ceilings): Ratio | undefined {
+  const perSecond = (of: string, ceiling: number, floor: number) => ({
+    of,
+    value: row.operationsPerSecond / ceiling,
+    floor,
+  });
+  const perMebibyte = (of: string, ceiling: number, floor: number) => ({
+    of,
+    value: row.mebibytesPerSecond / ceiling,
+    floor,
+  });
+  const sink = Math.min(ceilings.md5MiBps, ceilings.syncedWriteMiBps);
+  const ratios: Record<BenchWork, Ratio | undefined> = {
+    "put-4k": perSecond("bare node:http PUT", bare.PUT.requestsPerSecond, 0.35),
+    "get-4k": perSecond("bare node:http GET", bare.GET.requestsPerSecond, 0.55),
+    "head-4k": perSecond("bare node:http HEAD", bare.HEAD.requestsPerSecond, 0.55),
+    delete: perSecond("bare node:http DELETE", bare.DELETE.requestsPerSecond, 0.35),
+    list: perSecond("200,000 keys/s", 200_000, 1),
+    "put-64m": perMebibyte("lesser of MD5 and synced write", sink, 0.75),
+    "put-64m-multipart": perMebibyte("lesser of MD5 and synced write", sink, 0.75),
+    "get-64m": perMebibyte("bare node:http streaming a file", bare.large.bytesIn / MiB / bare.large.seconds, 0.7),
+  };
+  return ratios[row.work];
+}
+
+function printTable(rows: string[][]): void {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  for (const row of rows) {
+    const cells = row.map((cell, column) =>
+      column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!),
+    );
+    process.stdout.write(`| ${cells.join(" | ")} |\n`);
+    if (row === rows[0]) process.stdout.write(`|${widths.map((width) => "-".repeat(width + 2)).join("|")}|\n`);
+  }
+}
+
+function report(rows: readonly BenchRow[], bare: Bare, ceilings: Ceilings, memory: Record<string, number>): void {
+  const measured = rows.map((row) => ({ row, ratio: ratioOf(row, bare, ceilings) }));
+  if (values.json) {
+    const plain = measured.map(({ row, ratio }) => ({ ...row, ratio }));
+    process.stdout.write(
+      `${JSON.stringify({ workers, connections, ceilings, bare, memory, rows: plain }, undefined, 2)}\n`,
+    );
+    return;
+  }
+  const number = (value: number, digits = 0) => value.toLocaleString("en", { maximumFractionDigits: digits });
+  printTable([
+    ["work", "conns", "ops/s", "MiB/s", "p50 ms", "p99 ms", "errors", "ratio", "floor", "of"],
+    ...measured.map(({ row, ratio }) => [
+      row.work,
+      String(row.connections),
+      number(row.operationsPerSecond, row.operationsPerSecond < 100 ? 1 : 0),
+      number(row.mebibytesPerSecond),
+      row.p50Ms.toFixed(2),
+      row.p99Ms.toFixed(2),
+      String(row.errors),
+      ratio ? ratio.value.toFixed(2) : "",
+      ratio ? String(ratio.floor) : "",
+      ratio?.of ?? "",
+    ]),
+  ]);
+  process.stdout.write("\n");
+  printTable([
+    ["ceiling or memory", "value"],
+    ["bare PUT 4 KiB, requests/s", number(bare.PUT.requestsPerSecond)],
+    ["bare GET 4 KiB, requests/s", number(bare.GET.requestsPerSecond)],
+    ["bare HEAD, requests/s", number(bare.HEAD.requestsPerSecond)],
+    ["bare DELETE, requests/s", number(bare.DELETE.requestsPerSecond)],
+    ["bare GET 64 MiB, MiB/s", number(bare.large.bytesIn / MiB / bare.large.seconds)],
+    ["MD5, MiB/s", number(ceilings.md5MiBps)],
+    ["64 MiB synced write, MiB/s", number(ceilings.syncedWriteMiBps)],
+    ["4 KiB append + fdatasync, per second", number(ceilings.syncsPerSecond)],
+    ...Object.entries(memory).map(([name, value]) => [name, number(value)]),
+  ]);
+  for (const { row } of measured) if (row.firstError) process.stderr.write(`${row.work}: ${row.firstError}\n`);
+}
+
+async function main(): Promise<void> {
+  const largePath = path.join(directory, "large.bin");
+  writeFileSync(largePath, large);
+  const signer = createSigner({ ...keys, region: "us-east-1", host: "127.0.0.1" });
+  const ceilings = measureCeilings(directory);
+  const bareServer = await start("bench/bare_server.ts", [String(workers), largePath], {}, /^(\d+)$/);
+  const bare = await loadBare(new URL(`http://127.0.0.1:${bareServer.line}`), signer).finally(() =>
+    stop(bareServer.child),
+  );
+  const environment = { HOLDFAST_ROOT_ACCESS_KEY: keys.accessKey, HOLDFAST_ROOT_SECRET_KEY: keys.secretKey };
+  const args = [
+    "server",
+    path.join(directory, "data"),
+    "--listen",
+    "127.0.0.1:0",
+    "--workers",
+    String(workers),
+    "--log-level",
+    "error",
+  ];
+  const server = await start("bin/holdfast.js", args, environment, /(http:\/\/127\.0\.0\.1:\d+)/);
+  try {
+    const idle = treeMemory(server.child.pid!);
+    const watch = watchMemory(server.child.pid!);
+    const endpoint = new URL(server.line);
+    const rows = await runBench({
+      endpoint,
+      signer: createSigner({ ...keys, region: "us-east-1", host: endpoint.host }),
+      bucket: "bench",
+      works: values.works.split(",") as BenchWork[],
+      objects: Number(values.objects),
+      connections,
+      largeConnections: 4,
+      durationMsMax,
+      onRow: (row) =>
+        process.stderr.write(`${row.work} done: ${row.requests} requests in ${row.seconds.toFixed(1)} s\n`),
+    });
+    const peak = watch.stop();
+    report(rows, bare, ceilings, {
+      "idle memory of the process tree, MiB": idle.totalMiB,
+      "peak memory, MiB": peak.totalMiB,
+      "peak memory without file maps, MiB": peak.withoutMapsMiB,
+    });
+  } finally {
+    await stop(server.child);
+  }
+}
+
+try {
+  await main();
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,91 @@
+/** A real `holdfast server` as a child process, for tests that kill it. */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+export const testKeys = { accessKey: "TESTACCESSKEY0000000", secretKey: "test-secret-key-0000000000000000" };
+
+export class ServerProcess {
+  readonly url: URL;
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
+
+  private constructor(child: ChildProcess, url: URL, ended: Promise<void>) {
+    this.#child = child;
+    this.url = url;
+    this.#ended = ended;
+  }
+
+  /** Starts a server on a free port, or on the one given, and waits until it says that it is ready. */
+  static async start(
+    directory: string,
+    options: { workers: number; port?: number; args?: readonly string[] },
+  ): Promise<ServerProcess> {
+    const listen = [
+      "--listen",
+      `127.0.0.1:${options.port ?? 0}`,
+      "--workers",
+      String(options.workers),
+      "--log-level",
+      "error",
+    ];
+    const child = spawn(
+      process.execPath,
+      [path.join(root, "bin/holdfast.js"), "server", directory, ...listen, ...(options.args ?? [])],
+      {
+        env: {
+          ...process.env,
+          HOLDFAST_ROOT_ACCESS_KEY: testKeys.accessKey,
+          HOLDFAST_ROOT_SECRET_KEY: testKeys.secretKey,
+        },
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
+    let errors = "";
+    child.stderr.on("data", (bytes) => (errors = (errors + String(bytes)).slice(-8_192)));
+    const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    for await (const line of createInterface({ input: child.stdout })) {
+      const url = /(http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1];
+      if (!url) continue;
+      child.stdout.resume();
+      return new ServerProcess(child, new URL(url), ended);
+    }
+    throw new Error(`the server ended before it was ready: ${errors}`);
+  }
+
+  /** Ids of the worker processes. */
+  workers(): number[] {
+    const pid = this.#child.pid!;
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+  }
+
+  /** Kills one worker, as the kernel would when memory runs out. */
+  killWorker(index: number): void {
+    const workers = this.workers();
+    if (workers.length > 0) process.kill(workers[index % workers.length]!, "SIGKILL");
+  }
+
+  /** Kills the supervisor and every worker at once. */
+  async killAll(): Promise<void> {
+    const pids = this.workers();
+    this.#child.kill("SIGKILL");
+    for (const pid of pids) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It ended with its supervisor.
+      }
+    }
+    await this.#ended;
+  }
+
+  async stop(): Promise<void> {
+    this.#child.kill("SIGTERM");
+    await this.#ended;
+  }
+}

@@ -22,6 +22,10 @@ export const limits = {
   /** Each of Content-Type, Content-Disposition, Cache-Control …; all of them together with user metadata fit a record. */
   contentHeaderBytesMax: 2 * KiB,
 
+  /** A file name of the plain file API (UTF-8); its key is an id of 32 characters, a slash and the name. */
+  fileNameBytesMax: 512,
+  accessKeysMax: 10_000,
+
   // --- objects (S3) ---
   putBytesMax: 5 * GiB,
   copyBytesMax: 5 * GiB,
@@ -55,6 +59,8 @@ export const limits = {
   partMapPageEntries: 512,
   /** Chunks one writing stream may have under way (one fills while others are being stored). */
   writeChunksInFlightMax: 2,
+  /** Bytes of chunk buffers in one process, all writing streams together; the next stream waits. */
+  chunkBuffersBytesMax: 256 * MiB,
   /** Bytes one reading stream may have read ahead. */
   readAheadBytesMax: 2 * MiB,
   readBytesPerCall: 512 * KiB,
@@ -76,13 +82,18 @@ export const limits = {
   headersMax: 200,
   xmlBodyBytesMax: 4 * MiB,
   xmlDepthMax: 16,
+  xmlElementsMax: 100_000,
   connectionsMax: 10_000,
   /** Requests one worker runs at once; the next ones are answered 503 SlowDown. */
   requestsInFlightMax: 1_024,
+  workersMax: 64,
   headersTimeoutMs: 30_000,
   /** A body (either way) that moves no byte for this long is given up. */
   bodyIdleTimeoutMs: 60_000,
   keepAliveTimeoutMs: 75_000,
+  /** What is read and dropped of a refused request's body, and for how long, before its connection is closed. */
+  lingerBytesMax: 4 * MiB,
+  lingerMsMax: 2_000,
   gracefulStopMsMax: 30_000,
   /** Signature V4 (S3): a header-signed request may be off by this much; a presigned one lives at most this long. */
   clockSkewMsMax: 15 * 60_000,
@@ -109,6 +120,10 @@ assert(
 );
 assert(limits.metaKeyBytesMax <= 1_978, "a metadata key fits LMDB's default");
 assert(limits.chunkBytesMax % limits.compressionBlockBytes === 0, "a chunk is a whole number of compression blocks");
+assert(
+  limits.chunkBytesMax * limits.writeChunksInFlightMax <= limits.chunkBuffersBytesMax,
+  "one stream's chunks fit the buffers of the process",
+);
 assert(limits.chunkBytesMax < limits.appendBatchBytesMax, "a chunk fits a batch of appends");
 assert(limits.appendBatchBytesMax < limits.appendQueueBytesMax, "a batch fits the queue");
 assert(limits.appendBatchBytesMax < limits.segmentBytesMax, "a batch fits a segment");

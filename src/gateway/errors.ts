@@ -1,0 +1,193 @@
+/**
+ * The one place where errors get their S3 names. Promises: every ErrorReason has a code (this file does not compile
+ * otherwise), every code has one HTTP status, and whatever is thrown becomes an answer (`toS3Error`): what we did not
+ * expect is InternalError with a neutral message, so that nothing from inside leaks.
+ *
+ * Source: "Error responses" of the S3 API reference. InsufficientStorage (507) is ours: S3 has no word for a full store.
+ */
+import { HoldfastError } from "../core/errors.ts";
+import type { ErrorDetails, ErrorReason } from "../core/errors.ts";
+import { escapeXml } from "./xml.ts";
+
+const STATUS = {
+  AccessDenied: 403,
+  AuthorizationHeaderMalformed: 400,
+  AuthorizationQueryParametersError: 400,
+  BadDigest: 400,
+  BucketAlreadyExists: 409,
+  BucketAlreadyOwnedByYou: 409,
+  BucketNotEmpty: 409,
+  ConditionalRequestConflict: 409,
+  EntityTooLarge: 400,
+  EntityTooSmall: 400,
+  IllegalLocationConstraintException: 400,
+  IncompleteBody: 400,
+  InsufficientStorage: 507,
+  InternalError: 500,
+  InvalidAccessKeyId: 403,
+  InvalidArgument: 400,
+  InvalidBucketName: 400,
+  InvalidBucketState: 409,
+  InvalidChunkSizeError: 400,
+  InvalidDigest: 400,
+  InvalidLocationConstraint: 400,
+  InvalidObjectState: 403,
+  InvalidPart: 400,
+  InvalidPartNumber: 416,
+  InvalidPartOrder: 400,
+  InvalidRange: 416,
+  InvalidRequest: 400,
+  InvalidSecurity: 403,
+  InvalidStorageClass: 400,
+  InvalidTag: 400,
+  InvalidToken: 400,
+  InvalidURI: 400,
+  KeyTooLongError: 400,
+  MalformedTrailerError: 400,
+  MalformedXML: 400,
+  MaxMessageLengthExceeded: 400,
+  MetadataTooLarge: 400,
+  MethodNotAllowed: 405,
+  MissingContentLength: 411,
+  MissingRequestBodyError: 400,
+  MissingSecurityHeader: 400,
+  NoSuchBucket: 404,
+  NoSuchBucketPolicy: 404,
+  NoSuchCORSConfiguration: 404,
+  NoSuchKey: 404,
+  NoSuchLifecycleConfiguration: 404,
+  NoSuchObjectLockConfiguration: 404,
+  NoSuchPublicAccessBlockConfiguration: 404,
+  NoSuchTagSet: 404,
+  NoSuchUpload: 404,
+  NoSuchVersion: 404,
+  NoSuchWebsiteConfiguration: 404,
+  NotImplemented: 501,
+  NotModified: 304,
+  ObjectLockConfigurationNotFoundError: 404,
+  OperationAborted: 409,
+  OwnershipControlsNotFoundError: 404,
+  PreconditionFailed: 412,
+  ReplicationConfigurationNotFoundError: 404,
+  RequestHeaderSectionTooLarge: 400,
+  RequestTimeTooSkewed: 403,
+  RequestTimeout: 400,
+  ServerSideEncryptionConfigurationNotFoundError: 404,
+  ServiceUnavailable: 503,
+  SignatureDoesNotMatch: 403,
+  SlowDown: 503,
+  TooManyBuckets: 400,
+  UnexpectedContent: 400,
+  UserKeyMustBeSpecified: 400,
+  XAmzContentChecksumMismatch: 400,
+  XAmzContentSHA256Mismatch: 400,
+} as const satisfies Record<string, number>;
+
+export type S3ErrorCode = keyof typeof STATUS;
+
+/** S3's code for each reason. Bad values of ours (corrupt, internal) are InternalError: the client can only report them. */
+const CODE_OF_REASON: Readonly<Record<ErrorReason, S3ErrorCode>> = {
+  no_such_bucket: "NoSuchBucket",
+  no_such_key: "NoSuchKey",
+  no_such_version: "NoSuchVersion",
+  no_such_upload: "NoSuchUpload",
+  no_such_access_key: "InvalidAccessKeyId",
+  no_such_chunk: "InternalError",
+  bucket_already_exists: "BucketAlreadyOwnedByYou",
+  bucket_not_empty: "BucketNotEmpty",
+  operation_aborted: "OperationAborted",
+  conditional_conflict: "ConditionalRequestConflict",
+  access_key_already_exists: "InvalidRequest",
+  precondition_failed: "PreconditionFailed",
+  invalid_argument: "InvalidArgument",
+  invalid_bucket_name: "InvalidBucketName",
+  key_too_long: "KeyTooLongError",
+  invalid_key: "InvalidURI",
+  metadata_too_large: "MetadataTooLarge",
+  entity_too_large: "EntityTooLarge",
+  entity_too_small: "EntityTooSmall",
+  incomplete_body: "IncompleteBody",
+  invalid_range: "InvalidRange",
+  invalid_part: "InvalidPart",
+  invalid_part_number: "InvalidPartNumber",
+  invalid_part_order: "InvalidPartOrder",
+  bad_digest: "BadDigest",
+  checksum_mismatch: "BadDigest",
+  content_sha256_mismatch: "XAmzContentSHA256Mismatch",
+  too_many_buckets: "TooManyBuckets",
+  access_denied: "AccessDenied",
+  slow_down: "SlowDown",
+  unavailable: "ServiceUnavailable",
+  request_timeout: "RequestTimeout",
+  session_fenced: "ServiceUnavailable",
+  cancelled: "ServiceUnavailable",
+  drive_full: "InsufficientStorage",
+  drive_failed: "ServiceUnavailable",
+  corrupt_chunk: "InternalError",
+  corrupt_record: "InternalError",
+  internal: "InternalError",
+};
+
+/** An error that only exists in S3's protocol. `details` become elements of the error document. */
+export class S3Error extends Error {
+  override name = "S3Error";
+  readonly code: S3ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(code: S3ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+
+  get status(): number {
+    return STATUS[this.code];
+  }
+}
+
+/** Names of details in S3's documents; a detail that is not listed is written with a capital first letter. */
+const DETAIL_NAMES: Readonly<Record<string, string>> = {
+  bucket: "BucketName",
+  key: "Key",
+  uploadId: "UploadId",
+  versionId: "VersionId",
+  condition: "Condition",
+  sizeBytes: "ActualObjectSize",
+  partNumber: "PartNumber",
+};
+
+function detailsOf(details: ErrorDetails): ErrorDetails {
+  const named: Record<string, string | number> = {};
+  for (const [name, value] of Object.entries(details))
+    named[DETAIL_NAMES[name] ?? name.slice(0, 1).toUpperCase() + name.slice(1)] = value;
+  return named;
+}
+
+/** Any thrown value as S3 would say it. The original is kept as the cause, for the log. */
+export function toS3Error(error: unknown): S3Error {
+  if (error instanceof S3Error) return error;
+  if (error instanceof HoldfastError) {
+    const code = CODE_OF_REASON[error.reason];
+    if (code === "InternalError") return internalError(error);
+    return new S3Error(code, error.message, { details: detailsOf(error.details), cause: error });
+  }
+  return internalError(error);
+}
+
+function internalError(cause: unknown): S3Error {
+  return new S3Error("InternalError", "We encountered an internal error. Please try again.", { cause });
+}
+
+export type ErrorDocument = {
+  readonly code: string;
+  readonly message: string;
+  readonly resource: string;
+  readonly requestId: string;
+  readonly details?: ErrorDetails | undefined;
+};
+
+export function errorDocument({ code, message, resource, requestId, details }: ErrorDocument): string {
+  let xml = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${escapeXml(message)}</Message>`;
+  for (const [name, value] of Object.entries(details ?? {})) xml += `<${name}>${escapeXml(String(value))}</${name}>`;
+  return `${xml}<Resource>${escapeXml(resource)}</Resource><RequestId>${escapeXml(requestId)}</RequestId></Error>`;
+}

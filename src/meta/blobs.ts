@@ -1,0 +1,238 @@
+/**
+ * `blob/<blob id>`: what a blob is and how many references it has (the root), and `blob/<blob id>/<page>`: where its bytes
+ * are, in pages, so that no object makes a row or a commit large. A blob of kind `chunks` lists chunks; one of kind `parts`
+ * lists the blobs of a multipart upload's parts, each of which is a blob of kind `chunks` with a reference of its own.
+ *
+ * Pages never change once written. The root changes only in its refcount, which counts the rows that point to the blob
+ * (heads, parts, blobs of kind `parts`) and the trash rows that bear its name. The commit that brings it to 0 deletes the
+ * root and the pages.
+ */
+import { assert } from "../core/assert.ts";
+import { ByteReader, ByteWriter } from "../core/codec.ts";
+import { BLOB_ID_BYTES, CHUNK_ID_BYTES, DRIVE_ID_BYTES } from "../core/ids.ts";
+import type { BlobId, ChunkId, DriveId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Write } from "../kv/kv.ts";
+import { algorithmCode, algorithmOfCode, checksumBytes, MD5_BYTES } from "./fields.ts";
+import type { StoredAlgorithm } from "./fields.ts";
+import { blobPageKey, blobRootKey } from "./keys.ts";
+
+type RootFacts = {
+  readonly refcount: number;
+  readonly sizeBytes: number;
+  readonly pages: number;
+};
+
+export type BlobRoot = RootFacts &
+  (
+    | { readonly kind: "chunks"; readonly chunkBytes: number }
+    | {
+        readonly kind: "parts";
+        readonly parts: number;
+        /** Byte offset in the object at which each page's first part begins: finds a page without reading the others. */
+        readonly pageStarts: readonly number[];
+      }
+  );
+
+/** A chunk as a page keeps it; blob.ts's ChunkRef has the same shape. */
+export type ChunkRecord = {
+  readonly id: ChunkId;
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+  /** Stored length of each compression block, or undefined: not compressed. */
+  readonly blockBytes: readonly number[] | undefined;
+  readonly places: readonly { readonly drive: DriveId; readonly shardIndex: number }[];
+};
+
+export type PartRecord = {
+  readonly partNumber: number;
+  readonly blob: BlobId;
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+  /** 32 hex digits. */
+  readonly md5: string;
+  readonly checksum: { readonly algorithm: StoredAlgorithm; readonly value: Buffer } | undefined;
+};
+
+/** What a writer of a new blob knows. */
+export type NewChunkedBlob = {
+  readonly id: BlobId;
+  readonly sizeBytes: number;
+  readonly chunkBytes: number;
+  readonly chunks: readonly ChunkRecord[];
+};
+
+const newestVersion = 1;
+const kinds = { chunks: 1, parts: 2 } as const;
+const noChecksum = 0xff;
+
+// --- the root ---
+
+export function encodeBlobRoot(root: BlobRoot): Buffer {
+  const writer = new ByteWriter()
+    .u8(newestVersion)
+    .u8(kinds[root.kind])
+    .varint(root.refcount)
+    .varint(root.sizeBytes)
+    .varint(root.pages);
+  if (root.kind === "chunks") return writer.varint(root.chunkBytes).finish();
+  assert(root.pageStarts.length === root.pages, "every page of parts has a start");
+  writer.varint(root.parts);
+  let previous = 0;
+  for (const start of root.pageStarts) {
+    writer.varint(start - previous);
+    previous = start;
+  }
+  return writer.finish();
+}
+
+export function decodeBlobRoot(value: Uint8Array): BlobRoot {
+  const reader = new ByteReader(value, "blob");
+  reader.version(newestVersion);
+  const kind = reader.u8();
+  const facts = { refcount: reader.varint(), sizeBytes: reader.varint(), pages: reader.varint() };
+  const root =
+    kind === kinds.chunks
+      ? { kind: "chunks" as const, ...facts, chunkBytes: reader.varint() }
+      : kind === kinds.parts
+        ? { kind: "parts" as const, ...facts, parts: reader.varint(), pageStarts: readStarts(reader, facts.pages) }
+        : undefined;
+  if (root === undefined) throw reader.corrupt("its kind is not known");
+  reader.end();
+  return root;
+}
+
+function readStarts(reader: ByteReader, pages: number): number[] {
+  const starts: number[] = [];
+  let start = 0;
+  for (let page = 0; page < pages; page++) starts.push((start += reader.varint()));
+  return starts;
+}
+
+// --- pages of chunks ---
+
+/** Distinct drives stand once at the front of a page; places name them by position. */
+export function encodeChunkPage(chunks: readonly ChunkRecord[]): Buffer {
+  const drives = new Map<DriveId, number>();
+  for (const chunk of chunks)
+    for (const place of chunk.places) if (!drives.has(place.drive)) drives.set(place.drive, drives.size);
+  const writer = new ByteWriter().u8(newestVersion).varint(drives.size);
+  for (const drive of drives.keys()) writer.hex(drive);
+  writer.varint(chunks.length);
+  for (const chunk of chunks) {
+    writer.hex(chunk.id).varint(chunk.rawBytes).varint(chunk.storedBytes);
+    const blocks = chunk.blockBytes;
+    assert(blocks === undefined || blocks.length > 0, "a compressed chunk has blocks");
+    writer.varint(blocks?.length ?? 0);
+    for (const block of blocks ?? []) writer.varint(block);
+    writer.varint(chunk.places.length);
+    for (const place of chunk.places) writer.varint(drives.get(place.drive)!).varint(place.shardIndex);
+  }
+  return writer.finish();
+}
+
+export function decodeChunkPage(value: Uint8Array): ChunkRecord[] {
+  const reader = new ByteReader(value, "chunk page");
+  reader.version(newestVersion);
+  const drives: DriveId[] = [];
+  for (let left = reader.varint(); left > 0; left--) drives.push(reader.hex(DRIVE_ID_BYTES) as DriveId);
+  const chunks: ChunkRecord[] = [];
+  for (let left = reader.varint(); left > 0; left--) chunks.push(readChunk(reader, drives));
+  reader.end();
+  return chunks;
+}
+
+function readChunk(reader: ByteReader, drives: readonly DriveId[]): ChunkRecord {
+  const id = reader.hex(CHUNK_ID_BYTES) as ChunkId;
+  const rawBytes = reader.varint();
+  const storedBytes = reader.varint();
+  const blocks: number[] = [];
+  for (let left = reader.varint(); left > 0; left--) blocks.push(reader.varint());
+  const places: { drive: DriveId; shardIndex: number }[] = [];
+  for (let left = reader.varint(); left > 0; left--) {
+    const drive = drives[reader.varint()];
+    if (drive === undefined) throw reader.corrupt("a place names a drive that the page does not list");
+    places.push({ drive, shardIndex: reader.varint() });
+  }
+  return { id, rawBytes, storedBytes, blockBytes: blocks.length === 0 ? undefined : blocks, places };
+}
+
+// --- pages of parts ---
+
+/** One part as it stands in a page of parts (and behind a version byte, in the rows of an upload under way). */
+export function writePart(writer: ByteWriter, part: PartRecord): void {
+  writer.varint(part.partNumber).hex(part.blob).varint(part.sizeBytes).varint(part.modifiedMs).hex(part.md5);
+  if (part.checksum === undefined) writer.u8(noChecksum);
+  else writer.u8(algorithmCode(part.checksum.algorithm)).raw(part.checksum.value);
+}
+
+/** The checksum's value is a view of the record. */
+export function readPart(reader: ByteReader): PartRecord {
+  const partNumber = reader.varint();
+  const blob = reader.hex(BLOB_ID_BYTES) as BlobId;
+  const sizeBytes = reader.varint();
+  const modifiedMs = reader.varint();
+  const md5 = reader.hex(MD5_BYTES);
+  const code = reader.u8();
+  if (code === noChecksum) return { partNumber, blob, sizeBytes, modifiedMs, md5, checksum: undefined };
+  const algorithm = algorithmOfCode(code);
+  if (algorithm === undefined) throw reader.corrupt("a part's checksum algorithm is not known");
+  const checksum = { algorithm, value: reader.raw(checksumBytes(algorithm)) };
+  return { partNumber, blob, sizeBytes, modifiedMs, md5, checksum };
+}
+
+export function encodePartPage(parts: readonly PartRecord[]): Buffer {
+  const writer = new ByteWriter().u8(newestVersion).varint(parts.length);
+  for (const part of parts) writePart(writer, part);
+  return writer.finish();
+}
+
+export function decodePartPage(value: Uint8Array): PartRecord[] {
+  const reader = new ByteReader(value, "part page");
+  reader.version(newestVersion);
+  const parts: PartRecord[] = [];
+  for (let left = reader.varint(); left > 0; left--) parts.push(readPart(reader));
+  reader.end();
+  return parts;
+}
+
+// --- new blobs ---
+
+function pagesOf<T>(entries: readonly T[], perPage: number): T[][] {
+  const pages: T[][] = [];
+  for (let at = 0; at < entries.length; at += perPage) pages.push(entries.slice(at, at + perPage));
+  return pages;
+}
+
+type Put = Write & { readonly kind: "put" };
+
+/** The rows of a new blob of chunks with one reference. A blob of many chunks makes many rows, within one commit's bounds. */
+export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
+  const pages = pagesOf(blob.chunks, limits.chunkMapPageEntries);
+  const { sizeBytes, chunkBytes } = blob;
+  const root = encodeBlobRoot({ kind: "chunks", refcount: 1, sizeBytes, pages: pages.length, chunkBytes });
+  return [
+    { kind: "put", key: blobRootKey(blob.id), value: root },
+    ...pages.map((page, index): Put => ({
+      kind: "put",
+      key: blobPageKey(blob.id, index),
+      value: encodeChunkPage(page),
+    })),
+  ];
+}
+
+/** The rows of a new blob of parts with one reference; the parts' own blobs keep the reference they have. */
+export function newPartsBlobWrites(id: BlobId, parts: readonly PartRecord[]): Put[] {
+  const pages = pagesOf(parts, limits.partMapPageEntries);
+  const pageStarts: number[] = [];
+  let sizeBytes = 0;
+  for (const page of pages) {
+    pageStarts.push(sizeBytes);
+    for (const part of page) sizeBytes += part.sizeBytes;
+  }
+  const facts = { refcount: 1, sizeBytes, pages: pages.length, parts: parts.length, pageStarts };
+  return [
+    { kind: "put", key: blobRootKey(id), value: encodeBlobRoot({ kind: "parts", ...facts }) },
+    ...pages.map((page, index): Put => ({ kind: "put", key: blobPageKey(id, index), value: encodePartPage(page) })),
+  ];
+}

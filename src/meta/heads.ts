@@ -1,0 +1,217 @@
+/**
+ * `head/<bucket id><key>`: the current version of an object with all its metadata, and `body/<bucket id><key>`: its bytes
+ * when they are few. What LIST prints stands first, so that a listing decodes the front of each row and nothing else.
+ *
+ * A body is written and deleted by the commit that writes or deletes its head; both bear that write's stamp, and a reader
+ * refuses a pair that does not agree.
+ */
+import { assert } from "../core/assert.ts";
+import { ByteReader, ByteWriter } from "../core/codec.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { BLOB_ID_BYTES } from "../core/ids.ts";
+import type { BlobId } from "../core/ids.ts";
+import type { Entry } from "../kv/kv.ts";
+import { objectKeyOf } from "./keys.ts";
+import {
+  checksumBytes,
+  checksumKindOfCode,
+  formatEtag,
+  MD5_BYTES,
+  readChecksum,
+  readMetadata,
+  writeChecksum,
+  writeMetadata,
+} from "./fields.ts";
+import type { ChecksumRecord, MetadataRecord } from "./fields.ts";
+
+export type HeadData =
+  | { readonly kind: "empty" }
+  /** The bytes are in the body row. */
+  | { readonly kind: "inline" }
+  | { readonly kind: "blob"; readonly blob: BlobId };
+
+export type HeadRecord = {
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+  /** `<32 hex digits>`, or `<32 hex digits>-<parts>` of a multipart object. */
+  readonly etag: string;
+  readonly checksum: ChecksumRecord | undefined;
+  readonly metadata: MetadataRecord;
+  readonly data: HeadData;
+  /** The bucket's epoch at the write. */
+  readonly epoch: number;
+  /** Unique to the write: see Session.nextStamp. */
+  readonly stamp: string;
+};
+
+/** What LIST prints of a head. */
+export type ListedHead = {
+  readonly key: Buffer;
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+  readonly etag: string;
+  readonly storageClass: string | undefined;
+  readonly checksum: Pick<ChecksumRecord, "algorithm" | "type"> | undefined;
+};
+
+/** Session id (8 bytes), then a counter of that session (6 bytes). */
+export const STAMP_BYTES = 14;
+
+const newestVersion = 1;
+const dataKinds = ["empty", "inline", "blob"] as const;
+const dataMask = 0x03;
+const checksumFlag = 0x04;
+const storageClassFlag = 0x08;
+/** The other bits are for delete markers and what else versioning will need; a head that has them is not read. */
+const knownFlags = dataMask | checksumFlag | storageClassFlag;
+const storageClassHeader = "x-amz-storage-class";
+
+/** How many parts an ETag tells of; 0 when it is no multipart object's. */
+export function partsCountOf(etag: string): number {
+  return etag.length > MD5_BYTES * 2 ? Number(etag.slice(MD5_BYTES * 2 + 1)) : 0;
+}
+
+export function encodeHead(head: HeadRecord): Buffer {
+  const storageClass = head.metadata.headers[storageClassHeader];
+  const flags =
+    dataKinds.indexOf(head.data.kind) |
+    (head.checksum === undefined ? 0 : checksumFlag) |
+    (storageClass === undefined ? 0 : storageClassFlag);
+  const writer = new ByteWriter()
+    .u8(newestVersion)
+    .u8(flags)
+    .varint(head.sizeBytes)
+    .varint(head.modifiedMs)
+    .hex(head.etag.slice(0, MD5_BYTES * 2))
+    .varint(partsCountOf(head.etag));
+  if (head.checksum !== undefined) writeChecksum(writer, head.checksum);
+  if (storageClass !== undefined) writer.string(storageClass);
+  // The listed part ends here.
+  writer.varint(head.epoch).hex(head.stamp);
+  if (head.data.kind === "blob") writer.hex(head.data.blob);
+  writeMetadata(writer, storageClass === undefined ? head.metadata : withoutStorageClass(head.metadata));
+  return writer.finish();
+}
+
+function withoutStorageClass(metadata: MetadataRecord): MetadataRecord {
+  const { [storageClassHeader]: _listed, ...headers } = metadata.headers;
+  return { headers, user: metadata.user };
+}
+
+function readData(reader: ByteReader, flags: number): HeadData {
+  const kind = dataKinds[flags & dataMask];
+  if (kind === undefined) throw reader.corrupt("its kind of data is not known");
+  return kind === "blob" ? { kind, blob: reader.hex(BLOB_ID_BYTES) as BlobId } : { kind };
+}
+
+export function decodeHead(value: Uint8Array): HeadRecord {
+  const reader = new ByteReader(value, "head");
+  const head = readHead(reader);
+  reader.end();
+  return head;
+}
+
+function readHead(reader: ByteReader): HeadRecord {
+  reader.version(newestVersion);
+  const flags = reader.u8();
+  if ((flags & ~knownFlags) !== 0) throw reader.corrupt("it has flags that are not known");
+  const sizeBytes = reader.varint();
+  const modifiedMs = reader.varint();
+  const md5 = reader.hex(MD5_BYTES);
+  const etag = formatEtag(md5, reader.varint());
+  const checksum = (flags & checksumFlag) === 0 ? undefined : readChecksum(reader);
+  const storageClass = (flags & storageClassFlag) === 0 ? undefined : reader.string();
+  const epoch = reader.varint();
+  const stamp = reader.hex(STAMP_BYTES);
+  const data = readData(reader, flags);
+  const rest = readMetadata(reader);
+  const metadata =
+    storageClass === undefined
+      ? rest
+      : { headers: { ...rest.headers, [storageClassHeader]: storageClass }, user: rest.user };
+  return { sizeBytes, modifiedMs, etag, checksum, metadata, data, epoch, stamp };
+}
+
+/**
+ * The front of a head row, for LIST. Reads the bytes by hand: it is called for every key of every listing, and a
+ * ByteReader per row costs more than the decoding. What lies behind the listed part is not looked at.
+ */
+export function decodeListed(entry: Entry): ListedHead {
+  const value = entry.value;
+  const flags = value.length < 2 ? 0x80 : value[1]!;
+  if (value[0] !== newestVersion || (flags & ~knownFlags) !== 0) throw corruptHead("it is of a form that is not known");
+  let at = 2;
+  const varint = (): number => {
+    let number = 0;
+    let factor = 1;
+    for (;;) {
+      const byte = value[at++];
+      if (byte === undefined || factor > Number.MAX_SAFE_INTEGER) throw corruptHead("a number is not whole");
+      number += (byte & 0x7f) * factor;
+      if (byte < 0x80) return number;
+      factor *= 128;
+    }
+  };
+  const sizeBytes = varint();
+  const modifiedMs = varint();
+  const md5 = value.toString("hex", at, (at += MD5_BYTES));
+  const partsCount = varint();
+  const checksum = (flags & checksumFlag) === 0 ? undefined : checksumKindOfCode(value[at++] ?? 0xff);
+  if (checksum !== undefined) at += checksumBytes(checksum.algorithm);
+  let storageClass: string | undefined;
+  if ((flags & storageClassFlag) !== 0) {
+    const length = varint();
+    storageClass = value.toString("utf8", at, (at += length));
+  }
+  if (at > value.length) throw corruptHead("it ends too early");
+  const etag = partsCount === 0 ? md5 : formatEtag(md5, partsCount);
+  return { key: objectKeyOf(entry.key), sizeBytes, modifiedMs, etag, storageClass, checksum };
+}
+
+function corruptHead(why: string): HoldfastError {
+  return new HoldfastError("corrupt_record", `The head record is corrupt: ${why}.`);
+}
+
+// --- bodies ---
+
+/** A body row: version byte, stamp, then the bytes to the end. */
+export function encodeBody(stamp: string, bytes: Uint8Array): Buffer {
+  const value = Buffer.allocUnsafe(1 + STAMP_BYTES + bytes.length);
+  value[0] = newestVersion;
+  const written = value.write(stamp, 1, "hex");
+  assert(written === STAMP_BYTES, "a stamp has 14 bytes");
+  value.set(bytes, 1 + STAMP_BYTES);
+  return value;
+}
+
+/** The inline bytes (a view) that belong to this head. Errors: `corrupt_record` when they do not. */
+export function decodeBody(head: HeadRecord, value: Buffer | undefined): Buffer {
+  const fault = (why: string): HoldfastError =>
+    new HoldfastError("corrupt_record", `The body record is corrupt: ${why}.`);
+  if (value === undefined) throw fault("it is missing");
+  if (value[0] !== newestVersion) throw fault("its format version is not known");
+  if (value.length !== 1 + STAMP_BYTES + head.sizeBytes) throw fault("its length is not the object's");
+  if (value.toString("hex", 1, 1 + STAMP_BYTES) !== head.stamp) throw fault("it belongs to another write");
+  return value.subarray(1 + STAMP_BYTES);
+}
+
+// --- noncurrent versions (not written yet: versioning is not switched on) ---
+
+export type PastRecord = { readonly head: HeadRecord; readonly inline: Buffer | undefined };
+
+export function encodePast(past: PastRecord): Buffer {
+  assert((past.head.data.kind === "inline") === (past.inline !== undefined), "an inline version brings its bytes");
+  const head = encodeHead(past.head);
+  const writer = new ByteWriter().u8(newestVersion).bytes(head);
+  if (past.inline !== undefined) writer.raw(past.inline);
+  return writer.finish();
+}
+
+export function decodePast(value: Uint8Array): PastRecord {
+  const reader = new ByteReader(value, "past");
+  reader.version(newestVersion);
+  const head = decodeHead(reader.bytes());
+  const inline = head.data.kind === "inline" ? reader.raw(head.sizeBytes) : undefined;
+  reader.end();
+  return { head, inline };
+}

@@ -1,0 +1,278 @@
+/**
+ * Where every row of the metadata store lies: one tag byte per family, then the parts of the key. The page that
+ * specifies them is docs/formats/records.md; a tag, once released, never changes its meaning.
+ *
+ * Object keys stand raw at the end of a row's key where nothing follows (`head`, `body`), so that a scan over heads is a
+ * listing in byte order. Where something follows they are escaped (00 → 00 FF) and terminated (00 00), which keeps the
+ * byte order and makes the end plain.
+ */
+import { assert } from "../core/assert.ts";
+import { BLOB_ID_BYTES, BUCKET_ID_BYTES, SESSION_ID_BYTES, UPLOAD_ID_BYTES } from "../core/ids.ts";
+import type { BlobId, BucketId, SessionId, UploadId } from "../core/ids.ts";
+import type { KeyRange } from "../kv/kv.ts";
+
+/** The families. Each number is written in docs/formats/records.md. */
+export const tags = {
+  bucket: 0x10,
+  head: 0x20,
+  body: 0x21,
+  past: 0x22,
+  blob: 0x30,
+  trash: 0x31,
+  upload: 0x40,
+  part: 0x41,
+  finished: 0x42,
+  session: 0x50,
+  heartbeat: 0x51,
+  usage: 0x60,
+  /** Identity's rows; their codec is src/identity's. */
+  accessKey: 0x70,
+  user: 0x71,
+  policy: 0x72,
+  job: 0x80,
+  node: 0x90,
+  drive: 0x91,
+} as const;
+
+export type Tag = (typeof tags)[keyof typeof tags];
+
+/** A trash row's key after the tag: 6 bytes of Unix milliseconds, 10 random. */
+export const TRASH_ID_BYTES = 16;
+
+const headPrefixBytes = 1 + BUCKET_ID_BYTES;
+
+/** Every row of one family. */
+export function tagRange(tag: Tag): KeyRange {
+  return { start: Buffer.from([tag]), end: Buffer.from([tag + 1]) };
+}
+
+/**
+ * The least key that is greater than every key with this prefix, or undefined when there is none (all bytes are FF,
+ * or there are none).
+ */
+export function prefixEnd(prefix: Uint8Array): Buffer | undefined {
+  let length = prefix.length;
+  while (length > 0 && prefix[length - 1] === 0xff) length -= 1;
+  if (length === 0) return undefined;
+  const end = Buffer.from(prefix.subarray(0, length));
+  end[length - 1]! += 1;
+  return end;
+}
+
+/** Every row whose key begins so. The prefix begins with a tag, so that there always is an end. */
+export function prefixRange(prefix: Uint8Array): KeyRange {
+  const end = prefixEnd(prefix);
+  assert(end !== undefined, "a row's prefix begins with a tag below FF");
+  return { start: prefix, end };
+}
+
+export function textKey(tag: Tag, text: string): Buffer {
+  const key = Buffer.allocUnsafe(1 + Buffer.byteLength(text));
+  key[0] = tag;
+  key.write(text, 1, "utf8");
+  return key;
+}
+
+function idKey(tag: Tag, id: string, idBytes: number, extraBytes: number): Buffer {
+  const key = Buffer.allocUnsafe(1 + idBytes + extraBytes);
+  key[0] = tag;
+  const written = key.write(id, 1, "hex");
+  assert(written === idBytes, "an id has the bytes its kind says");
+  return key;
+}
+
+function withRawKey(tag: Tag, bucket: BucketId, objectKey: Uint8Array): Buffer {
+  const key = idKey(tag, bucket, BUCKET_ID_BYTES, objectKey.length);
+  key.set(objectKey, headPrefixBytes);
+  return key;
+}
+
+// --- buckets ---
+
+export function bucketKey(name: string): Buffer {
+  return textKey(tags.bucket, name);
+}
+
+export function bucketNameOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset + 1, key.byteLength - 1).toString("utf8");
+}
+
+// --- current versions ---
+
+export function headKey(bucket: BucketId, objectKey: Uint8Array): Buffer {
+  return withRawKey(tags.head, bucket, objectKey);
+}
+
+export function bodyKey(bucket: BucketId, objectKey: Uint8Array): Buffer {
+  return withRawKey(tags.body, bucket, objectKey);
+}
+
+/** The object key in a head's (or body's) row key: a view, not a copy. */
+export function objectKeyOf(key: Buffer): Buffer {
+  return key.subarray(headPrefixBytes);
+}
+
+/** All heads of a bucket. */
+export function headRange(bucket: BucketId): KeyRange {
+  return prefixRange(idKey(tags.head, bucket, BUCKET_ID_BYTES, 0));
+}
+
+// --- escaped keys ---
+
+/** 00 → 00 FF, then 00 00. Order of escaped keys is the order of the keys, and none is a prefix of another. */
+export function escapeKey(objectKey: Uint8Array): Buffer {
+  let nulBytes = 0;
+  for (const byte of objectKey) if (byte === 0) nulBytes += 1;
+  const out = Buffer.alloc(objectKey.length + nulBytes + 2);
+  let at = 0;
+  for (const byte of objectKey) {
+    out[at++] = byte;
+    if (byte === 0) out[at++] = 0xff;
+  }
+  return out;
+}
+
+/** Reads an escaped key that starts at `offset`; `end` is where what follows it begins. */
+export function unescapeKey(row: Uint8Array, offset: number): { readonly key: Buffer; readonly end: number } {
+  const key = Buffer.alloc(row.length - offset);
+  let length = 0;
+  let at = offset;
+  for (;;) {
+    const byte = row[at++];
+    assert(byte !== undefined, "an escaped key ends with 00 00");
+    if (byte === 0) {
+      const next = row[at++];
+      if (next === 0) return { key: key.subarray(0, length), end: at };
+      assert(next === 0xff, "in an escaped key 00 is followed by FF or 00");
+    }
+    key[length++] = byte;
+  }
+}
+
+function withEscapedKey(tag: Tag, bucket: BucketId, objectKey: Uint8Array, suffix: Uint8Array): Buffer {
+  return Buffer.concat([idKey(tag, bucket, BUCKET_ID_BYTES, 0), escapeKey(objectKey), suffix]);
+}
+
+// --- noncurrent versions ---
+
+/** `order` grows with every version of a key; newer ones sort first. */
+export function pastKey(bucket: BucketId, objectKey: Uint8Array, order: bigint): Buffer {
+  const inverse = Buffer.alloc(8);
+  inverse.writeBigUInt64BE(0xffff_ffff_ffff_ffffn - order);
+  return withEscapedKey(tags.past, bucket, objectKey, inverse);
+}
+
+export function parsePastKey(row: Buffer): { readonly key: Buffer; readonly order: bigint } {
+  const { key, end } = unescapeKey(row, headPrefixBytes);
+  assert(row.length === end + 8, "a past row's key ends with eight bytes of order");
+  return { key, order: 0xffff_ffff_ffff_ffffn - row.readBigUInt64BE(end) };
+}
+
+/** Every noncurrent version of one key, newest first. */
+export function pastRange(bucket: BucketId, objectKey: Uint8Array): KeyRange {
+  return prefixRange(withEscapedKey(tags.past, bucket, objectKey, Buffer.alloc(0)));
+}
+
+// --- blobs ---
+
+export function blobRootKey(blob: BlobId): Buffer {
+  return idKey(tags.blob, blob, BLOB_ID_BYTES, 0);
+}
+
+export function blobPageKey(blob: BlobId, page: number): Buffer {
+  const key = idKey(tags.blob, blob, BLOB_ID_BYTES, 4);
+  key.writeUInt32BE(page, 1 + BLOB_ID_BYTES);
+  return key;
+}
+
+/** The root and every page of one blob. */
+export function blobRange(blob: BlobId): KeyRange {
+  return prefixRange(blobRootKey(blob));
+}
+
+/** Which blob a root's or page's row belongs to. `page` is undefined for the root. */
+export function parseBlobKey(row: Buffer): { readonly blob: BlobId; readonly page: number | undefined } {
+  const blob = row.toString("hex", 1, 1 + BLOB_ID_BYTES) as BlobId;
+  return { blob, page: row.length === 1 + BLOB_ID_BYTES ? undefined : row.readUInt32BE(1 + BLOB_ID_BYTES) };
+}
+
+export function trashKey(atMs: number, random: Uint8Array): Buffer {
+  assert(random.length === TRASH_ID_BYTES - 6, "a trash id has 10 random bytes");
+  const key = Buffer.allocUnsafe(1 + TRASH_ID_BYTES);
+  key[0] = tags.trash;
+  key.writeUIntBE(atMs, 1, 6);
+  key.set(random, 7);
+  return key;
+}
+
+// --- uploads (records in meta/uploads.ts) ---
+
+export function uploadKey(bucket: BucketId, objectKey: Uint8Array, upload: UploadId): Buffer {
+  return withEscapedKey(tags.upload, bucket, objectKey, Buffer.from(upload, "hex"));
+}
+
+export function parseUploadKey(row: Buffer): { readonly key: Buffer; readonly upload: UploadId } {
+  const { key, end } = unescapeKey(row, headPrefixBytes);
+  assert(row.length === end + UPLOAD_ID_BYTES, "an upload row's key ends with an upload id");
+  return { key, upload: row.toString("hex", end) as UploadId };
+}
+
+/** All uploads of a bucket, by key, then by id (which begins with the time they were started). */
+export function uploadRange(bucket: BucketId): KeyRange {
+  return prefixRange(idKey(tags.upload, bucket, BUCKET_ID_BYTES, 0));
+}
+
+export function partKey(upload: UploadId, partNumber: number): Buffer {
+  const key = idKey(tags.part, upload, UPLOAD_ID_BYTES, 2);
+  key.writeUInt16BE(partNumber, 1 + UPLOAD_ID_BYTES);
+  return key;
+}
+
+export function partNumberOf(row: Buffer): number {
+  return row.readUInt16BE(1 + UPLOAD_ID_BYTES);
+}
+
+export function partRange(upload: UploadId): KeyRange {
+  return prefixRange(idKey(tags.part, upload, UPLOAD_ID_BYTES, 0));
+}
+
+export function finishedKey(upload: UploadId): Buffer {
+  return idKey(tags.finished, upload, UPLOAD_ID_BYTES, 0);
+}
+
+export function finishedUploadOf(row: Buffer): UploadId {
+  return row.toString("hex", 1) as UploadId;
+}
+
+// --- sessions, usage, jobs ---
+
+export function sessionKey(session: SessionId): Buffer {
+  return idKey(tags.session, session, SESSION_ID_BYTES, 0);
+}
+
+export function heartbeatKey(session: SessionId): Buffer {
+  return idKey(tags.heartbeat, session, SESSION_ID_BYTES, 0);
+}
+
+/** The session in a session's or heartbeat's row key. */
+export function sessionIdOf(row: Buffer): SessionId {
+  return row.toString("hex", 1, 1 + SESSION_ID_BYTES) as SessionId;
+}
+
+export function usageKey(bucket: BucketId, session: SessionId): Buffer {
+  const key = idKey(tags.usage, bucket, BUCKET_ID_BYTES, SESSION_ID_BYTES);
+  key.write(session, 1 + BUCKET_ID_BYTES, "hex");
+  return key;
+}
+
+export function usageRange(bucket: BucketId): KeyRange {
+  return prefixRange(idKey(tags.usage, bucket, BUCKET_ID_BYTES, 0));
+}
+
+export function accessKeyKey(accessKey: string): Buffer {
+  return textKey(tags.accessKey, accessKey);
+}
+
+export function jobKey(name: string): Buffer {
+  return textKey(tags.job, name);
+}

@@ -1,0 +1,257 @@
+/**
+ * Sessions: who may still publish chunks, and who may still be reading what was deleted. Time is trusted for neither.
+ *
+ * Rows: `session/<id>` is written once and never changed, so its version is known to the writer for good;
+ * `heartbeat/<id>` is rewritten every heartbeatIntervalMs.
+ *
+ * *Publishing.* Every commit that publishes chunks checks the session row. Fencing a session is a transaction that deletes
+ * both rows, after the heartbeat stood still for sessionSilentMsMax, and that checks that it still does. From then on no
+ * commit of that session succeeds (`session_fenced`), and its unpublished chunks can be removed.
+ *
+ * *Reading.* A GET reads the metadata once and then, perhaps for minutes, chunks. A trash row says that a reference was
+ * dropped by the commit that wrote the row. Reads that began after that commit cannot have seen the reference; those that
+ * began before may have, and must end before the bytes go. So each session counts its reads by the tick at which they began:
+ *
+ *  - `tick` rises by one at each heartbeat, in the process first, then in the row. It does not rise again before the row
+ *    is known to hold it, so the process is at most one tick ahead of the row.
+ *  - `drained = n` in the row: every read that began at a tick below n has ended.
+ *  - The reclaimer first sees trash rows, then reads all heartbeats. A session whose row says tick k was at k + 1 at
+ *    most, so any read that could have seen those references began at a tick of k + 1 or below. The target is drained ≥ k + 2.
+ *  - The bytes may go once every session of that moment has reached its target or is gone. Sessions that started
+ *    later read newer metadata. A fenced session's reads may fail with `no_such_chunk`; they never get other bytes,
+ *    because ids are not used twice.
+ */
+import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
+import { ByteReader, ByteWriter } from "../core/codec.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { newSessionId } from "../core/ids.ts";
+import type { SessionId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Random } from "../core/random.ts";
+import { absent } from "../kv/kv.ts";
+import type { Check, Kv, Version } from "../kv/kv.ts";
+import { heartbeatKey, sessionIdOf, sessionKey, tagRange, tags } from "./keys.ts";
+
+export type SessionRecord = { readonly startedMs: number; readonly node: string };
+export type HeartbeatRecord = { readonly atMs: number; readonly tick: number; readonly drained: number };
+
+/** A session as its two rows tell it. */
+export type LiveSession = SessionRecord &
+  HeartbeatRecord & { readonly id: SessionId; readonly sessionVersion: Version; readonly heartbeatVersion: Version };
+
+const newestVersion = 1;
+
+export function encodeSession(session: SessionRecord): Buffer {
+  return new ByteWriter().u8(newestVersion).varint(session.startedMs).string(session.node).finish();
+}
+
+export function decodeSession(value: Uint8Array): SessionRecord {
+  const reader = new ByteReader(value, "session");
+  reader.version(newestVersion);
+  const session = { startedMs: reader.varint(), node: reader.string() };
+  reader.end();
+  return session;
+}
+
+export function encodeHeartbeat(beat: HeartbeatRecord): Buffer {
+  return new ByteWriter().u8(newestVersion).varint(beat.atMs).varint(beat.tick).varint(beat.drained).finish();
+}
+
+export function decodeHeartbeat(value: Uint8Array): HeartbeatRecord {
+  const reader = new ByteReader(value, "heartbeat");
+  reader.version(newestVersion);
+  const beat = { atMs: reader.varint(), tick: reader.varint(), drained: reader.varint() };
+  reader.end();
+  return beat;
+}
+
+export type SessionParts = { readonly kv: Kv; readonly clock: Clock; readonly random: Random; readonly node: string };
+
+const startAttemptsMax = 8;
+
+export class Session {
+  readonly id: SessionId;
+  readonly #kv: Kv;
+  readonly #clock: Clock;
+  readonly #check: Check;
+  /** The tick at which reads begin now. */
+  #tick = 1;
+  /** The newest tick the row is known to hold. */
+  #publishedTick = 1;
+  /** Reads that have not ended, by the tick they began at, oldest first; ticks without reads are left out. */
+  readonly #reads = new Map<number, number>();
+  #stamps = 0;
+  #fenced = false;
+  #beating: Promise<void> | undefined;
+
+  private constructor(parts: SessionParts, id: SessionId, version: Version) {
+    this.id = id;
+    this.#kv = parts.kv;
+    this.#clock = parts.clock;
+    this.#check = { key: sessionKey(id), version };
+  }
+
+  /** Takes a session row of its own. Errors: those of the store. */
+  static async start(parts: SessionParts): Promise<Session> {
+    const startedMs = parts.clock.nowMs();
+    for (let attempt = 0; attempt < startAttemptsMax; attempt++) {
+      const id = newSessionId(parts.clock, parts.random);
+      const key = sessionKey(id);
+      const beat = encodeHeartbeat({ atMs: startedMs, tick: 1, drained: 1 });
+      const result = await parts.kv.commit({
+        checks: [{ key, version: absent }],
+        writes: [
+          { kind: "put", key, value: encodeSession({ startedMs, node: parts.node }) },
+          { kind: "put", key: heartbeatKey(id), value: beat },
+        ],
+      });
+      if (result.outcome === "conflict") continue;
+      const [row] = await parts.kv.get([key]);
+      if (row === undefined) throw fencedError(id);
+      return new Session(parts, id, row.version);
+    }
+    throw new HoldfastError("unavailable", "No free session id was found.");
+  }
+
+  /** For the commit that publishes chunks. */
+  get check(): Check {
+    return this.#check;
+  }
+
+  /** Whether this session is known to be fenced: the process should end, or start a new session. */
+  get fenced(): boolean {
+    return this.#fenced;
+  }
+
+  /** A stamp that no other write has: this session's id, then a counter; 28 hex digits. */
+  nextStamp(): string {
+    this.#stamps += 1;
+    return this.id + this.#stamps.toString(16).padStart(12, "0");
+  }
+
+  /**
+   * Call before the metadata of a read is read; call the result once when the last chunk has been read. Until then no byte
+   * that the read could have found is given back to the drive.
+   */
+  beginRead(): () => void {
+    const tick = this.#tick;
+    this.#reads.set(tick, (this.#reads.get(tick) ?? 0) + 1);
+    let ended = false;
+    return () => {
+      assert(!ended, "a read ends once");
+      ended = true;
+      const left = this.#reads.get(tick)! - 1;
+      if (left === 0) this.#reads.delete(tick);
+      else this.#reads.set(tick, left);
+    };
+  }
+
+  /** Reads that have not ended. */
+  get readsUnderWay(): number {
+    let count = 0;
+    for (const reads of this.#reads.values()) count += reads;
+    return count;
+  }
+
+  /**
+   * Raises the tick and writes the row. One at a time: a call during another waits for that one and returns.
+   * Errors: `session_fenced` once the session row is gone; those of the store (call again: the tick waits).
+   */
+  heartbeat(): Promise<void> {
+    this.#beating ??= this.#beat().finally(() => {
+      this.#beating = undefined;
+    });
+    return this.#beating;
+  }
+
+  async #beat(): Promise<void> {
+    // After a beat of unknown outcome the same tick is written again: the process is never two ahead of the row.
+    if (this.#tick === this.#publishedTick) this.#tick += 1;
+    const beat = { atMs: this.#clock.nowMs(), tick: this.#tick, drained: this.#drained() };
+    const result = await this.#kv.commit({
+      checks: [this.#check],
+      writes: [{ kind: "put", key: heartbeatKey(this.id), value: encodeHeartbeat(beat) }],
+    });
+    if (result.outcome === "conflict") {
+      this.#fenced = true;
+      throw fencedError(this.id);
+    }
+    this.#publishedTick = beat.tick;
+  }
+
+  #drained(): number {
+    let oldest = this.#tick;
+    for (const tick of this.#reads.keys()) oldest = Math.min(oldest, tick);
+    return oldest;
+  }
+
+  /** Gives the session up. Call when its last write and read have ended. */
+  async close(): Promise<void> {
+    await this.#beating?.catch(() => undefined);
+    this.#fenced = true;
+    await this.#kv.commit({
+      checks: [],
+      writes: [
+        { kind: "delete", key: this.#check.key },
+        { kind: "delete", key: heartbeatKey(this.id) },
+      ],
+    });
+  }
+}
+
+export function fencedError(id: SessionId): HoldfastError {
+  return new HoldfastError("session_fenced", `Session ${id} was fenced; none of its writes can be published any more.`);
+}
+
+/** Every session that is not fenced. Sessions are few (one per worker process): two scans, bounded by scanEntriesMax. */
+export async function readSessions(kv: Kv): Promise<LiveSession[]> {
+  const [sessions, beats] = await Promise.all([
+    kv.scan(tagRange(tags.session), { limit: limits.scanEntriesMax }),
+    kv.scan(tagRange(tags.heartbeat), { limit: limits.scanEntriesMax }),
+  ]);
+  assert(sessions.length < limits.scanEntriesMax, "sessions fit one scan");
+  const beatOf = new Map(beats.map((entry) => [sessionIdOf(entry.key), entry]));
+  const live: LiveSession[] = [];
+  for (const entry of sessions) {
+    const id = sessionIdOf(entry.key);
+    const beat = beatOf.get(id);
+    // The two scans are two moments. A session without a heartbeat started or ended between them: its tick is unknown, and
+    // 1 is the least it can be; one that ended is gone by the next look.
+    live.push({
+      id,
+      ...decodeSession(entry.value),
+      ...(beat === undefined ? { atMs: 0, tick: 1, drained: 0 } : decodeHeartbeat(beat.value)),
+      sessionVersion: entry.version,
+      heartbeatVersion: beat?.version ?? absent,
+    });
+  }
+  return live;
+}
+
+/** What each session must have drained before bytes whose trash rows were seen *before* `sessions` was read may go. */
+export function drainTargets(sessions: readonly LiveSession[]): Map<SessionId, number> {
+  return new Map(sessions.map((session) => [session.id, session.tick + 2]));
+}
+
+/** Whether every session of `targets` has drained as far or is gone. `now` is a later readSessions. */
+export function hasDrained(targets: ReadonlyMap<SessionId, number>, now: readonly LiveSession[]): boolean {
+  return now.every((session) => session.drained >= (targets.get(session.id) ?? 0));
+}
+
+/** Fences a session if its heartbeat is still the one that was seen. Resolves to whether it is gone now. */
+export async function fenceSession(kv: Kv, seen: LiveSession): Promise<boolean> {
+  const key = sessionKey(seen.id);
+  const beatKey = heartbeatKey(seen.id);
+  const result = await kv.commit({
+    checks: [
+      { key, version: seen.sessionVersion },
+      { key: beatKey, version: seen.heartbeatVersion },
+    ],
+    writes: [
+      { kind: "delete", key },
+      { kind: "delete", key: beatKey },
+    ],
+  });
+  return result.outcome === "committed";
+}

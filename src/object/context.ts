@@ -1,0 +1,17 @@
+/** What every concern of the object layer works with. Made once per process by whoever puts the parts together. */
+import type { BlobStore } from "../blob/blob.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Log } from "../core/log.ts";
+import type { Random } from "../core/random.ts";
+import type { Kv } from "../kv/kv.ts";
+import type { Session } from "../meta/sessions.ts";
+
+export type ObjectContext = {
+  readonly kv: Kv;
+  readonly blobs: BlobStore;
+  /** This process's session; its id is also the one that `blobs` makes chunk ids from. */
+  readonly session: Session;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+};

@@ -24,7 +24,6 @@ export const limits = {
 
   /** A file name of the plain file API (UTF-8); its key is an id of 32 characters, a slash and the name. */
   fileNameBytesMax: 512,
-  accessKeysMax: 10_000,
 
   // --- objects (S3) ---
   putBytesMax: 5 * GiB,

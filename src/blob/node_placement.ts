@@ -1,0 +1,45 @@
+/** The drives of one chunk node as placement sees them: their sizes and states, a few seconds old at most. */
+import type { Clock } from "../core/clock.ts";
+import type { Log } from "../core/log.ts";
+import type { ChunkNode } from "../node/node.ts";
+import type { PlacementDrive } from "./placement.ts";
+
+export type Placement = {
+  /** Every drive that may take chunks, in any order. A hint: an append may still be refused. */
+  drives(): readonly PlacementDrive[];
+};
+
+const refreshMs = 2_000;
+
+/** Asks the node for the status of its drives now, and again whenever `drives` is called and the answer is old. */
+export async function createNodePlacement(options: {
+  readonly node: ChunkNode;
+  readonly clock: Clock;
+  readonly log: Log;
+}): Promise<Placement> {
+  const { node, clock, log } = options;
+  let known: readonly PlacementDrive[] = [];
+  let refreshedMs = 0;
+  let refreshing = false;
+
+  async function refresh(): Promise<void> {
+    refreshing = true;
+    try {
+      const statuses = await Promise.all(node.drives.map((id) => node.status(id)));
+      known = statuses.map(({ id, state, totalBytes }) => ({ id, state, weightBytes: totalBytes }));
+      refreshedMs = clock.monotonicMs();
+    } finally {
+      refreshing = false;
+    }
+  }
+
+  await refresh();
+  return {
+    drives() {
+      if (!refreshing && clock.monotonicMs() - refreshedMs > refreshMs) {
+        refresh().catch((error: unknown) => log.warn({ error }, "The state of the drives could not be read."));
+      }
+      return known;
+    },
+  };
+}

@@ -97,6 +97,8 @@ export const limits = {
   /** Signature V4 (S3): a header-signed request may be off by this much; a presigned one lives at most this long. */
   clockSkewMsMax: 15 * 60_000,
   presignedSecondsMax: 7 * 24 * 3_600,
+  /** Derived signing keys kept in memory. */
+  signingKeysMax: 1_024,
   /** The largest single chunk of an aws-chunked body. */
   awsChunkBytesMax: 16 * MiB,
   awsChunkHeaderBytesMax: 1 * KiB,

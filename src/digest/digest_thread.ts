@@ -24,28 +24,30 @@ function running(stream: number): RunningDigests {
   return found;
 }
 
-function handle(request: ThreadRequest): { readonly digests?: Digests } | undefined {
-  switch (request.kind) {
-    case "open":
-      streams.set(request.stream, new RunningDigests(request.algorithms));
-      return undefined;
-    case "update":
-      running(request.stream).update(request.bytes);
-      return {};
-    case "finish": {
-      const digests = running(request.stream).finish();
-      streams.delete(request.stream);
-      return { digests };
-    }
-    case "cancel":
-      streams.delete(request.stream);
-      return undefined;
-  }
-}
-
 const port = parentPort;
 assert(port !== null, "this module runs in a worker thread");
+
+function answer(message: ThreadAnswer & { readonly digests?: Digests }): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+  port!.postMessage(message);
+}
+
 port.on("message", (request: ThreadRequest) => {
-  const answer = handle(request);
-  if (answer !== undefined) port.postMessage({ stream: request.stream, ...answer });
+  const { stream } = request;
+  switch (request.kind) {
+    case "open":
+      streams.set(stream, new RunningDigests(request.algorithms));
+      break;
+    case "update":
+      running(stream).update(request.bytes);
+      answer({ stream });
+      break;
+    case "finish":
+      answer({ stream, digests: running(stream).finish() });
+      streams.delete(stream);
+      break;
+    case "cancel":
+      streams.delete(stream);
+      break;
+  }
 });

@@ -26,7 +26,10 @@ export type DigestPoolOptions = {
 
 type Waiter = { resolve(answer: ThreadAnswer): void; reject(error: Error): void };
 
-const threadUrl = new URL(import.meta.url.endsWith(".ts") ? "./digest_thread.ts" : "./digest_thread.js", import.meta.url);
+const threadUrl = new URL(
+  import.meta.url.endsWith(".ts") ? "./digest_thread.ts" : "./digest_thread.js",
+  import.meta.url,
+);
 
 function startWorker(): Worker {
   const worker = new Worker(threadUrl, {
@@ -71,6 +74,7 @@ class DigestThread {
   }
 
   send(request: ThreadRequest): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     if (this.#death === undefined) this.#worker.postMessage(request);
   }
 
@@ -80,6 +84,7 @@ class DigestThread {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size === 0) this.#worker.ref();
       this.#waiting.set(request.stream, { resolve, reject });
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
       this.#worker.postMessage(request);
     });
   }
@@ -104,7 +109,10 @@ class Pool implements DigestPool {
   }
 
   stream(algorithms: readonly DigestAlgorithm[]): StreamDigest {
-    return new PooledStream(algorithms, () => this.#open(algorithms));
+    return new PooledStream(algorithms, {
+      open: () => this.#open(algorithms),
+      release: (thread) => this.#release(thread),
+    });
   }
 
   whole(algorithms: readonly DigestAlgorithm[], bytes: Uint8Array): Digests {
@@ -120,7 +128,7 @@ class Pool implements DigestPool {
     this.#streamsOpened += 1;
     const stream = this.#streamsOpened;
     thread.send({ kind: "open", stream, algorithms });
-    return { thread, stream, release: () => this.#release(thread) };
+    return { thread, stream };
   }
 
   #leastBusy(): DigestThread {
@@ -153,25 +161,28 @@ class Pool implements DigestPool {
   }
 }
 
-type ThreadStream = { readonly thread: DigestThread; readonly stream: number; release(): void };
+type ThreadStream = { readonly thread: DigestThread; readonly stream: number };
+
+/** Where a stream finds its thread, and tells that it is done with it. */
+type StreamPlace = { readonly open: () => ThreadStream | undefined; readonly release: (thread: DigestThread) => void };
 
 class PooledStream implements StreamDigest {
   readonly #algorithms: readonly DigestAlgorithm[];
-  readonly #open: () => ThreadStream | undefined;
+  readonly #place: StreamPlace;
   #threaded: ThreadStream | undefined;
   #inPlace: RunningDigests | undefined;
   #ended = false;
 
-  constructor(algorithms: readonly DigestAlgorithm[], open: () => ThreadStream | undefined) {
+  constructor(algorithms: readonly DigestAlgorithm[], place: StreamPlace) {
     this.#algorithms = algorithms;
-    this.#open = open;
+    this.#place = place;
   }
 
   async update(bytes: Uint8Array): Promise<void> {
     assert(!this.#ended, "a digest stream takes no bytes after its end");
     if (bytes.length === 0) return;
     if (this.#threaded === undefined && this.#inPlace === undefined && bytes.length >= threadedBytesMin)
-      this.#threaded = this.#open();
+      this.#threaded = this.#place.open();
     if (this.#threaded === undefined) {
       this.#inPlace ??= new RunningDigests(this.#algorithms);
       this.#inPlace.update(bytes);
@@ -188,13 +199,13 @@ class PooledStream implements StreamDigest {
     assert(!this.#ended, "a digest stream ends once");
     this.#ended = true;
     if (this.#threaded === undefined) return (this.#inPlace ?? new RunningDigests(this.#algorithms)).finish();
-    const { thread, stream, release } = this.#threaded;
+    const { thread, stream } = this.#threaded;
     try {
       const { digests } = await thread.ask({ kind: "finish", stream });
       assert(digests !== undefined, "the answer to finish bears the digests");
       return Object.fromEntries(Object.entries(digests).map(([name, bytes]) => [name, Buffer.from(bytes)]));
     } finally {
-      release();
+      this.#place.release(thread);
     }
   }
 
@@ -203,9 +214,9 @@ class PooledStream implements StreamDigest {
     this.#ended = true;
     this.#inPlace = undefined;
     if (this.#threaded === undefined) return;
-    const { thread, stream, release } = this.#threaded;
+    const { thread, stream } = this.#threaded;
     thread.send({ kind: "cancel", stream });
-    release();
+    this.#place.release(thread);
   }
 }
 

@@ -95,7 +95,10 @@ class MemoryNode implements ChunkNode {
     }
   }
 
-  async list(id: DriveId, { after, limit }: { readonly after?: ShardRef; readonly limit: number }): Promise<ListedShard[]> {
+  async list(
+    id: DriveId,
+    { after, limit }: { readonly after?: ShardRef; readonly limit: number },
+  ): Promise<ListedShard[]> {
     const drive = this.#drive(id);
     const sorted = (drive.sorted ??= [...drive.shards.keys()].sort());
     const last = after === undefined ? "" : keyOf(after);

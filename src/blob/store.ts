@@ -1,0 +1,105 @@
+/** The blob store over one chunk node. */
+import { assert } from "../core/assert.ts";
+import { HoldfastError } from "../core/errors.ts";
+import type { IdSource } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { DigestPool } from "../digest/digest.ts";
+import type { ChunkNode } from "../node/node.ts";
+import type { BlobStore, BodySource, ChunkRef, ChunkSource, WriteBodyOptions, WrittenBody } from "./blob.ts";
+import { ChunkBuffers } from "./chunk_buffers.ts";
+import type { Placement } from "./node_placement.ts";
+import { readBlob } from "./reader.ts";
+import { removeShards } from "./remover.ts";
+import { BlobWriter } from "./writer.ts";
+
+export type BlobStoreParts = {
+  readonly node: ChunkNode;
+  readonly ids: IdSource;
+  readonly digests: DigestPool;
+  readonly placement: Placement;
+  readonly log: Log;
+  /** Bytes of a chunk: chunkBytesMax unless said otherwise. Recorded with every blob, so it may change at any time. */
+  readonly chunkBytes?: number;
+  /** Shared by the stores of a process; one of its own by default. */
+  readonly buffers?: ChunkBuffers;
+};
+
+/** What could be read of a body before it had to be decided whether it is stored inline. */
+type Beginning = { readonly pieces: Uint8Array[]; readonly sizeBytes: number; readonly ended: boolean };
+
+async function readBeginning(stream: AsyncIterator<Uint8Array>, inlineBytesMax: number): Promise<Beginning> {
+  const pieces: Uint8Array[] = [];
+  let sizeBytes = 0;
+  while (sizeBytes <= inlineBytesMax) {
+    const next = await stream.next();
+    if (next.done === true) return { pieces, sizeBytes, ended: true };
+    pieces.push(next.value);
+    sizeBytes += next.value.length;
+  }
+  return { pieces, sizeBytes, ended: false };
+}
+
+function tooLarge(bytesMax: number): HoldfastError {
+  return new HoldfastError("entity_too_large", `The body is longer than the ${bytesMax} bytes allowed.`);
+}
+
+class NodeBlobStore implements BlobStore {
+  readonly #parts: BlobStoreParts & { readonly chunkBytes: number; readonly buffers: ChunkBuffers };
+
+  constructor(parts: BlobStoreParts) {
+    const { chunkBytes = limits.chunkBytesMax } = parts;
+    assert(chunkBytes >= 1 && chunkBytes <= limits.chunkBytesMax, "a chunk has 1 to chunkBytesMax bytes");
+    this.#parts = { ...parts, chunkBytes, buffers: parts.buffers ?? new ChunkBuffers(chunkBytes) };
+  }
+
+  async write(body: BodySource, options: WriteBodyOptions): Promise<WrittenBody> {
+    const { inlineBytesMax, bytesMax, signal } = options;
+    const { sizeBytes } = body;
+    if (signal?.aborted) throw new HoldfastError("cancelled", "The request was cancelled.", { cause: signal.reason });
+    if (sizeBytes !== undefined && sizeBytes > bytesMax) throw tooLarge(bytesMax);
+    if (sizeBytes !== undefined && sizeBytes <= inlineBytesMax && inlineBytesMax > 0)
+      return this.#inline(await body.collect(Math.min(inlineBytesMax, bytesMax)), options);
+    const stream = body.stream()[Symbol.asyncIterator]();
+    if (sizeBytes !== undefined || inlineBytesMax === 0) return this.#chunked([], stream, sizeBytes, options);
+    const { pieces, sizeBytes: begun, ended } = await readBeginning(stream, inlineBytesMax);
+    if (begun > bytesMax) {
+      stream.return?.().catch(() => undefined);
+      throw tooLarge(bytesMax);
+    }
+    if (ended && begun <= inlineBytesMax) return this.#inline(Buffer.concat(pieces), options);
+    return this.#chunked(pieces, stream, ended ? begun : undefined, options);
+  }
+
+  #inline(bytes: Buffer, { digests }: WriteBodyOptions): WrittenBody {
+    return { kind: "inline", bytes, sizeBytes: bytes.length, digests: this.#parts.digests.whole(digests, bytes) };
+  }
+
+  async #chunked(
+    before: readonly Uint8Array[],
+    stream: AsyncIterator<Uint8Array>,
+    expectedBytes: number | undefined,
+    options: WriteBodyOptions,
+  ): Promise<WrittenBody> {
+    const { bytesMax, signal } = options;
+    const digest = this.#parts.digests.stream(options.digests);
+    const writer = new BlobWriter(this.#parts, { digest, bytesMax, expectedBytes, signal });
+    const { blob, digests } = await writer.run(before, stream);
+    return { kind: "chunked", blob, sizeBytes: blob.sizeBytes, digests };
+  }
+
+  read(source: ChunkSource, offset: number, length: number, signal?: AbortSignal): AsyncIterable<Buffer> {
+    return readBlob(this.#parts, source, { offset, length }, signal);
+  }
+
+  async remove(chunks: readonly ChunkRef[]): Promise<void> {
+    const shards = chunks.flatMap(({ id, places }) =>
+      places.map(({ drive, shardIndex }) => ({ drive, ref: { chunk: id, shardIndex } })),
+    );
+    await removeShards(this.#parts.node, shards);
+  }
+}
+
+export function createBlobStore(parts: BlobStoreParts): BlobStore {
+  return new NodeBlobStore(parts);
+}

@@ -1,0 +1,233 @@
+/**
+ * One body on its way to the drives: fills chunk buffers, and stores each full one while the next is being filled.
+ *
+ * Invariants: at most writeChunksInFlightMax chunks of the stream are under way, the one being filled included; a buffer
+ * goes back only when both its digest and its append have ended; after a failure nothing is started any more, and what
+ * was appended is removed before the first error leaves.
+ */
+import { assert } from "../core/assert.ts";
+import { HoldfastError, hasReason } from "../core/errors.ts";
+import type { BlobId, ChunkId, DriveId, IdSource } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { StreamDigest, Digests } from "../digest/digest.ts";
+import type { ChunkNode, ShardRef } from "../node/node.ts";
+import type { ChunkPlace, ChunkRef, ChunkedBlob } from "./blob.ts";
+import type { ChunkBuffer, ChunkBuffers } from "./chunk_buffers.ts";
+import { packChunk, type PackedChunk } from "./compression.ts";
+import type { Placement } from "./node_placement.ts";
+import { placeChunk } from "./placement.ts";
+import { removeShards } from "./remover.ts";
+
+export type WriterParts = {
+  readonly node: ChunkNode;
+  readonly ids: IdSource;
+  readonly placement: Placement;
+  readonly log: Log;
+  readonly buffers: ChunkBuffers;
+  readonly chunkBytes: number;
+};
+
+export type WriterOptions = {
+  readonly digest: StreamDigest;
+  readonly bytesMax: number;
+  /** What the body said it would have. */
+  readonly expectedBytes: number | undefined;
+  readonly signal: AbortSignal | undefined;
+};
+
+export type WrittenChunks = { readonly blob: ChunkedBlob; readonly digests: Digests };
+
+function cancelled(signal: AbortSignal): HoldfastError {
+  return new HoldfastError("cancelled", "The request was cancelled.", { cause: signal.reason });
+}
+
+export class BlobWriter {
+  readonly #parts: WriterParts;
+  readonly #options: WriterOptions;
+  readonly #blob: BlobId;
+  /** Ends the stores under way after a failure. */
+  readonly #abort = new AbortController();
+  readonly #chunks: ChunkRef[] = [];
+  readonly #underWay = new Set<Promise<void>>();
+  /** Every append that was begun, whatever became of it. */
+  readonly #begun: { readonly drive: DriveId; readonly ref: ShardRef }[] = [];
+  #digestTail: Promise<void> = Promise.resolve();
+  #filling: ChunkBuffer | undefined;
+  #filledBytes = 0;
+  #takenBytes = 0;
+  #chunksBegun = 0;
+  #failure: { readonly error: unknown } | undefined;
+  #onFailure: (error: unknown) => void = () => undefined;
+
+  constructor(parts: WriterParts, options: WriterOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#blob = parts.ids.blob();
+  }
+
+  /** Stores the pieces `before`, then all of `stream`. The first error of any part leaves, after everything is undone. */
+  async run(before: readonly Uint8Array[], stream: AsyncIterator<Uint8Array>): Promise<WrittenChunks> {
+    const { signal } = this.#options;
+    const onAbort = (): void => this.#fail(cancelled(signal!));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      if (signal?.aborted) throw cancelled(signal);
+      for (const piece of before) await this.#take(piece);
+      for (;;) {
+        const next = await this.#next(stream);
+        if (next.done === true) break;
+        await this.#take(next.value);
+      }
+      return await this.#end();
+    } catch (error) {
+      this.#fail(error);
+      await this.#undo();
+      // The source may be stuck in its own read: it is told, not waited for.
+      stream.return?.().catch(() => undefined);
+      throw this.#failure!.error;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = { error };
+    this.#abort.abort(error);
+    this.#onFailure(error);
+  }
+
+  #failIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** The next piece, or at once the error of a chunk that is being stored meanwhile. */
+  #next(stream: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array>> {
+    this.#failIfFailed();
+    return new Promise((resolve, reject) => {
+      this.#onFailure = reject;
+      stream.next().then(resolve, reject);
+    });
+  }
+
+  async #take(piece: Uint8Array): Promise<void> {
+    this.#takenBytes += piece.length;
+    const { bytesMax, expectedBytes } = this.#options;
+    if (this.#takenBytes > bytesMax)
+      throw new HoldfastError("entity_too_large", `The body is longer than the ${bytesMax} bytes allowed.`);
+    if (expectedBytes !== undefined && this.#takenBytes > expectedBytes)
+      throw new HoldfastError("incomplete_body", "The body is longer than it was announced.");
+    let offset = 0;
+    while (offset < piece.length) {
+      const buffer = (this.#filling ??= await this.#acquire(this.#takenBytes - (piece.length - offset)));
+      const part = piece.subarray(offset, offset + buffer.bytes.length - this.#filledBytes);
+      buffer.bytes.set(part, this.#filledBytes);
+      this.#filledBytes += part.length;
+      offset += part.length;
+      if (this.#filledBytes === buffer.bytes.length) this.#store();
+    }
+  }
+
+  /** A buffer for the chunk that begins at byte `offset` of the blob. */
+  async #acquire(offset: number): Promise<ChunkBuffer> {
+    this.#failIfFailed();
+    while (this.#underWay.size >= limits.writeChunksInFlightMax - 1) {
+      await Promise.race(this.#underWay);
+      this.#failIfFailed();
+    }
+    const { chunkBytes, buffers } = this.#parts;
+    const { expectedBytes } = this.#options;
+    const sizeBytes = expectedBytes === undefined ? chunkBytes : Math.min(chunkBytes, expectedBytes - offset);
+    const buffer = await buffers.acquire(sizeBytes, this.#abort.signal);
+    if (this.#failure !== undefined) buffer.release();
+    this.#failIfFailed();
+    return buffer;
+  }
+
+  /** Starts storing the chunk that was being filled. */
+  #store(): void {
+    const buffer = this.#filling!;
+    const index = this.#chunksBegun;
+    const raw = buffer.bytes.subarray(0, this.#filledBytes);
+    this.#chunksBegun += 1;
+    this.#filling = undefined;
+    this.#filledBytes = 0;
+    const task: Promise<void> = this.#storeChunk(raw, index)
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => {
+        buffer.release();
+        this.#underWay.delete(task);
+      });
+    this.#underWay.add(task);
+  }
+
+  /** Ends only when nobody reads `raw` any more. */
+  async #storeChunk(raw: Uint8Array, index: number): Promise<void> {
+    this.#digestTail = this.#digestTail.then(() => {
+      if (this.#failure === undefined) return this.#options.digest.update(raw);
+      return undefined;
+    });
+    const [digested, appended] = await Promise.allSettled([this.#digestTail, this.#appendChunk(raw, index)]);
+    if (digested.status === "rejected") throw digested.reason;
+    if (appended.status === "rejected") throw appended.reason;
+  }
+
+  async #appendChunk(raw: Uint8Array, index: number): Promise<void> {
+    const packed = await packChunk(raw);
+    const id = this.#parts.ids.chunk();
+    const place = await this.#appendSomewhere(id, index, packed);
+    const { storedBytes, blockBytes } = packed;
+    this.#chunks[index] = { id, rawBytes: raw.length, storedBytes, blockBytes, places: [place] };
+  }
+
+  /** Appends to the chunk's best drive, or to the next best when that one refuses. */
+  async #appendSomewhere(chunk: ChunkId, chunkIndex: number, { body }: PackedChunk): Promise<ChunkPlace> {
+    const { node, placement, log } = this.#parts;
+    const drives = placement.drives();
+    const owner = { blob: this.#blob, chunkIndex };
+    const ref: ShardRef = { chunk, shardIndex: 0 };
+    let refusal: unknown;
+    for (const drive of placeChunk(chunk, drives, Math.max(1, drives.length))) {
+      this.#failIfFailed();
+      this.#begun.push({ drive, ref });
+      try {
+        await node.append(drive, { ...ref, owner, body }, this.#abort.signal);
+        return { drive, shardIndex: 0 };
+      } catch (error) {
+        if (!hasReason(error, "drive_full", "drive_failed")) throw error;
+        log.warn({ drive, chunk, error }, "A drive refused a chunk; the next one gets it.");
+        refusal = error;
+      }
+    }
+    if (refusal !== undefined) throw refusal;
+    if (drives.some(({ state }) => state === "full")) throw new HoldfastError("drive_full", "Every drive is full.");
+    throw new HoldfastError("unavailable", "No drive takes data.");
+  }
+
+  async #end(): Promise<WrittenChunks> {
+    const { expectedBytes, digest } = this.#options;
+    if (expectedBytes !== undefined && this.#takenBytes < expectedBytes)
+      throw new HoldfastError("incomplete_body", "The body is shorter than it was announced.");
+    if (this.#filling !== undefined) this.#store();
+    await Promise.all(this.#underWay);
+    this.#failIfFailed();
+    const digests = await digest.finish();
+    this.#failIfFailed();
+    assert(this.#chunks.length === this.#chunksBegun, "every chunk was stored");
+    const { chunkBytes } = this.#parts;
+    return { blob: { id: this.#blob, sizeBytes: this.#takenBytes, chunkBytes, chunks: this.#chunks }, digests };
+  }
+
+  async #undo(): Promise<void> {
+    this.#filling?.release();
+    this.#filling = undefined;
+    await Promise.all(this.#underWay);
+    this.#options.digest.cancel();
+    try {
+      await removeShards(this.#parts.node, this.#begun);
+    } catch (error) {
+      this.#parts.log.warn({ blob: this.#blob, error }, "Chunks of a failed write are left to the orphan sweep.");
+    }
+  }
+}

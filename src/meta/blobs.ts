@@ -21,6 +21,8 @@ type RootFacts = {
   readonly refcount: number;
   readonly sizeBytes: number;
   readonly pages: number;
+  /** Entries in every page but the last. */
+  readonly pageEntries: number;
 };
 
 export type BlobRoot = RootFacts &
@@ -74,7 +76,8 @@ export function encodeBlobRoot(root: BlobRoot): Buffer {
     .u8(kinds[root.kind])
     .varint(root.refcount)
     .varint(root.sizeBytes)
-    .varint(root.pages);
+    .varint(root.pages)
+    .varint(root.pageEntries);
   if (root.kind === "chunks") return writer.varint(root.chunkBytes).finish();
   assert(root.pageStarts.length === root.pages, "every page of parts has a start");
   writer.varint(root.parts);
@@ -90,7 +93,12 @@ export function decodeBlobRoot(value: Uint8Array): BlobRoot {
   const reader = new ByteReader(value, "blob");
   reader.version(newestVersion);
   const kind = reader.u8();
-  const facts = { refcount: reader.varint(), sizeBytes: reader.varint(), pages: reader.varint() };
+  const facts = {
+    refcount: reader.varint(),
+    sizeBytes: reader.varint(),
+    pages: reader.varint(),
+    pageEntries: reader.varint(),
+  };
   const root =
     kind === kinds.chunks
       ? { kind: "chunks" as const, ...facts, chunkBytes: reader.varint() }
@@ -208,9 +216,10 @@ type Put = Write & { readonly kind: "put" };
 
 /** The rows of a new blob of chunks with one reference. A blob of many chunks makes many rows, within one commit's bounds. */
 export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
-  const pages = pagesOf(blob.chunks, limits.chunkMapPageEntries);
+  const pageEntries = limits.chunkMapPageEntries;
+  const pages = pagesOf(blob.chunks, pageEntries);
   const { sizeBytes, chunkBytes } = blob;
-  const root = encodeBlobRoot({ kind: "chunks", refcount: 1, sizeBytes, pages: pages.length, chunkBytes });
+  const root = encodeBlobRoot({ kind: "chunks", refcount: 1, sizeBytes, pages: pages.length, pageEntries, chunkBytes });
   return [
     { kind: "put", key: blobRootKey(blob.id), value: root },
     ...pages.map((page, index): Put => ({
@@ -223,14 +232,15 @@ export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
 
 /** The rows of a new blob of parts with one reference; the parts' own blobs keep the reference they have. */
 export function newPartsBlobWrites(id: BlobId, parts: readonly PartRecord[]): Put[] {
-  const pages = pagesOf(parts, limits.partMapPageEntries);
+  const pageEntries = limits.partMapPageEntries;
+  const pages = pagesOf(parts, pageEntries);
   const pageStarts: number[] = [];
   let sizeBytes = 0;
   for (const page of pages) {
     pageStarts.push(sizeBytes);
     for (const part of page) sizeBytes += part.sizeBytes;
   }
-  const facts = { refcount: 1, sizeBytes, pages: pages.length, parts: parts.length, pageStarts };
+  const facts = { refcount: 1, sizeBytes, pages: pages.length, pageEntries, parts: parts.length, pageStarts };
   return [
     { kind: "put", key: blobRootKey(id), value: encodeBlobRoot({ kind: "parts", ...facts }) },
     ...pages.map((page, index): Put => ({ kind: "put", key: blobPageKey(id, index), value: encodePartPage(page) })),

@@ -3,15 +3,21 @@ import type { BlobStore } from "../blob/blob.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
+import type { DigestPool } from "../digest/digest.ts";
 import type { Kv } from "../kv/kv.ts";
 import type { Session } from "../meta/sessions.ts";
+import type { BucketIds } from "./bucket_ids.ts";
 
-export type ObjectContext = {
+/** What ObjectStore is given. */
+export type ObjectParts = {
   readonly kv: Kv;
   readonly blobs: BlobStore;
+  readonly digests: DigestPool;
   /** This process's session; its id is also the one that `blobs` makes chunk ids from. */
   readonly session: Session;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
 };
+
+export type ObjectContext = ObjectParts & { readonly bucketIds: BucketIds };

@@ -1,0 +1,57 @@
+/** Which names, keys and metadata are taken, without any I/O. */
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { ObjectMetadata } from "./object.ts";
+
+const bucketName = /^[a-z0-9](?:[a-z0-9-]|\.(?!\.))*[a-z0-9]$/;
+const ipAddress = /^\d{1,3}(?:\.\d{1,3}){3}$/;
+const forbiddenPrefixes = ["xn--", "sthree-", "amzn-s3-demo-"];
+const forbiddenSuffixes = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+
+/** General purpose bucket naming rules (S3 User Guide). Errors: `invalid_bucket_name`. */
+export function checkBucketName(name: string): void {
+  const ok =
+    name.length >= limits.bucketNameCharsMin &&
+    name.length <= limits.bucketNameCharsMax &&
+    bucketName.test(name) &&
+    !ipAddress.test(name) &&
+    !forbiddenPrefixes.some((prefix) => name.startsWith(prefix)) &&
+    !forbiddenSuffixes.some((suffix) => name.endsWith(suffix));
+  if (!ok) {
+    throw new HoldfastError("invalid_bucket_name", "The specified bucket is not valid.", { details: { bucket: name } });
+  }
+}
+
+/** Errors: `key_too_long`, `invalid_key`. */
+export function checkObjectKey(key: Uint8Array): void {
+  if (key.length === 0) throw new HoldfastError("invalid_key", "An object's key has at least one byte.");
+  if (key.length > limits.objectKeyBytesMax) {
+    const details = { sizeBytes: key.length, maxSizeBytes: limits.objectKeyBytesMax };
+    throw new HoldfastError("key_too_long", "Your key is too long.", { details });
+  }
+  if (key.length <= limits.objectKeyNulBytesMax) return;
+  let nulBytes = 0;
+  for (const byte of key) if (byte === 0) nulBytes += 1;
+  if (nulBytes > limits.objectKeyNulBytesMax) {
+    throw new HoldfastError("invalid_key", `A key has at most ${limits.objectKeyNulBytesMax} NUL bytes.`);
+  }
+}
+
+/** Errors: `metadata_too_large`. */
+export function checkMetadata(metadata: ObjectMetadata): void {
+  let userBytes = 0;
+  for (const name in metadata.user) userBytes += Buffer.byteLength(name) + Buffer.byteLength(metadata.user[name]!);
+  let largestHeader = 0;
+  for (const value of Object.values(metadata.headers))
+    largestHeader = Math.max(largestHeader, Buffer.byteLength(value));
+  if (userBytes <= limits.userMetadataBytesMax && largestHeader <= limits.contentHeaderBytesMax) return;
+  throw new HoldfastError("metadata_too_large", "Your metadata headers exceed the maximum allowed metadata size.", {
+    details: { sizeBytes: userBytes, maxSizeBytes: limits.userMetadataBytesMax },
+  });
+}
+
+/** Versioning is not switched on: the only version of a key is `null`. Errors: `no_such_version`. */
+export function checkVersionId(versionId: string | undefined): void {
+  if (versionId === undefined || versionId === "null") return;
+  throw new HoldfastError("no_such_version", "The specified version does not exist.", { details: { versionId } });
+}

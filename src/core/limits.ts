@@ -99,8 +99,6 @@ export const limits = {
   presignedSecondsMax: 7 * 24 * 3_600,
   /** Derived signing keys kept in memory. */
   signingKeysMax: 1_024,
-  /** The largest single chunk of an aws-chunked body. */
-  awsChunkBytesMax: 16 * MiB,
   awsChunkHeaderBytesMax: 1 * KiB,
   trailersBytesMax: 4 * KiB,
 

@@ -24,6 +24,8 @@ export const limits = {
 
   /** A file name of the plain file API (UTF-8); its key is an id of 32 characters, a slash and the name. */
   fileNameBytesMax: 512,
+  /** Files in one form of the plain file API. */
+  formFilesMax: 100,
 
   // --- objects (S3) ---
   putBytesMax: 5 * GiB,

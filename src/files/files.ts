@@ -1,0 +1,238 @@
+/**
+ * The plain file API below `/_/files`, for people with curl and no S3 library (docs/file-api.md). Files are ordinary
+ * objects of one bucket, made on first use; names.ts says how they are called. Every call needs HTTP Basic credentials.
+ *
+ * Promises: 201 only after the file is durable; an upload that fails, also in the middle of a form of several files,
+ * leaves none of its files; answers are JSON, errors too.
+ */
+import type { Clock } from "../core/clock.ts";
+import { jsonReply, methodNotAllowed, noSuchAddress, type DoorReply, type DoorRequest } from "../core/door.ts";
+import { HoldfastError, hasReason } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { Random } from "../core/random.ts";
+import type { Reply } from "../gateway/respond.ts";
+import { authenticateBasic } from "../identity/basic.ts";
+import type { Identity } from "../identity/identity.ts";
+import type { ListedObject, Objects } from "../object/object.ts";
+import { downloadReply } from "./download.ts";
+import { isFileId, fileOfKey, keyOfFile } from "./names.ts";
+import { createUploads, type Uploads } from "./upload.ts";
+
+export type FilesOptions = {
+  readonly objects: Objects;
+  readonly identity: Identity;
+  readonly bucket: string;
+  readonly region: string;
+  readonly clock: Clock;
+  readonly random: Random;
+};
+
+/** A file as clients see it. `etag` has no quotes; `createdAt` is RFC 3339. */
+export type FileJson = {
+  readonly id: string;
+  readonly name: string;
+  readonly size: number;
+  readonly type: string;
+  readonly etag: string;
+  readonly createdAt: string;
+};
+
+/** The calls, for metrics. */
+export type FilesOperation = "Upload" | "Download" | "Head" | "Chunks" | "Delete" | "List" | "Other";
+
+export type FilesDoor = {
+  operation(request: DoorRequest): FilesOperation;
+  /** Rejects with what errorReply turns into an answer. */
+  handle(request: DoorRequest): Promise<DoorReply | Reply>;
+};
+
+const listLimitDefault = 100;
+const headsAtOnce = 16;
+
+export function createFiles(options: FilesOptions): FilesDoor {
+  const files = new Files(options);
+  const run: Readonly<Record<FilesOperation, (request: DoorRequest) => Promise<DoorReply | Reply>>> = {
+    Upload: (request) => files.upload(request),
+    Download: (request) => files.download(request),
+    Head: (request) => files.head(request),
+    Chunks: (request) => files.chunks(request),
+    Delete: (request) => files.delete(request),
+    List: (request) => files.list(request),
+    Other: (request) => Promise.reject(refusal(request)),
+  };
+  return {
+    operation: operationOf,
+    handle: async (request) => {
+      await authenticateBasic(options.identity, request.headers.authorization);
+      return run[operationOf(request)](request);
+    },
+  };
+}
+
+function operationOf({ method, segments }: DoorRequest): FilesOperation {
+  const [id, what, ...more] = segments;
+  if (more.length > 0) return "Other";
+  if (id === undefined) {
+    if (method === "POST" || method === "PUT") return "Upload";
+    return method === "GET" ? "List" : "Other";
+  }
+  if (what !== undefined) return what === "chunks" && method === "GET" ? "Chunks" : "Other";
+  return ({ GET: "Download", HEAD: "Head", DELETE: "Delete" } as const)[method] ?? "Other";
+}
+
+function refusal({ segments }: DoorRequest): Error {
+  if (segments.length === 0) return methodNotAllowed("GET, POST, PUT");
+  if (segments.length === 1) return methodNotAllowed("GET, HEAD, DELETE");
+  return segments.length === 2 && segments[1] === "chunks" ? methodNotAllowed("GET") : noSuchAddress();
+}
+
+class Files {
+  readonly #options: FilesOptions;
+  readonly #uploads: Uploads;
+
+  constructor(options: FilesOptions) {
+    this.#options = options;
+    this.#uploads = createUploads(options);
+  }
+
+  async upload(request: DoorRequest): Promise<DoorReply> {
+    const files = await this.#uploads.take(request);
+    const [first] = files;
+    if (files.length !== 1 || first === undefined) return jsonReply(201, files);
+    return jsonReply(201, first, ["location", `/_/files/${encodeURIComponent(first.id)}`]);
+  }
+
+  async download(request: DoorRequest): Promise<Reply> {
+    const { objects, bucket } = this.#options;
+    const key = await this.#keyOf(request);
+    return downloadReply(request, (extra) =>
+      objects.get({ bucket, key, signal: request.signal, ...extra }).catch(asNoSuchFile),
+    );
+  }
+
+  async head(request: DoorRequest): Promise<Reply> {
+    const { objects, bucket } = this.#options;
+    const key = await this.#keyOf(request);
+    return downloadReply(request, (extra) => objects.head({ bucket, key, ...extra }).catch(asNoSuchFile));
+  }
+
+  async chunks(request: DoorRequest): Promise<DoorReply> {
+    const { objects, bucket } = this.#options;
+    const key = await this.#keyOf(request);
+    const { info, inline, chunks } = await objects.layout({ bucket, key }).catch(asNoSuchFile);
+    const listed: object[] = [];
+    const first = countOf(request, "first", 0);
+    const limit = Math.min(countOf(request, "limit", limits.listPageKeysMax), limits.listPageKeysMax);
+    let seen = 0;
+    for await (const chunk of chunks) {
+      if (seen++ < first) continue;
+      if (listed.length === limit) break;
+      listed.push(chunk);
+    }
+    const { id, name } = fileOfKey(key);
+    const next = seen - first > limit ? first + limit : null;
+    return jsonReply(200, { id, name, size: info.sizeBytes, etag: info.etag, inline, chunks: listed, next });
+  }
+
+  async delete(request: DoorRequest): Promise<DoorReply> {
+    const { objects, bucket } = this.#options;
+    const key = await this.#keyOf(request);
+    const { existed } = await objects.delete({ bucket, key }).catch(asNoSuchFile);
+    if (!existed) throw noSuchFile();
+    return { status: 204, headers: [] };
+  }
+
+  async list(request: DoorRequest): Promise<DoorReply> {
+    const { objects, bucket } = this.#options;
+    const limit = countOf(request, "limit", listLimitDefault);
+    if (limit < 1 || limit > limits.listPageKeysMax) {
+      throw new HoldfastError("invalid_argument", `limit is a whole number from 1 to ${limits.listPageKeysMax}.`);
+    }
+    const after = cursorOf(request.query.get("cursor"));
+    try {
+      const page = await objects.list({ bucket, limit, ...(after !== undefined && { after }) });
+      const files = await this.#described(page.objects);
+      return jsonReply(200, { files, cursor: page.next?.toString("base64url") ?? null });
+    } catch (error) {
+      // Before the first upload there is no bucket, which is an empty list to a client.
+      if (hasReason(error, "no_such_bucket")) return jsonReply(200, { files: [], cursor: null });
+      throw error;
+    }
+  }
+
+  /** A listing does not bear content types: a few heads at a time fetch them. What was deleted meanwhile is left out. */
+  async #described(listed: readonly ListedObject[]): Promise<FileJson[]> {
+    const found: FileJson[] = [];
+    for (let first = 0; first < listed.length; first += headsAtOnce) {
+      const some = listed.slice(first, first + headsAtOnce).map((object) => this.#describe(object));
+      for (const file of await Promise.all(some)) if (file !== undefined) found.push(file);
+    }
+    return found;
+  }
+
+  async #describe({ key }: ListedObject): Promise<FileJson | undefined> {
+    try {
+      const { info } = await this.#options.objects.head({ bucket: this.#options.bucket, key });
+      return fileJson(key, { ...info, type: info.metadata.headers["content-type"] });
+    } catch (error) {
+      if (hasReason(error, "no_such_key")) return undefined;
+      throw error;
+    }
+  }
+
+  /** The object behind an id: of our own files only the id is in the address, so the name is looked up. */
+  async #keyOf({ segments }: DoorRequest): Promise<Buffer> {
+    const id = segments[0] ?? "";
+    if (Buffer.byteLength(id) > limits.objectKeyBytesMax) throw noSuchFile();
+    if (!isFileId(id)) return Buffer.from(id);
+    const { objects, bucket } = this.#options;
+    const page = await objects.list({ bucket, prefix: keyOfFile(id, ""), limit: 1 }).catch(asNoSuchFile);
+    const [only] = page.objects;
+    return only?.key ?? Buffer.from(id);
+  }
+}
+
+export function fileJson(
+  key: Buffer,
+  facts: {
+    readonly sizeBytes: number;
+    readonly etag: string;
+    readonly modifiedMs: number;
+    readonly type: string | undefined;
+  },
+): FileJson {
+  const { id, name } = fileOfKey(key);
+  return {
+    id,
+    name,
+    size: facts.sizeBytes,
+    type: facts.type ?? "application/octet-stream",
+    etag: facts.etag,
+    createdAt: new Date(facts.modifiedMs).toISOString(),
+  };
+}
+
+function noSuchFile(): HoldfastError {
+  return new HoldfastError("no_such_key", "There is no such file.");
+}
+
+function asNoSuchFile(error: unknown): never {
+  throw hasReason(error, "no_such_bucket", "no_such_key") ? noSuchFile() : error;
+}
+
+function countOf({ query }: DoorRequest, name: string, fallback: number): number {
+  const text = query.get(name);
+  if (text === undefined) return fallback;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new HoldfastError("invalid_argument", `${name} is a whole number.`);
+}
+
+function cursorOf(text: string | undefined): Buffer | undefined {
+  if (text === undefined || text === "") return undefined;
+  const key = Buffer.from(text, "base64url");
+  if (key.length === 0 || key.length > limits.objectKeyBytesMax || key.toString("base64url") !== text) {
+    throw new HoldfastError("invalid_argument", "cursor is not one that a listing gave.");
+  }
+  return key;
+}
+

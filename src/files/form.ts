@@ -1,0 +1,88 @@
+/**
+ * multipart/form-data (RFC 7578) through busboy: hands out the files one at a time, in order. Fields that are not files
+ * are ignored. Everything is bounded; a form that breaks off, in or between files, is an error.
+ */
+import busboy from "busboy";
+import type { Readable } from "node:stream";
+import type { DoorRequest } from "../core/door.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+
+export type FormFile = {
+  readonly stream: Readable;
+  readonly name: string | undefined;
+  readonly type: string | undefined;
+  readonly cutShort: () => HoldfastError | undefined;
+};
+
+type Parser = ReturnType<typeof busboy>;
+
+function createParser({ headers }: DoorRequest): Parser {
+  try {
+    return busboy({
+      headers,
+      defParamCharset: "utf8",
+      limits: {
+        fields: 64,
+        fieldNameSize: 256,
+        fieldSize: 64 * 1024,
+        files: limits.formFilesMax,
+        parts: limits.formFilesMax + 64,
+        fileSize: limits.putBytesMax,
+        headerPairs: 32,
+      },
+    });
+  } catch (error) {
+    throw malformed(error);
+  }
+}
+
+function malformed(cause: unknown): HoldfastError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new HoldfastError("incomplete_body", `The form is malformed or was cut short: ${why}.`, { cause });
+}
+
+function tooMany(): HoldfastError {
+  return new HoldfastError("entity_too_large", `A form has at most ${limits.formFilesMax} files.`);
+}
+
+/** Calls `take` for each file; it must read or give up the stream before it resolves. The first error ends the form. */
+export async function readForm(request: DoorRequest, take: (file: FormFile) => Promise<void>): Promise<void> {
+  const parser = createParser(request);
+  const source = request.body();
+  let taken: Promise<void> = Promise.resolve();
+  const parsed = new Promise<void>((resolve, reject) => {
+    parser.on("file", (_field, stream, { filename, mimeType }) => {
+      // Whoever reads the stream gets its error; before that it must not end the process.
+      stream.on("error", () => undefined);
+      // A form's file box that was left empty.
+      if (filename === "") return void stream.resume();
+      const cutShort = () => (stream.truncated === true ? tooLarge() : undefined);
+      taken = taken.then(() => take({ stream, name: filename, type: mimeType, cutShort }));
+      taken.catch(reject);
+    });
+    parser.on("filesLimit", () => reject(tooMany())).on("partsLimit", () => reject(tooMany()));
+    parser.on("error", (error) => reject(malformed(error)));
+    parser.on("close", resolve);
+    source.on("error", (error) => parser.destroy(error));
+    source.on("close", () => {
+      if (!source.readableEnded) parser.destroy(new Error("the connection ended"));
+    });
+  });
+  source.pipe(parser);
+  try {
+    await parsed;
+    await taken;
+  } catch (error) {
+    // The rest of the request stays unread: the server drops it within bounds after the refusal.
+    source.unpipe(parser);
+    parser.on("error", () => undefined);
+    parser.destroy();
+    await taken.catch(() => undefined);
+    throw error;
+  }
+}
+
+function tooLarge(): HoldfastError {
+  return new HoldfastError("entity_too_large", `A file has at most ${limits.putBytesMax} bytes here.`);
+}

@@ -1,0 +1,161 @@
+/**
+ * The port: a node:http(s) server with every bound set, and what is around all requests whatever door they take: counting,
+ * idle connections, and a stop that lets running requests finish.
+ *
+ * Bodies have no total time limit (a 5 TiB upload may take days) but a limit on silence: a connection on which a body
+ * should move, and no byte has for bodyIdleTimeoutMs, is closed. A connection whose request waits for us is left alone.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import type { Clock } from "../core/clock.ts";
+import { HoldfastError, systemCode } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import type { Listen } from "./settings.ts";
+
+export type Tls = { readonly cert: string | Buffer; readonly key: string | Buffer };
+
+/** Answers one request. Resolves when the answer is finished or given up; does not reject. */
+export type Door = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+export type ListenerOptions = {
+  readonly tls?: Tls | undefined;
+  readonly door: Door;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+/** Longer than the bound itself, so that a door that watches its own body gets to answer first. */
+const idleGraceMs = 5_000;
+
+export class Listener {
+  readonly #server: Server;
+  readonly #options: ListenerOptions;
+  /** The request that each busy connection is running (HTTP/1.1 runs one at a time). */
+  readonly #running = new Map<Socket, { readonly request: IncomingMessage; readonly response: ServerResponse }>();
+  readonly #sockets = new Set<Socket>();
+  #isStopping = false;
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+    const bounds = {
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: 0,
+      keepAliveTimeout: limits.keepAliveTimeoutMs,
+      maxHeaderSize: limits.headersBytesMax + limits.requestTargetBytesMax,
+      connectionsCheckingInterval: 5_000,
+      requireHostHeader: true,
+      insecureHTTPParser: false,
+      noDelay: true,
+    };
+    const { tls } = options;
+    this.#server = tls === undefined ? createServer(bounds) : createTlsServer({ ...bounds, ...tls });
+    this.#server.maxHeadersCount = limits.headersMax;
+    this.#server.maxConnections = limits.connectionsMax;
+    this.#server.timeout = limits.bodyIdleTimeoutMs + idleGraceMs;
+    this.#connect();
+  }
+
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  get openConnections(): number {
+    return this.#sockets.size;
+  }
+
+  #connect(): void {
+    const server = this.#server;
+    const take = (request: IncomingMessage, response: ServerResponse): void => void this.#run(request, response);
+    server.on("request", take);
+    // The door decides whether the client may send its body: it writes the 100 when it opens the body.
+    server.on("checkContinue", take);
+    server.on("connection", (socket: Socket) => this.#watch(socket));
+    server.on("timeout", (socket: Socket) => this.#onSilence(socket));
+    server.on("clientError", (error: Error, socket: Socket) => refuseMalformed(error, socket));
+    server.on("tlsClientError", (_error: Error, socket: Socket) => socket.destroy());
+  }
+
+  #watch(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      this.#options.metrics.traffic(socket.bytesRead, socket.bytesWritten);
+    });
+  }
+
+  /** No byte has moved for the bound's time. */
+  #onSilence(socket: Socket): void {
+    const running = this.#running.get(socket);
+    const isOurTurn = running !== undefined && running.request.complete && !running.response.headersSent;
+    if (!isOurTurn) return void socket.destroy();
+    socket.setTimeout(limits.bodyIdleTimeoutMs + idleGraceMs);
+  }
+
+  async #run(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request;
+    if (this.#isStopping) response.shouldKeepAlive = false;
+    this.#running.set(socket, { request, response });
+    response.once("close", () => {
+      if (this.#running.get(socket)?.response === response) this.#running.delete(socket);
+      if (this.#isStopping && !this.#running.has(socket)) socket.destroySoon();
+    });
+    try {
+      await this.#options.door(request, response);
+    } catch (error) {
+      this.#options.log.error({ error }, "A request ended in an error that no door handled.");
+      response.destroy();
+    }
+  }
+
+  /** The port it really has. Errors: `unavailable` with a sentence for the operator. */
+  async listen(listen: Listen): Promise<AddressInfo> {
+    const server = this.#server;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (error) => reject(listenError(error, listen)));
+      server.listen({ host: listen.host, port: listen.port, backlog: 1_024 }, resolve);
+    });
+    server.on("error", (error) => this.#options.log.error({ error }, "The listening socket failed."));
+    return server.address() as AddressInfo;
+  }
+
+  /** Takes no new connection, lets running requests finish for gracefulStopMsMax at most, then closes what is left. */
+  async stop(graceMs: number = limits.gracefulStopMsMax): Promise<void> {
+    if (this.#isStopping || !this.#server.listening) return;
+    this.#isStopping = true;
+    const closed = new Promise<void>((resolve) => void this.#server.close(() => resolve()));
+    for (const { response } of this.#running.values()) response.shouldKeepAlive = false;
+    for (const socket of this.#sockets) if (!this.#running.has(socket)) socket.destroySoon();
+    const given = new AbortController();
+    await Promise.race([closed, this.#options.clock.sleep(graceMs, given.signal)]);
+    given.abort();
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+}
+
+function refuseMalformed(error: Error, socket: Socket): void {
+  const code = systemCode(error);
+  if (code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+  const status =
+    code === "HPE_HEADER_OVERFLOW"
+      ? "431 Request Header Fields Too Large"
+      : code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? "408 Request Timeout"
+        : "400 Bad Request";
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+}
+
+function listenError(error: Error, { host, port }: Listen): HoldfastError {
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE: "another program listens there already",
+    EACCES: "this user may not use that port",
+    EADDRNOTAVAIL: "this machine does not have that address",
+    ENOTFOUND: "the host name is not known",
+  };
+  const why = reasons[systemCode(error) ?? ""] ?? error.message;
+  return new HoldfastError("unavailable", `Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
+}

@@ -1,0 +1,419 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { systemClock } from "../core/clock.ts";
+import { HoldfastError, hasReason } from "../core/errors.ts";
+import { IdSource, newDriveId, type SessionId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import { silentLog } from "../core/log.ts";
+import { seededRandom, systemRandom } from "../core/random.ts";
+import { createDigestPool } from "../digest/pool.ts";
+import { createMemoryNode } from "../node/node.memory.ts";
+import type { ChunkNode } from "../node/node.ts";
+import type { BlobStore, BodySource, ChunkedBlob, ChunkSource, WriteBodyOptions, WrittenBody } from "./blob.ts";
+import { ChunkBuffers } from "./chunk_buffers.ts";
+import { createNodePlacement } from "./node_placement.ts";
+import { createBlobStore } from "./store.ts";
+
+const KiB = 1024;
+/** Three compression blocks, so that a chunk has a first, a middle and a last one. */
+const chunkBytes = 3 * limits.compressionBlockBytes;
+const digests = createDigestPool({ threads: 1 });
+test.after(() => digests.close());
+
+let sessions = 0;
+
+async function storeOn(node: ChunkNode, buffers = new ChunkBuffers(chunkBytes)): Promise<BlobStore> {
+  sessions += 1;
+  const ids = new IdSource(sessions.toString(16).padStart(16, "0") as SessionId);
+  const placement = await createNodePlacement({ node, clock: systemClock, log: silentLog });
+  return createBlobStore({ node, ids, digests, placement, log: silentLog, chunkBytes, buffers });
+}
+
+function bodyOf(bytes: Buffer, pieceBytes: number, isSizeKnown: boolean): BodySource {
+  return {
+    sizeBytes: isSizeKnown ? bytes.length : undefined,
+    collect: async () => bytes,
+    async *stream() {
+      for (let start = 0; start < bytes.length; start += pieceBytes) yield bytes.subarray(start, start + pieceBytes);
+    },
+  };
+}
+
+type Texture = "zeros" | "words" | "random" | "mixed";
+
+/** Bytes that compress well, fairly, not at all, or differently from block to block. */
+function bytesOf(sizeBytes: number, texture: Texture, seed: number): Buffer {
+  const random = seededRandom(seed);
+  const out = Buffer.alloc(sizeBytes);
+  const fillers = { zeros: 0, words: 1, random: 2 } as const;
+  for (let start = 0; start < sizeBytes; start += 64 * KiB) {
+    const filler = texture === "mixed" ? random.below(3) : fillers[texture];
+    const part = out.subarray(start, start + 64 * KiB);
+    if (filler === 1) part.fill(`holdfast ${seed} ${start} `);
+    if (filler === 2) part.set(random.bytes(part.length));
+  }
+  return out;
+}
+
+const options: WriteBodyOptions = { digests: ["md5", "crc64nvme"], inlineBytesMax: 16 * KiB, bytesMax: 2 ** 30 };
+
+function chunked(written: WrittenBody): ChunkedBlob {
+  assert.equal(written.kind, "chunked");
+  return (written as WrittenBody & { kind: "chunked" }).blob;
+}
+
+/** Pages of two references, to cross page ends often. */
+function sourceOf(blob: ChunkedBlob): ChunkSource {
+  const { chunkBytes, sizeBytes } = blob;
+  return {
+    chunkBytes,
+    sizeBytes,
+    chunks: async (first, count) => blob.chunks.slice(first, first + Math.min(count, 2)),
+  };
+}
+
+async function readAll(store: BlobStore, blob: ChunkedBlob, offset = 0, length = blob.sizeBytes): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const piece of store.read(sourceOf(blob), offset, length)) pieces.push(piece);
+  return Buffer.concat(pieces);
+}
+
+async function shardsOn(node: ChunkNode): Promise<number> {
+  const lists = await Promise.all(node.drives.map((drive) => node.list(drive, { limit: 1_000 })));
+  return lists.flat().length;
+}
+
+function drives(count: number): { readonly drives: ReturnType<typeof newDriveId>[] } {
+  return { drives: Array.from({ length: count }, () => newDriveId(systemRandom)) };
+}
+
+/** The node with some calls replaced. */
+function altered(node: ChunkNode, changes: Partial<ChunkNode>): ChunkNode {
+  const { drives } = node;
+  return {
+    drives,
+    append: (...args) => node.append(...args),
+    read: (...args) => node.read(...args),
+    remove: (...args) => node.remove(...args),
+    list: (...args) => node.list(...args),
+    verify: (...args) => node.verify(...args),
+    compact: (...args) => node.compact(...args),
+    status: (...args) => node.status(...args),
+    close: () => node.close(),
+    ...changes,
+  };
+}
+
+const bodies = fc.record({
+  sizeBytes: fc.oneof(
+    fc.integer({ min: 0, max: 5 * chunkBytes }),
+    fc.constantFrom(0, 1, 16 * KiB, 16 * KiB + 1, 64 * KiB, chunkBytes, chunkBytes + 1, 2 * chunkBytes),
+  ),
+  pieceBytes: fc.constantFrom(7_001, 64 * KiB, chunkBytes, chunkBytes + 1, 10 * chunkBytes),
+  texture: fc.constantFrom<Texture>("zeros", "words", "random", "mixed"),
+  seed: fc.nat(1_000),
+  isSizeKnown: fc.boolean(),
+});
+
+test("what was written is read back: any body, any pieces, any range; then it is removed", async () => {
+  const node = createMemoryNode(drives(3));
+  const store = await storeOn(node);
+  const property = fc.asyncProperty(bodies, fc.nat(), fc.nat(), async (plan, from, to) => {
+    const bytes = bytesOf(plan.sizeBytes, plan.texture, plan.seed);
+    const written = await store.write(bodyOf(bytes, plan.pieceBytes, plan.isSizeKnown), options);
+    assert.equal(written.sizeBytes, bytes.length);
+    assert.deepEqual(written.digests, digests.whole(options.digests, bytes));
+    if (written.kind === "inline") {
+      assert.ok(bytes.length <= options.inlineBytesMax && written.bytes.equals(bytes));
+      return;
+    }
+    const { blob } = written;
+    assert.ok(bytes.length > options.inlineBytesMax);
+    assert.equal(blob.chunks.length, Math.ceil(bytes.length / chunkBytes));
+    const [offset, end] = [from % (bytes.length + 1), to % (bytes.length + 1)].sort((a, b) => a - b) as [
+      number,
+      number,
+    ];
+    assert.ok((await readAll(store, blob)).equals(bytes));
+    assert.ok((await readAll(store, blob, offset, end - offset)).equals(bytes.subarray(offset, end)));
+    await store.remove(blob.chunks);
+    await store.remove(blob.chunks);
+    assert.equal(await shardsOn(node), 0);
+  });
+  await fc.assert(property, { numRuns: 150 });
+});
+
+test("only data that shrinks is compressed, block by block", async () => {
+  const store = await storeOn(createMemoryNode());
+  const write = async (bytes: Buffer) => chunked(await store.write(bodyOf(bytes, 64 * KiB, true), options)).chunks[0]!;
+  const random = await write(bytesOf(chunkBytes, "random", 1));
+  assert.equal(random.blockBytes, undefined);
+  assert.equal(random.storedBytes, chunkBytes);
+  const words = await write(bytesOf(chunkBytes, "words", 1));
+  assert.equal(words.blockBytes!.length, 3);
+  assert.ok(words.storedBytes < chunkBytes / 10);
+  const lastRandom = bytesOf(chunkBytes, "words", 1);
+  lastRandom.set(bytesOf(limits.compressionBlockBytes, "random", 1), 2 * limits.compressionBlockBytes);
+  const { blockBytes } = await write(lastRandom);
+  assert.equal(blockBytes![2], limits.compressionBlockBytes);
+});
+
+test("an empty body with nothing inline has no chunks; a size that lies is incomplete_body", async () => {
+  const store = await storeOn(createMemoryNode());
+  for (const isSizeKnown of [true, false]) {
+    const empty = chunked(
+      await store.write(bodyOf(Buffer.alloc(0), 1, isSizeKnown), { ...options, inlineBytesMax: 0 }),
+    );
+    assert.deepEqual([empty.sizeBytes, empty.chunks], [0, []]);
+    assert.equal((await readAll(store, empty)).length, 0);
+  }
+  for (const sizeBytes of [99_999, 100_001]) {
+    const body = { ...bodyOf(Buffer.alloc(100_000), 10_000, true), sizeBytes };
+    await assert.rejects(store.write(body, options), (error) => hasReason(error, "incomplete_body"));
+  }
+});
+
+test("bytesMax: entity_too_large, announced or not, inline or not, and nothing stays", async () => {
+  const node = createMemoryNode();
+  const store = await storeOn(node);
+  for (const isSizeKnown of [true, false])
+    for (const bytesMax of [10, 20 * KiB, chunkBytes + 1]) {
+      const body = bodyOf(Buffer.alloc(bytesMax + 1), 5_000, isSizeKnown);
+      await assert.rejects(store.write(body, { ...options, bytesMax }), (error) =>
+        hasReason(error, "entity_too_large"),
+      );
+      const fits = bodyOf(Buffer.alloc(bytesMax), 5_000, isSizeKnown);
+      const written = await store.write(fits, { ...options, bytesMax });
+      if (written.kind === "chunked") await store.remove(written.blob.chunks);
+    }
+  assert.equal(await shardsOn(node), 0);
+});
+
+/** Fails the append with the given number, either before it stores anything or after. */
+function failingAppend(node: ChunkNode, failing: number, isStored: boolean, error: Error): ChunkNode {
+  let count = 0;
+  return altered(node, {
+    append: async (drive, shard, signal) => {
+      count += 1;
+      const fails = count === failing;
+      if (!fails || isStored) await node.append(drive, shard, signal);
+      if (fails) throw error;
+    },
+  });
+}
+
+test("a write that fails at any append leaves nothing, and its own first error leaves", async () => {
+  const property = fc.asyncProperty(
+    fc.integer({ min: 1, max: 5 }),
+    fc.boolean(),
+    fc.boolean(),
+    async (failing, isStored, known) => {
+      const node = createMemoryNode(drives(2));
+      const buffers = new ChunkBuffers(chunkBytes);
+      const failure = new HoldfastError("internal", "The append failed.");
+      const store = await storeOn(failingAppend(node, failing, isStored, failure), buffers);
+      const body = bodyOf(bytesOf(5 * chunkBytes, "mixed", failing), 64 * KiB, known);
+      await assert.rejects(store.write(body, options), (error) => error === failure);
+      assert.equal(await shardsOn(node), 0);
+      assert.equal(buffers.lentBytes, 0);
+    },
+  );
+  await fc.assert(property, { numRuns: 20 });
+});
+
+test("a source that fails, at any piece, leaves nothing", async () => {
+  const property = fc.asyncProperty(fc.nat(20), async (failing) => {
+    const node = createMemoryNode();
+    const buffers = new ChunkBuffers(chunkBytes);
+    const store = await storeOn(node, buffers);
+    const failure = new HoldfastError("checksum_mismatch", "The trailer does not match.");
+    const body: BodySource = {
+      ...bodyOf(Buffer.alloc(0), 1, false),
+      async *stream() {
+        for (let index = 0; index < failing; index++) yield Buffer.alloc(64 * KiB, index);
+        throw failure;
+      },
+    };
+    await assert.rejects(store.write(body, options), (error) => error === failure);
+    assert.equal(await shardsOn(node), 0);
+    assert.equal(buffers.lentBytes, 0);
+  });
+  await fc.assert(property, { numRuns: 21 });
+});
+
+test("a cancelled write ends though its source stands still, and leaves nothing", async () => {
+  const node = createMemoryNode();
+  const store = await storeOn(node);
+  const controller = new AbortController();
+  const body: BodySource = {
+    ...bodyOf(Buffer.alloc(0), 1, false),
+    async *stream() {
+      yield Buffer.alloc(2 * chunkBytes + 5);
+      controller.abort();
+      await new Promise(() => undefined);
+    },
+  };
+  const { signal } = controller;
+  await assert.rejects(store.write(body, { ...options, signal }), (error) => hasReason(error, "cancelled"));
+  await assert.rejects(store.write(body, { ...options, signal }), (error) => hasReason(error, "cancelled"));
+  assert.equal(await shardsOn(node), 0);
+});
+
+test("a failed append ends a write whose source stands still", async () => {
+  const node = createMemoryNode();
+  const failure = new HoldfastError("internal", "The append failed.");
+  const store = await storeOn(failingAppend(node, 1, false, failure));
+  const body: BodySource = {
+    ...bodyOf(Buffer.alloc(0), 1, false),
+    async *stream() {
+      yield Buffer.alloc(chunkBytes);
+      await new Promise(() => undefined);
+    },
+  };
+  await assert.rejects(store.write(body, options), (error) => error === failure);
+});
+
+test("a drive that refuses is passed over; when all refuse, the refusal leaves", async () => {
+  const node = createMemoryNode(drives(3));
+  const refusing = new Set(node.drives.slice(0, 2));
+  const full = altered(node, {
+    append: async (drive, shard, signal) => {
+      if (refusing.has(drive)) throw new HoldfastError("drive_full", "Full.");
+      await node.append(drive, shard, signal);
+    },
+  });
+  const store = await storeOn(full);
+  const bytes = bytesOf(4 * chunkBytes, "mixed", 3);
+  const blob = chunked(await store.write(bodyOf(bytes, 64 * KiB, true), options));
+  assert.ok(blob.chunks.every(({ places }) => places[0]!.drive === node.drives[2]));
+  assert.ok((await readAll(store, blob)).equals(bytes));
+  refusing.add(node.drives[2]!);
+  await assert.rejects(store.write(bodyOf(bytes, 64 * KiB, true), options), (error) => hasReason(error, "drive_full"));
+});
+
+test("many writers at once stay within the buffers of the process, and each within its own chunks", async () => {
+  const node = createMemoryNode();
+  let appendingBytes = 0;
+  let appendingBytesMax = 0;
+  const slow = altered(node, {
+    append: async (drive, shard, signal) => {
+      const shardBytes = shard.body.reduce((sum, { length }) => sum + length, 0);
+      appendingBytes += shardBytes;
+      appendingBytesMax = Math.max(appendingBytesMax, appendingBytes);
+      await new Promise(setImmediate);
+      await node.append(drive, shard, signal);
+      appendingBytes -= shardBytes;
+    },
+  });
+  const buffers = new ChunkBuffers(chunkBytes, 3 * chunkBytes);
+  const store = await storeOn(slow, buffers);
+  const bytes = bytesOf(4 * chunkBytes + 9, "random", 4);
+  const body: BodySource = {
+    ...bodyOf(bytes, 64 * KiB, true),
+    async *stream() {
+      for await (const piece of bodyOf(bytes, 64 * KiB, true).stream()) {
+        assert.ok(buffers.lentBytes <= 3 * chunkBytes);
+        yield piece;
+      }
+    },
+  };
+  await store.write(body, options);
+  assert.ok(appendingBytesMax <= limits.writeChunksInFlightMax * chunkBytes);
+  appendingBytesMax = 0;
+  const written = await Promise.all(Array.from({ length: 8 }, () => store.write(body, options)));
+  assert.ok(appendingBytesMax <= 3 * chunkBytes);
+  for (const each of written) assert.ok((await readAll(store, chunked(each))).equals(bytes));
+  assert.equal(buffers.lentBytes, 0);
+});
+
+test("corrupted stored bytes: an error, or the right bytes from another place; never wrong ones", async () => {
+  const node = createMemoryNode(drives(2));
+  const [good, bad] = node.drives as [(typeof node.drives)[0], (typeof node.drives)[0]];
+  let damage = 0;
+  const damaged = altered(node, {
+    read: async (drive, ref, range, signal) => {
+      const bytes = await node.read(good, ref, range, signal);
+      if (drive !== bad) return bytes;
+      // The node finds flipped bytes itself (its checksums); what is left is the wrong block or a short one.
+      return damage === 0 ? bytes.subarray(1) : Buffer.concat([bytes.subarray(damage), bytes.subarray(0, damage)]);
+    },
+  });
+  const placed = altered(node, { append: (_drive, shard, signal) => node.append(good, shard, signal) });
+  const writing = await storeOn(placed);
+  const bytes = bytesOf(3 * chunkBytes, "words", 5);
+  const blob = chunked(await writing.write(bodyOf(bytes, 64 * KiB, true), options));
+  const reading = await storeOn(damaged);
+  const on = (...order: (typeof bad)[]): ChunkedBlob => ({
+    ...blob,
+    chunks: blob.chunks.map((chunk) => ({ ...chunk, places: order.map((drive) => ({ drive, shardIndex: 0 })) })),
+  });
+  for (damage = 0; damage < 40; damage += 13) {
+    await assert.rejects(readAll(reading, on(bad)), (error) => hasReason(error, "corrupt_chunk"));
+    assert.ok((await readAll(reading, on(bad, good))).equals(bytes));
+  }
+});
+
+test("a chunk map that contradicts itself is corrupt", async () => {
+  const store = await storeOn(createMemoryNode());
+  const blob = chunked(await store.write(bodyOf(bytesOf(2 * chunkBytes, "words", 6), 64 * KiB, true), options));
+  for (const change of [
+    { rawBytes: 5 },
+    { storedBytes: 5 },
+    { blockBytes: undefined },
+    { blockBytes: [1] },
+    { places: [] },
+  ]) {
+    const chunks = blob.chunks.map((chunk) => ({ ...chunk, ...change }));
+    await assert.rejects(readAll(store, { ...blob, chunks }), (error) => hasReason(error, "corrupt_record"));
+  }
+});
+
+/** Counts reads under way, and lets none end before the next turn of the loop. */
+function watchedReads(node: ChunkNode): { node: ChunkNode; count: number; bytesUnderWay: number; bytesMax: number } {
+  const watch = { node, count: 0, bytesUnderWay: 0, bytesMax: 0 };
+  watch.node = altered(node, {
+    read: async (drive, ref, range, signal) => {
+      watch.count += 1;
+      watch.bytesUnderWay += range.length;
+      watch.bytesMax = Math.max(watch.bytesMax, watch.bytesUnderWay);
+      await new Promise(setImmediate);
+      watch.bytesUnderWay -= range.length;
+      return node.read(drive, ref, range, signal);
+    },
+  });
+  return watch;
+}
+
+test("reading ahead is bounded, and ends when the consumer leaves or cancels", async () => {
+  const watch = watchedReads(createMemoryNode());
+  const store = await storeOn(watch.node);
+  const bytes = bytesOf(30 * chunkBytes, "random", 7);
+  const blob = chunked(await store.write(bodyOf(bytes, 640 * KiB, true), options));
+  assert.ok((await readAll(store, blob)).equals(bytes));
+  assert.ok(watch.bytesMax > limits.readBytesPerCall && watch.bytesMax <= limits.readAheadBytesMax);
+  const readsOfAll = watch.count;
+  watch.count = 0;
+  for await (const piece of store.read(sourceOf(blob), 0, blob.sizeBytes)) {
+    assert.ok(piece.length <= limits.readBytesPerCall);
+    break;
+  }
+  const controller = new AbortController();
+  await assert.rejects(
+    async () => {
+      for await (const _ of store.read(sourceOf(blob), 0, blob.sizeBytes, controller.signal)) controller.abort();
+    },
+    (error) => hasReason(error, "cancelled"),
+  );
+  assert.ok(watch.count < readsOfAll / 2);
+});
+
+test("a range read touches only the compression blocks it needs", async () => {
+  const watch = watchedReads(createMemoryNode());
+  const store = await storeOn(watch.node);
+  const bytes = bytesOf(3 * chunkBytes, "words", 8);
+  const blob = chunked(await store.write(bodyOf(bytes, 64 * KiB, true), options));
+  const offset = chunkBytes + limits.compressionBlockBytes + 10;
+  assert.ok((await readAll(store, blob, offset, 10)).equals(bytes.subarray(offset, offset + 10)));
+  assert.equal(watch.bytesMax, blob.chunks[1]!.blockBytes![1]);
+});

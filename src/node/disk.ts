@@ -24,9 +24,14 @@ export type Disk = {
   open(path: string, mode: "read" | "create" | "write"): Promise<DiskFile>;
   /** Names in a folder, any order. */
   list(path: string): Promise<string[]>;
+  /** With its missing parents; it may exist already. */
   makeDirectory(path: string): Promise<void>;
+  /** Within one folder; replaces what has that name. */
   rename(from: string, to: string): Promise<void>;
+  /** Removes a file. Those who have it open can still read it. */
   remove(path: string): Promise<void>;
   syncDirectory(path: string): Promise<void>;
   space(path: string): Promise<DiskSpace>;
+  /** Differs after each start of the machine: what was written but not synced before may be lost exactly then. */
+  bootId(): Promise<string>;
 };

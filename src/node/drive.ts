@@ -1,0 +1,224 @@
+/**
+ * A drive: a folder that Holdfast owns.
+ *
+ *   drive.json    format version and id; made once
+ *   state.json    whether the index may be trusted (see below)
+ *   segments/     the shards
+ *   index/        the index's store; derived, never synced while in use
+ *   lock          held by the server that uses the drive (drive_lock.ts)
+ *
+ * Both JSON files are replaced atomically: written aside, synced, renamed, the folder synced.
+ *
+ * The index is trusted if it bears the generation that state.json names, and either the drive was closed cleanly (the
+ * index was synced then) or the machine has not stopped since (what was written is in the kernel's cache). Otherwise it
+ * is thrown away and rebuilt. Known gap: a drive that is unplugged and plugged in again without a restart of the machine
+ * looks as if nothing had happened.
+ */
+import { dirname } from "node:path";
+import { HoldfastError, systemCode } from "../core/errors.ts";
+import { newDriveId, type DriveId } from "../core/ids.ts";
+import type { Log } from "../core/log.ts";
+import type { Random } from "../core/random.ts";
+import type { Kv } from "../kv/kv.ts";
+import type { Disk } from "./disk.ts";
+import { DriveIndex } from "./drive_index.ts";
+import { rebuildIndex, replayTails } from "./recovery.ts";
+import { removeIfThere } from "./segment_writer.ts";
+
+/** Opens the store of a drive's index in the folder `path`; with `wipe` an empty one. It need not sync. */
+export type OpenIndex = (options: {
+  readonly drivePath: string;
+  readonly path: string;
+  readonly wipe: boolean;
+}) => Promise<Kv>;
+
+export type PreparedDrive = {
+  readonly id: DriveId;
+  readonly path: string;
+  /** Shards removed before may be there again: the caller runs a full orphan sweep. */
+  readonly rebuilt: boolean;
+};
+
+const driveFormat = 1;
+const stateFormat = 1;
+/** What a folder may hold and still count as empty. */
+const ignoredNames = /^(lock.*|lost\+found|drive\.json\.new)$/;
+
+type State = { readonly bootId: string; readonly clean: boolean; readonly generation: string };
+
+export type PrepareOptions = {
+  readonly path: string;
+  readonly disk: Disk;
+  readonly openIndex: OpenIndex;
+  readonly random: Random;
+  readonly log: Log;
+};
+
+/**
+ * Formats an empty folder or opens a drive, and brings its index up to date. To be called by the one who holds the
+ * drive's lock, before any node opens the drive.
+ * Errors: `invalid_argument` for a folder that is no drive or a format this build does not know.
+ */
+export async function prepareDrive(options: PrepareOptions): Promise<PreparedDrive> {
+  const { path, disk, openIndex, random, log } = options;
+  const id = (await readDriveId(disk, path)) ?? (await formatDrive(disk, path, random));
+  const bootId = await disk.bootId();
+  const state = await readState(disk, path);
+  const unlost = state !== undefined && (state.clean || state.bootId === bootId);
+  const trusted = unlost ? await openTrusted(options, state) : undefined;
+  if (trusted) {
+    // From here on the index changes without being synced.
+    await writeState(disk, path, { ...state!, bootId, clean: false });
+    await replayTails({ disk, drive: id, drivePath: path, index: trusted, log });
+    await trusted.close();
+    return { id, path, rebuilt: false };
+  }
+  log.info({ drive: id, path }, "rebuilding the drive's index");
+  await wipeIndexFolder(disk, path);
+  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: true }));
+  await rebuildIndex({ disk, drive: id, drivePath: path, index, log });
+  const generation = Buffer.from(random.bytes(8)).toString("hex");
+  await index.setGeneration(generation);
+  await index.close();
+  await writeState(disk, path, { bootId, clean: false, generation });
+  return { id, path, rebuilt: true };
+}
+
+async function openTrusted(options: PrepareOptions, state: State): Promise<DriveIndex | undefined> {
+  const { path, openIndex, log } = options;
+  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }));
+  if ((await index.generation()) === state.generation) return index;
+  log.warn({ path }, "the drive's index is not the one it was closed with");
+  await index.close();
+  return undefined;
+}
+
+/** Opens the index of a drive that was prepared. */
+export async function openPreparedIndex(path: string, openIndex: OpenIndex): Promise<DriveIndex> {
+  return new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }));
+}
+
+/**
+ * Notes that the drive was closed cleanly, so that its index is trusted after a restart of the machine too. To be called
+ * by the holder of the lock after every node on the drive was closed.
+ */
+export async function markDriveClean(disk: Disk, path: string): Promise<void> {
+  const state = await readState(disk, path);
+  if (!state) return;
+  // The index must be durable before the note that says so.
+  for (const name of await listIfThere(disk, indexPath(path))) {
+    const file = await disk.open(`${indexPath(path)}/${name}`, "write");
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+  if ((await listIfThere(disk, indexPath(path))).length > 0) await disk.syncDirectory(indexPath(path));
+  await writeState(disk, path, { ...state, clean: true });
+}
+
+function indexPath(drivePath: string): string {
+  return `${drivePath}/index`;
+}
+
+async function wipeIndexFolder(disk: Disk, path: string): Promise<void> {
+  await disk.makeDirectory(indexPath(path));
+  for (const name of await listIfThere(disk, indexPath(path))) await removeIfThere(disk, `${indexPath(path)}/${name}`);
+}
+
+/** The drive's id, or undefined if the folder bears none. */
+export async function readDriveId(disk: Disk, path: string): Promise<DriveId | undefined> {
+  const content = await readJson(disk, `${path}/drive.json`);
+  if (content === undefined) return undefined;
+  const { format, id } = content;
+  if (format !== driveFormat)
+    throw new HoldfastError(
+      "invalid_argument",
+      `${path} has drive format ${String(format)}, which this build does not know.`,
+    );
+  if (typeof id !== "string" || !/^[0-9a-f]{16}$/.test(id))
+    throw new HoldfastError("corrupt_record", `${path}/drive.json bears no valid drive id.`);
+  return id as DriveId;
+}
+
+async function formatDrive(disk: Disk, path: string, random: Random): Promise<DriveId> {
+  const names = await listIfThere(disk, path);
+  const foreign = names.filter((name) => !ignoredNames.test(name) && name !== "segments" && name !== "index");
+  const segments = await listIfThere(disk, `${path}/segments`);
+  if (foreign.length > 0 || segments.length > 0)
+    throw new HoldfastError(
+      "invalid_argument",
+      `${path} is not empty and not a Holdfast drive (it holds ${foreign[0] ?? "segments without drive.json"}).`,
+    );
+  await disk.makeDirectory(path);
+  await disk.syncDirectory(dirname(path));
+  await disk.makeDirectory(`${path}/segments`);
+  await disk.makeDirectory(indexPath(path));
+  const id = newDriveId(random);
+  await replaceFile(disk, `${path}/drive.json`, { format: driveFormat, id });
+  return id;
+}
+
+async function readState(disk: Disk, path: string): Promise<State | undefined> {
+  const content = await readJson(disk, `${path}/state.json`);
+  if (content?.["format"] !== stateFormat) return undefined;
+  const { bootId, clean, generation } = content;
+  if (typeof bootId !== "string" || typeof clean !== "boolean" || typeof generation !== "string") return undefined;
+  return { bootId, clean, generation };
+}
+
+async function writeState(disk: Disk, path: string, state: State): Promise<void> {
+  await replaceFile(disk, `${path}/state.json`, { format: stateFormat, ...state });
+}
+
+async function replaceFile(disk: Disk, path: string, content: Readonly<Record<string, unknown>>): Promise<void> {
+  const aside = `${path}.new`;
+  await removeIfThere(disk, aside);
+  const file = await disk.open(aside, "create");
+  try {
+    await file.writev([Buffer.from(`${JSON.stringify(content)}\n`)], 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(aside, path);
+  await disk.syncDirectory(dirname(path));
+}
+
+async function readJson(disk: Disk, path: string): Promise<Record<string, unknown> | undefined> {
+  const text = await readIfThere(disk, path);
+  if (text === undefined) return undefined;
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed === "object" && parsed !== null) return { ...parsed };
+  } catch (error) {
+    throw new HoldfastError("corrupt_record", `${path} is damaged.`, { cause: error });
+  }
+  throw new HoldfastError("corrupt_record", `${path} is damaged.`);
+}
+
+async function readIfThere(disk: Disk, path: string): Promise<string | undefined> {
+  try {
+    const file = await disk.open(path, "read");
+    try {
+      const bytes = Buffer.alloc(await file.sizeBytes());
+      const length = await file.read(bytes, 0);
+      return bytes.toString("utf8", 0, length);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+async function listIfThere(disk: Disk, path: string): Promise<string[]> {
+  try {
+    return await disk.list(path);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * What one process knows of a drive's condition: whether it failed, how much space is left.
+ *
+ * The free space is asked from the file system again after `recheckBytes` of own writes, after `recheckMs` (other
+ * processes write too), and at every attempt while the drive is full, so that it takes writes again by itself.
+ */
+import type { Clock } from "../core/clock.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { Disk, DiskSpace } from "./disk.ts";
+
+const recheckBytes = 16 * 1024 * 1024;
+const recheckMs = 1_000;
+/** A share of the drive that bounds the reserve, and one that bounds a segment, so that small drives work too. */
+const reserveShare = 0.01;
+const segmentShare = 1 / 64;
+const segmentBytesMin = 2 * limits.appendBatchBytesMax;
+
+export class DriveState {
+  readonly #disk: Disk;
+  readonly #path: string;
+  readonly #clock: Clock;
+  #failure: HoldfastError | undefined;
+  #space: DiskSpace | undefined;
+  #askedAtMs = 0;
+  #writtenSinceBytes = 0;
+  #full = false;
+
+  constructor(options: { disk: Disk; path: string; clock: Clock }) {
+    this.#disk = options.disk;
+    this.#path = options.path;
+    this.#clock = options.clock;
+  }
+
+  get failure(): HoldfastError | undefined {
+    return this.#failure;
+  }
+
+  /** Whether the last append was refused for space. */
+  get full(): boolean {
+    return this.#full;
+  }
+
+  /** Notes an error of a write path. A failure is for good. */
+  note(error: HoldfastError): void {
+    if (error.reason === "drive_failed") this.#failure ??= error;
+    if (error.reason === "drive_full") this.#full = true;
+  }
+
+  assertWritable(): void {
+    if (!this.#failure) return;
+    throw new HoldfastError("drive_failed", this.#failure.message, { cause: this.#failure });
+  }
+
+  async space(): Promise<DiskSpace> {
+    const space = await this.#disk.space(this.#path);
+    this.#space = space;
+    this.#askedAtMs = this.#clock.monotonicMs();
+    this.#writtenSinceBytes = 0;
+    return space;
+  }
+
+  async segmentBytesMax(): Promise<number> {
+    const { totalBytes } = this.#space ?? (await this.space());
+    return Math.min(limits.segmentBytesMax, Math.max(segmentBytesMin, Math.floor(totalBytes * segmentShare)));
+  }
+
+  /** Refuses with `drive_full` what would eat into the reserve. `waitingBytes` are promised to others already. */
+  async admit(bytes: number, waitingBytes: number): Promise<void> {
+    const stale =
+      this.#space === undefined ||
+      this.#full ||
+      this.#writtenSinceBytes >= recheckBytes ||
+      this.#clock.monotonicMs() - this.#askedAtMs >= recheckMs;
+    const space = stale || this.#space === undefined ? await this.space() : this.#space;
+    const freeBytes = space.freeBytes - this.#writtenSinceBytes - waitingBytes;
+    this.#full = freeBytes - bytes < reserveBytes(space.totalBytes);
+    if (this.#full) throw new HoldfastError("drive_full", "The drive is full.");
+  }
+
+  wrote(bytes: number): void {
+    this.#writtenSinceBytes += bytes;
+  }
+}
+
+export function reserveBytes(totalBytes: number): number {
+  return Math.min(limits.driveReserveBytes, Math.floor(totalBytes * reserveShare));
+}

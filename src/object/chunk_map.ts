@@ -1,0 +1,142 @@
+/**
+ * A stored blob as something to read: its root, its pages one at a time (the last one is kept), and its bytes through the
+ * blob room. A blob of parts is read part after part. Whoever reads holds `session.beginRead()` from before the head was
+ * read, which keeps every row and chunk that the head led to; a row that is missing is therefore corruption.
+ */
+import type { BlobStore, ChunkRef, ChunkSource } from "../blob/blob.ts";
+import { assert } from "../core/assert.ts";
+import { HoldfastError } from "../core/errors.ts";
+import type { BlobId } from "../core/ids.ts";
+import type { Kv } from "../kv/kv.ts";
+import { decodeBlobRoot, decodeChunkPage, decodePartPage } from "../meta/blobs.ts";
+import type { BlobRoot, PartRecord } from "../meta/blobs.ts";
+import { blobPageKey, blobRootKey } from "../meta/keys.ts";
+
+type ChunksRoot = BlobRoot & { readonly kind: "chunks" };
+type PartsRoot = BlobRoot & { readonly kind: "parts" };
+
+function missing(blob: BlobId, what: string): HoldfastError {
+  return new HoldfastError("corrupt_record", `${what} of blob ${blob} is missing.`);
+}
+
+class ChunkPages implements ChunkSource {
+  readonly chunkBytes: number;
+  readonly sizeBytes: number;
+  readonly #kv: Kv;
+  readonly #blob: BlobId;
+  readonly #root: ChunksRoot;
+  #page: { readonly index: number; readonly chunks: readonly ChunkRef[] } | undefined;
+
+  constructor(kv: Kv, blob: BlobId, root: ChunksRoot, firstPage: Uint8Array | undefined) {
+    this.#kv = kv;
+    this.#blob = blob;
+    this.#root = root;
+    this.chunkBytes = root.chunkBytes;
+    this.sizeBytes = root.sizeBytes;
+    if (firstPage !== undefined) this.#page = { index: 0, chunks: decodeChunkPage(firstPage) };
+  }
+
+  async chunks(first: number, count: number): Promise<readonly ChunkRef[]> {
+    const index = Math.floor(first / this.#root.pageEntries);
+    if (this.#page?.index !== index) {
+      const [row] = await this.#kv.get([blobPageKey(this.#blob, index)]);
+      if (row === undefined) throw missing(this.#blob, `Page ${index}`);
+      this.#page = { index, chunks: decodeChunkPage(row.value) };
+    }
+    const start = first - index * this.#root.pageEntries;
+    return this.#page.chunks.slice(start, start + count);
+  }
+}
+
+export type OpenBlob =
+  | { readonly kind: "chunks"; readonly root: ChunksRoot; readonly source: ChunkSource }
+  | { readonly kind: "parts"; readonly id: BlobId; readonly root: PartsRoot };
+
+/** Reads the root, and the first page with it. Errors: `corrupt_record` when it is not there. */
+export async function openBlob(kv: Kv, blob: BlobId): Promise<OpenBlob> {
+  const [rootRow, pageRow] = await kv.get([blobRootKey(blob), blobPageKey(blob, 0)]);
+  if (rootRow === undefined) throw missing(blob, "The root");
+  const root = decodeBlobRoot(rootRow.value);
+  if (root.kind === "parts") return { kind: "parts", id: blob, root };
+  return { kind: "chunks", root, source: new ChunkPages(kv, blob, root, pageRow?.value) };
+}
+
+async function readPartPage(kv: Kv, blob: BlobId, page: number): Promise<PartRecord[]> {
+  const [row] = await kv.get([blobPageKey(blob, page)]);
+  if (row === undefined) throw missing(blob, `Page ${page}`);
+  return decodePartPage(row.value);
+}
+
+/** A part and where it begins in the object. */
+export type PlacedPart = { readonly part: PartRecord; readonly offset: number; readonly index: number };
+
+/** Parts in order, from the page that holds byte `offset` on. */
+export async function* partsFrom(
+  kv: Kv,
+  open: OpenBlob & { kind: "parts" },
+  offset: number,
+): AsyncGenerator<PlacedPart> {
+  const { pageStarts, pageEntries, pages } = open.root;
+  let page = 0;
+  while (page + 1 < pages && pageStarts[page + 1]! <= offset) page += 1;
+  for (; page < pages; page++) {
+    let at = pageStarts[page]!;
+    let index = page * pageEntries;
+    for (const part of await readPartPage(kv, open.id, page)) {
+      yield { part, offset: at, index };
+      at += part.sizeBytes;
+      index += 1;
+    }
+  }
+}
+
+/** The part of that number. Errors: `invalid_part_number`. */
+export async function findPart(kv: Kv, open: OpenBlob & { kind: "parts" }, partNumber: number): Promise<PlacedPart> {
+  const { pageStarts, pageEntries, pages } = open.root;
+  // Part numbers rise but may have gaps: the part of number n is the n-th at the latest.
+  let page = Math.min(pages - 1, Math.floor((partNumber - 1) / pageEntries));
+  for (; page >= 0; page--) {
+    const parts = await readPartPage(kv, open.id, page);
+    if (page > 0 && parts[0]!.partNumber > partNumber) continue;
+    let offset = pageStarts[page]!;
+    for (const [position, part] of parts.entries()) {
+      if (part.partNumber === partNumber) return { part, offset, index: page * pageEntries + position };
+      offset += part.sizeBytes;
+    }
+    break;
+  }
+  throw new HoldfastError("invalid_part_number", "The requested partnumber is not satisfiable.", {
+    details: { partNumber, partsCount: open.root.parts },
+  });
+}
+
+export type ByteSpan = { readonly offset: number; readonly length: number };
+
+/** Verified bytes of a blob, in order. */
+export function readBlob(
+  parts: { readonly kv: Kv; readonly blobs: BlobStore },
+  open: OpenBlob,
+  span: ByteSpan,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Buffer> {
+  assert(span.offset + span.length <= open.root.sizeBytes, "a read lies within its blob");
+  if (open.kind === "chunks") return parts.blobs.read(open.source, span.offset, span.length, signal);
+  return readParts(parts, open, span, signal);
+}
+
+async function* readParts(
+  stores: { readonly kv: Kv; readonly blobs: BlobStore },
+  open: OpenBlob & { kind: "parts" },
+  span: ByteSpan,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer> {
+  const end = span.offset + span.length;
+  for await (const { part, offset } of partsFrom(stores.kv, open, span.offset)) {
+    if (offset >= end) return;
+    const from = Math.max(span.offset, offset);
+    const until = Math.min(end, offset + part.sizeBytes);
+    if (from >= until) continue;
+    const child = await openBlob(stores.kv, part.blob);
+    yield* readBlob(stores, child, { offset: from - offset, length: until - from }, signal);
+  }
+}

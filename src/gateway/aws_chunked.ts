@@ -125,7 +125,7 @@ export class ChunkedDecoder {
     const newline = bytes.indexOf(0x0a, start);
     const end = newline < 0 ? bytes.length : newline;
     if (this.#line.length + end - start > max) throw malformedChunk("a line is too long");
-    this.#line += Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).latin1Slice();
+    this.#line += Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("latin1");
     if (newline < 0) return end;
     const line = this.#line;
     this.#line = "";

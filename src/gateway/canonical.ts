@@ -128,7 +128,8 @@ export function stringToSign(timestamp: string, scope: string, canonical: string
   return `${algorithm}\n${timestamp}\n${scope}\n${hash("sha256", canonical, "hex")}`;
 }
 
-const hmac = (key: string | Buffer | KeyObject, text: string): Buffer => createHmac("sha256", key).update(text).digest();
+const hmac = (key: string | Buffer | KeyObject, text: string): Buffer =>
+  createHmac("sha256", key).update(text).digest();
 
 export function signatureOf(key: KeyObject, text: string): string {
   return createHmac("sha256", key).update(text).digest("hex");

@@ -12,6 +12,8 @@ import type { BodyVerifier, ChecksumAlgorithm, ChecksumType, StoredChecksum } fr
 import type { Trailers } from "./aws_chunked.ts";
 import { S3Error } from "./errors.ts";
 import type { Payload } from "./sigv4.ts";
+import { childText } from "./xml.ts";
+import type { XmlElement } from "./xml.ts";
 
 const DIGEST_BYTES: Readonly<Record<ChecksumAlgorithm, number>> = {
   crc32: 4,
@@ -51,25 +53,41 @@ export function checksumTypeOf(name: string): ChecksumType {
   throw new S3Error("InvalidRequest", "Value for x-amz-checksum-type header is invalid.");
 }
 
+/** A part's checksum has no type. */
+type ShownChecksum = Omit<StoredChecksum, "type"> & { readonly type?: ChecksumType };
+
 /** The value as S3 prints it: base64, and `-<parts>` behind a composite one. */
-export function checksumText({ type, value }: StoredChecksum, partsCount: number | undefined): string {
+export function checksumText({ type, value }: ShownChecksum, partsCount: number | undefined): string {
   const text = value.toString("base64");
   return type === "COMPOSITE" && partsCount !== undefined ? `${text}-${partsCount}` : text;
 }
 
 /** Flat header list. */
-export function checksumHeaders(checksum: StoredChecksum, partsCount: number | undefined): string[] {
-  return [
-    headerPrefix + checksum.algorithm,
-    checksumText(checksum, partsCount),
-    "x-amz-checksum-type",
-    checksum.type,
-  ];
+export function checksumHeaders(checksum: ShownChecksum, partsCount: number | undefined): string[] {
+  const headers = [headerPrefix + checksum.algorithm, checksumText(checksum, partsCount)];
+  if (checksum.type !== undefined) headers.push("x-amz-checksum-type", checksum.type);
+  return headers;
 }
 
-export function checksumXml(checksum: StoredChecksum, partsCount?: number): string {
+export function checksumXml(checksum: ShownChecksum, partsCount?: number): string {
   const name = elementNames[checksum.algorithm];
-  return `<${name}>${checksumText(checksum, partsCount)}</${name}><ChecksumType>${checksum.type}</ChecksumType>`;
+  const type = checksum.type === undefined ? "" : `<ChecksumType>${checksum.type}</ChecksumType>`;
+  return `<${name}>${checksumText(checksum, partsCount)}</${name}>${type}`;
+}
+
+/** The one checksum among an element's children (a Part of CompleteMultipartUpload). */
+export function checksumXmlChildren(element: XmlElement): Expected | undefined {
+  let found: Expected | undefined;
+  for (const algorithm of checksumAlgorithms) {
+    const text = childText(element, elementNames[algorithm]);
+    if (text === undefined || text === "") continue;
+    if (found !== undefined) throw several();
+    const value = decodeChecksum(algorithm, text.trim());
+    if (value === undefined)
+      throw new S3Error("InvalidRequest", `The value of ${elementNames[algorithm]} is not valid.`);
+    found = { algorithm, value };
+  }
+  return found;
 }
 
 /** `ChecksumCRC32` and its like. */
@@ -96,14 +114,22 @@ function invalidChecksum(algorithm: ChecksumAlgorithm): S3Error {
 const several = (): S3Error =>
   new S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.");
 
+/** The checksum that CompleteMultipartUpload declares for the whole object; a composite one bears `-<parts>`. */
+export function declaredChecksum(headers: IncomingHttpHeaders): Expected | undefined {
+  return headerChecksum(headers, (text) => text.replace(/-\d{1,5}$/, ""));
+}
+
 /** The one x-amz-checksum-<algorithm> of the headers. */
-export function headerChecksum(headers: IncomingHttpHeaders): Expected | undefined {
+function headerChecksum(
+  headers: IncomingHttpHeaders,
+  bare: (text: string) => string = (text) => text,
+): Expected | undefined {
   let found: Expected | undefined;
   for (const algorithm of checksumAlgorithms) {
     const text = headers[headerPrefix + algorithm];
     if (text === undefined) continue;
     if (found !== undefined) throw several();
-    const value = decodeChecksum(algorithm, String(text));
+    const value = decodeChecksum(algorithm, bare(String(text)));
     if (value === undefined) throw invalidChecksum(algorithm);
     found = { algorithm, value };
   }

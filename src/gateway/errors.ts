@@ -1,6 +1,6 @@
 /**
  * The one place where errors get their S3 names. Promises: every ErrorReason has a code (this file does not compile
- * otherwise), every code has one HTTP status, and whatever is thrown becomes an answer (`s3ErrorOf`): what we did not
+ * otherwise), every code has one HTTP status, and whatever is thrown becomes an answer (`toS3Error`): what we did not
  * expect is InternalError with a neutral message, so that nothing from inside leaks.
  *
  * Source: "Error responses" of the S3 API reference. InsufficientStorage (507) is ours: S3 has no word for a full store.
@@ -164,7 +164,7 @@ function detailsOf(details: ErrorDetails): ErrorDetails {
 }
 
 /** Any thrown value as S3 would say it. The original is kept as the cause, for the log. */
-export function s3ErrorOf(error: unknown): S3Error {
+export function toS3Error(error: unknown): S3Error {
   if (error instanceof S3Error) return error;
   if (error instanceof HoldfastError) {
     const code = CODE_OF_REASON[error.reason];

@@ -122,7 +122,10 @@ function claimOf(options: VerifyOptions): Claim | undefined {
 }
 
 const unsupported = (): S3Error =>
-  new S3Error("InvalidRequest", `The authorization mechanism you have provided is not supported. Please use ${algorithm}.`);
+  new S3Error(
+    "InvalidRequest",
+    `The authorization mechanism you have provided is not supported. Please use ${algorithm}.`,
+  );
 
 // ---- The Authorization header ----
 
@@ -428,7 +431,10 @@ export function sameSignature(a: string, b: string): boolean {
   return left.length === right.length && timingSafeEqual(left, right);
 }
 
-const bytesOf = (text: string): string => Buffer.from(text, "latin1").toString("hex").replace(/..(?=.)/g, "$& ");
+const bytesOf = (text: string): string =>
+  Buffer.from(text, "latin1")
+    .toString("hex")
+    .replace(/..(?=.)/g, "$& ");
 
 function mismatch({ accessKey, signature }: Claim, canonical: string, toSign: string): S3Error {
   return new S3Error(

@@ -8,11 +8,10 @@ import https from "node:https";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { HoldfastError } from "../core/errors.ts";
-import { readXml } from "../gateway/xml.ts";
+import { child, childText, escapeXml, readXml } from "../gateway/xml.ts";
 import type { XmlElement } from "../gateway/xml.ts";
 import { createSigner } from "./signer.ts";
 import type { RequestSigner } from "./signer.ts";
-import { child, text } from "./xml_tree.ts";
 
 export type S3ClientOptions = {
   readonly endpoint: URL;
@@ -71,6 +70,9 @@ export function encodeComponent(text: string): string {
 }
 
 export const encodeKey = (key: string): string => key.split("/").map(encodeComponent).join("/");
+
+/** The text of the first child of that name, "" where there is none. */
+export const text = (element: XmlElement, name: string): string => childText(element, name) ?? "";
 
 export class S3Client {
   readonly #options: S3ClientOptions;
@@ -231,10 +233,8 @@ export class S3Client {
 
   /** Deletes up to 1,000 keys; returns what could not be deleted. */
   async deleteMany(bucket: string, keys: readonly string[]): Promise<{ key: string; code: string; message: string }[]> {
-    const escape = (value: string) =>
-      value.replace(/[&<>\u0000-\u001f]/g, (char) => `&#x${char.charCodeAt(0).toString(16)};`);
     const body = Buffer.from(
-      `<Delete><Quiet>true</Quiet>${keys.map((key) => `<Object><Key>${escape(key)}</Key></Object>`).join("")}</Delete>`,
+      `<Delete><Quiet>true</Quiet>${keys.map((key) => `<Object><Key>${escapeXml(key)}</Key></Object>`).join("")}</Delete>`,
     );
     const headers = { "content-md5": createHash("md5").update(body).digest("base64") };
     const root = await this.xml({ method: "POST", bucket, query: { delete: "" }, headers, body });

@@ -13,8 +13,8 @@ import path from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { HoldfastError, systemCode } from "../core/errors.ts";
+import { text } from "./s3_client.ts";
 import type { S3Client } from "./s3_client.ts";
-import { child, text } from "./xml_tree.ts";
 
 const MiB = 1024 * 1024;
 const partsMax = 10_000;
@@ -127,7 +127,7 @@ async function listedParts(
       });
     }
     if (text(root, "IsTruncated") !== "true") return parts;
-    marker = child(root, "NextPartNumberMarker")?.text ?? "";
+    marker = text(root, "NextPartNumberMarker");
   }
 }
 

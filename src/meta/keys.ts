@@ -22,6 +22,8 @@ export const tags = {
   upload: 0x40,
   part: 0x41,
   finished: 0x42,
+  leftover: 0x43,
+  abandoned: 0x44,
   session: 0x50,
   heartbeat: 0x51,
   usage: 0x60,
@@ -242,6 +244,21 @@ export function finishedKey(upload: UploadId): Buffer {
 
 export function finishedUploadOf(row: Buffer): UploadId {
   return row.toString("hex", 1) as UploadId;
+}
+
+/** Part rows of an upload that has ended, still to be taken away. */
+export function leftoverKey(upload: UploadId): Buffer {
+  return idKey(tags.leftover, upload, UPLOAD_ID_BYTES, 0);
+}
+
+/** Rows of a parts map that was never published, still to be taken away. */
+export function abandonedKey(blob: BlobId): Buffer {
+  return idKey(tags.abandoned, blob, BLOB_ID_BYTES, 0);
+}
+
+/** The blob id in an abandoned row's key. */
+export function abandonedBlobOf(row: Buffer): BlobId {
+  return row.toString("hex", 1) as BlobId;
 }
 
 // --- sessions, usage, jobs ---

@@ -7,41 +7,23 @@
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
-import type { BlobId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { combineCrc } from "../digest/combine.ts";
 import type { DigestPool } from "../digest/digest.ts";
-import type {
-  ChecksumAlgorithm,
-  ChecksumType,
-  CompletedPart,
-  CompleteOptions,
-  StoredChecksum,
-  WriteConditions,
-} from "./object.ts";
+import type { PartRecord } from "../meta/blobs.ts";
+import type { ChecksumAlgorithm, ChecksumType, CompletedPart, CompleteOptions, StoredChecksum } from "./object.ts";
 
 export type ChecksumChoice = { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType };
 
-/** What judging needs of a part that is there. `md5` and the checksum's `value` are raw bytes. */
-export type PresentPart = {
-  readonly partNumber: number;
-  readonly blob: BlobId;
-  readonly sizeBytes: number;
-  readonly md5: Buffer;
-  readonly checksum: Omit<StoredChecksum, "type"> | undefined;
-};
-
 /** The object a valid request makes. */
 export type Completion = {
-  readonly parts: readonly PresentPart[];
+  readonly parts: readonly PartRecord[];
   readonly sizeBytes: number;
   readonly etag: string;
   readonly checksum: StoredChecksum | undefined;
 };
 
-export type CompletionRequest = Pick<CompleteOptions, "parts" | "checksum" | "checksumType" | "sizeBytes"> & {
-  readonly conditions?: WriteConditions;
-};
+export type CompletionRequest = Pick<CompleteOptions, "parts" | "checksum" | "checksumType" | "sizeBytes">;
 
 const isCrc = (algorithm: ChecksumAlgorithm): algorithm is "crc32" | "crc32c" | "crc64nvme" =>
   algorithm !== "sha1" && algorithm !== "sha256";
@@ -94,7 +76,7 @@ export function judgeCompletion(
   request: CompletionRequest,
   context: {
     readonly choice: ChecksumChoice | undefined;
-    readonly present: ReadonlyMap<number, PresentPart>;
+    readonly present: ReadonlyMap<number, PartRecord>;
     readonly digests: Pick<DigestPool, "whole">;
   },
 ): Completion {
@@ -102,7 +84,7 @@ export function judgeCompletion(
   const parts = request.parts.map((asked) => matchPart(asked, context.present.get(asked.partNumber)));
   checkPartSizes(parts);
   const sizeBytes = checkTotal(parts, request.sizeBytes);
-  const md5 = context.digests.whole(["md5"], Buffer.concat(parts.map((part) => part.md5))).md5;
+  const md5 = context.digests.whole(["md5"], Buffer.from(parts.map((part) => part.md5).join(""), "hex")).md5;
   assert(md5 !== undefined, "a digest that was asked for is there");
   const choice = resolveChoice(request, context.choice);
   const checksum = choice && checksumOf(parts, choice, context.digests);
@@ -110,9 +92,8 @@ export function judgeCompletion(
   return { parts, sizeBytes, etag: `${md5.toString("hex")}-${parts.length}`, checksum };
 }
 
-function matchPart(asked: CompletedPart, part: PresentPart | undefined): PresentPart {
-  const equal =
-    part !== undefined && part.md5.toString("hex") === asked.etag.toLowerCase() && sameChecksum(asked.checksum, part);
+function matchPart(asked: CompletedPart, part: PartRecord | undefined): PartRecord {
+  const equal = part !== undefined && part.md5 === asked.etag.toLowerCase() && sameChecksum(asked.checksum, part);
   if (equal) return part;
   throw new HoldfastError(
     "invalid_part",
@@ -123,12 +104,12 @@ function matchPart(asked: CompletedPart, part: PresentPart | undefined): Present
 }
 
 /** A checksum of an algorithm the part was not stored with says nothing about it that could be compared. */
-function sameChecksum(asked: CompletedPart["checksum"], part: PresentPart): boolean {
+function sameChecksum(asked: CompletedPart["checksum"], part: PartRecord): boolean {
   if (asked === undefined || asked.algorithm !== part.checksum?.algorithm) return true;
   return part.checksum.value.equals(asked.value);
 }
 
-function checkPartSizes(parts: readonly PresentPart[]): void {
+function checkPartSizes(parts: readonly PartRecord[]): void {
   const small = parts.slice(0, -1).find((part) => part.sizeBytes < limits.partBytesMin);
   if (small === undefined) return;
   throw new HoldfastError(
@@ -139,13 +120,13 @@ function checkPartSizes(parts: readonly PresentPart[]): void {
         partNumber: small.partNumber,
         sizeBytes: small.sizeBytes,
         minSizeBytes: limits.partBytesMin,
-        etag: small.md5.toString("hex"),
+        etag: small.md5,
       },
     },
   );
 }
 
-function checkTotal(parts: readonly PresentPart[], expectedBytes: number | undefined): number {
+function checkTotal(parts: readonly PartRecord[], expectedBytes: number | undefined): number {
   const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes, 0);
   if (sizeBytes > limits.objectBytesMax)
     throw new HoldfastError("entity_too_large", "The parts together are larger than the largest object.", {
@@ -180,7 +161,7 @@ function resolveChoice(request: CompletionRequest, chosen: ChecksumChoice | unde
 }
 
 function checksumOf(
-  parts: readonly PresentPart[],
+  parts: readonly PartRecord[],
   { algorithm, type }: ChecksumChoice,
   digests: Pick<DigestPool, "whole">,
 ): StoredChecksum {

@@ -1,0 +1,269 @@
+/**
+ * Multipart uploads: what S3 means by them, over parts that are blobs with a row each (meta/uploads.ts).
+ *
+ * Promises: a part is durable before its row is written, and replaces an earlier one of its number in the same commit;
+ * completing is all or nothing and copies no byte (uploads.complete.ts); an upload that ended takes no more parts, for
+ * every commit that adds one checks the upload's row. Parts of an ended upload are taken away by a job.
+ */
+import { assert } from "../core/assert.ts";
+import type { BodySource, WrittenBody } from "../blob/blob.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { newUploadId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import { transact } from "../kv/transact.ts";
+import { newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
+import { leftoverKey, partKey, partRange, sessionKey, uploadKey } from "../meta/keys.ts";
+import { trashWrite } from "../meta/trash.ts";
+import { decodePart, encodeLeftover, encodePart, encodeUpload } from "../meta/uploads.ts";
+import type { ObjectContext } from "./context.ts";
+import { checkMetadata, checkObjectKey } from "./names.ts";
+import type {
+  BodyVerifier,
+  CompleteOptions,
+  CopyOptions,
+  GetOptions,
+  GetOutcome,
+  ListUploadsOptions,
+  ListUploadsResult,
+  ObjectMetadata,
+  PartInfo,
+  PutResult,
+  UploadInfo,
+  UploadRef,
+} from "./object.ts";
+import { digestsWithMd5, discardUnpublished } from "./put.ts";
+import { keepBucketAlive, readBucket } from "./target.ts";
+import { completeUpload } from "./uploads.complete.ts";
+import { listUploads } from "./uploads.list.ts";
+import { abandonAttempt, assertSession, noSuchUpload, openUpload, partInfo, readUpload } from "./uploads.rows.ts";
+import { checkChecksumChoice, checkPartNumber, type ChecksumChoice } from "./uploads.rules.ts";
+
+export type CreateUploadOptions = {
+  readonly bucket: string;
+  readonly key: Buffer;
+  readonly metadata: ObjectMetadata;
+  readonly checksum?: ChecksumChoice;
+};
+
+export type UploadPartOptions = UploadRef & {
+  readonly partNumber: number;
+  readonly body: BodySource;
+  readonly verifier: BodyVerifier;
+  readonly signal?: AbortSignal;
+};
+
+export type UploadPartCopyOptions = UploadRef & {
+  readonly partNumber: number;
+  readonly source: CopyOptions["source"];
+  readonly range?: { readonly first: number; readonly last: number };
+  readonly signal?: AbortSignal;
+};
+
+export type ListPartsOptions = UploadRef & { readonly after: number; readonly limit: number };
+
+export type ListPartsResult = {
+  readonly upload: UploadInfo;
+  readonly parts: readonly PartInfo[];
+  readonly isTruncated: boolean;
+};
+
+export class Uploads {
+  readonly #ctx: ObjectContext;
+  readonly #get: (options: GetOptions) => Promise<GetOutcome>;
+
+  /** `get` reads the sources of UploadPartCopy. */
+  constructor(ctx: ObjectContext, get: (options: GetOptions) => Promise<GetOutcome>) {
+    this.#ctx = ctx;
+    this.#get = get;
+  }
+
+  /** `no_such_bucket`, `invalid_argument` for a checksum S3 does not know, and what is wrong with key or metadata. */
+  async createUpload(options: CreateUploadOptions): Promise<UploadInfo> {
+    const { key, metadata, checksum } = options;
+    checkObjectKey(key);
+    checkMetadata(metadata);
+    if (checksum !== undefined) checkChecksumChoice(checksum);
+    const { kv, clock, random } = this.#ctx;
+    const id = newUploadId(clock, random);
+    const upload = { startedMs: clock.nowMs(), metadata, checksum };
+    await transact(
+      kv,
+      async (tx) => {
+        const { bucket } = await readBucket(this.#ctx, (keys) => tx.get(keys), options.bucket);
+        tx.put(uploadKey(bucket.id, key, id), encodeUpload({ ...upload, state: { kind: "open" } }));
+        await keepBucketAlive(this.#ctx, tx, options.bucket, bucket);
+      },
+      { clock, random },
+    );
+    return { id, key, ...upload };
+  }
+
+  /** `no_such_upload`, `operation_aborted` while it is being completed, `invalid_part_number`, and those of a PUT. */
+  async uploadPart(options: UploadPartOptions): Promise<PartInfo> {
+    checkPartNumber(options.partNumber);
+    const { kv, blobs } = this.#ctx;
+    // A first look, so that a part for an upload that is gone is refused before its body is read. The commit looks again.
+    const { upload } = await readUpload(this.#ctx, kv, options);
+    if (upload === undefined) throw noSuchUpload(options.uploadId);
+    const { verifier, body, signal } = options;
+    const chosen = upload.checksum?.algorithm;
+    const digests = digestsWithMd5(
+      chosen === undefined ? verifier.digests : [...new Set([...verifier.digests, chosen])],
+    );
+    const written = await blobs.write(body, { digests, inlineBytesMax: 0, bytesMax: limits.partBytesMax, signal });
+    try {
+      return await this.#publishPart(options, written, partChecksum(written, verifier, upload.checksum));
+    } catch (error) {
+      await discardUnpublished(this.#ctx, written, error);
+      throw error;
+    }
+  }
+
+  #publishPart(ref: UploadPartOptions, written: WrittenBody, checksum: PartRecord["checksum"]): Promise<PartInfo> {
+    assert(written.kind === "chunked", "a part is never inline");
+    const { kv, clock, random, session } = this.#ctx;
+    const { partNumber, signal } = ref;
+    const rows = newChunkedBlobWrites(written.blob);
+    const md5 = written.digests.md5?.toString("hex");
+    assert(md5 !== undefined, "a digest that was asked for is there");
+    return transact(
+      kv,
+      async (tx) => {
+        const found = await readUpload(this.#ctx, tx, ref, (_bucket, id) => [
+          sessionKey(session.id),
+          partKey(id, partNumber),
+        ]);
+        assertSession(session, found.rows[0]);
+        await openUpload(tx, found);
+        const modifiedMs = clock.nowMs();
+        const part = { partNumber, blob: written.blob.id, sizeBytes: written.sizeBytes, modifiedMs, md5, checksum };
+        for (const row of rows) tx.put(row.key, row.value);
+        tx.put(partKey(found.id, partNumber), encodePart(part));
+        const replaced = found.rows[1] && decodePart(found.rows[1].value);
+        if (replaced !== undefined) {
+          const trash = trashWrite({ blob: replaced.blob, atMs: modifiedMs }, random);
+          tx.put(trash.key, trash.value);
+        }
+        return partInfo(part);
+      },
+      signal === undefined ? { clock, random } : { clock, random, signal },
+    );
+  }
+
+  /** The source is read and written like any other part. Errors: those of a GET and of uploadPart. */
+  async uploadPartCopy(options: UploadPartCopyOptions): Promise<PartInfo> {
+    checkPartNumber(options.partNumber);
+    const { source, range, signal } = options;
+    const outcome = await this.#get({
+      ...source,
+      ...(range && { range: { kind: "from", first: range.first, last: range.last } }),
+      ...(signal && { signal }),
+    });
+    if (outcome.outcome === "not_modified")
+      throw new HoldfastError(
+        "precondition_failed",
+        "At least one of the conditions on the copy's source did not hold.",
+      );
+    try {
+      const sizeBytes = copiedBytes(outcome, range);
+      const body = bodyOf(outcome, sizeBytes);
+      const verifier: BodyVerifier = { digests: [], verify: () => undefined };
+      return await this.uploadPart({ ...options, body, verifier });
+    } finally {
+      outcome.release();
+    }
+  }
+
+  /** See uploads.complete.ts. */
+  completeUpload(options: CompleteOptions): Promise<PutResult> {
+    return completeUpload(this.#ctx, options);
+  }
+
+  /** `no_such_upload`. */
+  async abortUpload(ref: UploadRef): Promise<void> {
+    const { kv, clock, random } = this.#ctx;
+    await transact(
+      kv,
+      async (tx) => {
+        const { upload, id, rowKey } = await readUpload(this.#ctx, tx, ref);
+        if (upload === undefined) throw noSuchUpload(id);
+        abandonAttempt(tx, upload);
+        tx.delete(rowKey);
+        tx.put(leftoverKey(id), encodeLeftover({ listed: Buffer.alloc(0), atMs: clock.nowMs() }));
+      },
+      { clock, random },
+    );
+  }
+
+  /** Parts behind number `after`, at most `limit` (0..listPageKeysMax). `no_such_upload`. */
+  async listParts(options: ListPartsOptions): Promise<ListPartsResult> {
+    const { after, limit } = options;
+    assert(limit >= 0 && limit <= limits.listPageKeysMax, "a page has 0 to listPageKeysMax entries");
+    const { kv } = this.#ctx;
+    const { upload, id, rowKey } = await readUpload(this.#ctx, kv, options);
+    if (upload === undefined) throw noSuchUpload(id);
+    const start = partKey(id, Math.min(Math.max(0, after) + 1, limits.partsMax + 1));
+    const entries = limit === 0 ? [] : await kv.scan({ start, end: partRange(id).end }, { limit: limit + 1 });
+    // The upload may have ended between the two reads, and its parts with it.
+    if ((await kv.get([rowKey]))[0] === undefined) throw noSuchUpload(id);
+    const { startedMs, metadata, checksum } = upload;
+    return {
+      upload: { id, key: options.key, startedMs, metadata, checksum },
+      parts: entries.slice(0, limit).map((entry) => partInfo(decodePart(entry.value))),
+      isTruncated: entries.length > limit,
+    };
+  }
+
+  /** `no_such_bucket`. */
+  async listUploads(options: ListUploadsOptions): Promise<ListUploadsResult> {
+    const { kv } = this.#ctx;
+    const { bucket } = await readBucket(this.#ctx, (keys) => kv.get(keys), options.bucket);
+    return listUploads(kv, bucket, options);
+  }
+}
+
+/** The client's checksum is judged first; what is stored has the algorithm that the upload was started with. */
+function partChecksum(
+  { digests }: WrittenBody,
+  verifier: BodyVerifier,
+  choice: ChecksumChoice | undefined,
+): PartRecord["checksum"] {
+  const verified = verifier.verify(digests);
+  if (choice === undefined) return verified;
+  if (verified !== undefined && verified.algorithm !== choice.algorithm)
+    throw new HoldfastError(
+      "invalid_argument",
+      `Checksum type mismatch: the upload was created with ${choice.algorithm}, the part was sent with ${verified.algorithm}.`,
+    );
+  const value = digests[choice.algorithm];
+  assert(value !== undefined, "a digest that was asked for is there");
+  return { algorithm: choice.algorithm, value };
+}
+
+type Found = GetOutcome & { readonly outcome: "found" };
+
+/** S3 takes only ranges that lie in the source whole. */
+function copiedBytes(found: Found, range: UploadPartCopyOptions["range"]): number {
+  const sizeBytes = found.range?.length ?? found.info.sizeBytes;
+  if (range !== undefined && sizeBytes !== range.last - range.first + 1)
+    throw new HoldfastError("invalid_range", "The range to copy does not lie within the source.", {
+      details: { sizeBytes: found.info.sizeBytes },
+    });
+  if (sizeBytes <= limits.partBytesMax) return sizeBytes;
+  throw new HoldfastError("invalid_argument", "The source of a part's copy is larger than the largest part.", {
+    details: { sizeBytes, maxSizeBytes: limits.partBytesMax },
+  });
+}
+
+function bodyOf(found: Found, sizeBytes: number): BodySource {
+  return {
+    sizeBytes,
+    stream: () => found.body(),
+    async collect(bytesMax) {
+      assert(sizeBytes <= bytesMax, "a body that is collected is small");
+      const pieces: Buffer[] = [];
+      for await (const piece of found.body()) pieces.push(piece);
+      return Buffer.concat(pieces);
+    },
+  };
+}

@@ -19,8 +19,10 @@
  * (docs/formats/metadata-lmdb.md). It is a row of ours rather than LMDB's transaction id because a compacted copy of
  * the file starts those ids again.
  *
- * A batch that fails rejects all its commits with `unavailable`; their outcome is unknown. A failed sync or write
- * (anything but a full disk or map) is final: this process takes no more commits, reads go on.
+ * Failures. A batch that fails rejects all its commits with `unavailable`; their outcome is unknown. The next batch is
+ * tried, so that a full disk is no trouble once space is given back. That is safe even after a failed sync of data: a
+ * failed batch's pages are in no state that can be read, and whoever uses those pages next writes them whole before a
+ * sync of its own. When the meta page cannot be written LMDB itself refuses every later transaction of this process.
  *
  * Known gap: bytes of a commit must not be changed by the caller until it resolves; they are not copied.
  */
@@ -40,8 +42,8 @@ export type LmdbKvOptions = {
   readonly path: string;
   /** False: commits are not synced. Only for what can be rebuilt from elsewhere. */
   readonly sync?: boolean;
-  /** Address space to map, and so the largest size of the file. */
-  readonly mapBytesMax?: number;
+  /** Address space mapped at first. The map grows beyond it by itself, at the cost of a pause. */
+  readonly mapBytes?: number;
   readonly log?: Log;
   /** Called after each batch that was committed. */
   readonly onBatch?: (facts: BatchFacts) => void;
@@ -71,9 +73,10 @@ function openStore(options: LmdbKvOptions): RootDatabase<Buffer, Key> {
     encoding: "binary",
     cache: false,
     compression: false,
-    mapSize: options.mapBytesMax ?? mapBytesDefault,
+    mapSize: options.mapBytes ?? mapBytesDefault,
     noSync: options.sync === false,
     overlappingSync: false,
+    eventTurnBatching: false,
     maxDbs: 1,
     maxReaders: 512,
   };

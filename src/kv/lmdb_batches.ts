@@ -5,7 +5,7 @@
  * waits for nobody, and under load the commits that arrive while one batch syncs make the next. At most one transaction
  * is asked for and not begun; one more may be syncing.
  */
-import { HoldfastError, systemCode } from "../core/errors.ts";
+import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Commit, CommitResult } from "./kv.ts";
@@ -41,14 +41,12 @@ export class Batches {
   #queue: Waiting[] = [];
   #asked = false;
   readonly #underWay = new Set<Promise<void>>();
-  #failed: unknown;
 
   constructor(options: BatchesOptions) {
     this.#options = options;
   }
 
   submit(commit: Commit, bytes: number): Promise<CommitResult> {
-    if (this.#failed !== undefined) return Promise.reject(unavailable(this.#failed));
     if (this.#queue.length >= limits.commitQueueMax) {
       return Promise.reject(new HoldfastError("slow_down", "Too many commits wait for the metadata store."));
     }
@@ -79,12 +77,12 @@ export class Batches {
         // From here on the next transaction may be asked for: it begins when this one has been synced.
         this.#asked = false;
         decided = decide(batch, taken);
-        const wrote = batch.write();
-        this.#ask();
-        return wrote ? true : undefined;
+        // Never asked for inside the callback: npm `lmdb` would run it in this same transaction.
+        if (this.#queue.length > 0) queueMicrotask(() => this.#ask());
+        return batch.write() ? true : undefined;
       });
     } catch (error) {
-      this.#fail(taken, error);
+      this.#fail(taken, await causeOf(error));
       return;
     }
     for (const { waiting, result } of decided) waiting.resolve(result);
@@ -104,18 +102,11 @@ export class Batches {
     return this.#queue.splice(0, count);
   }
 
-  #fail(taken: readonly Waiting[], error: unknown): void {
-    const cause = causeOf(error);
+  #fail(taken: readonly Waiting[], cause: unknown): void {
     this.#options.log.error({ error: cause }, "a batch of commits failed");
     for (const { reject } of taken) reject(unavailable(cause));
-    if (isFull(cause)) {
-      this.#asked = false;
-      this.#ask();
-      return;
-    }
-    // A failed write or sync is final: what LMDB believes to be on disk may not be there.
-    this.#failed = cause;
-    for (const { reject } of this.#queue.splice(0)) reject(unavailable(cause));
+    this.#asked = false;
+    this.#ask();
   }
 }
 
@@ -132,14 +123,16 @@ function decide(batch: WriteBatch, taken: readonly Waiting[]): Decided[] {
 }
 
 function unavailable(cause: unknown): HoldfastError {
-  const why = isFull(cause) ? "it is full" : "a commit failed";
-  return new HoldfastError("unavailable", `The metadata store takes no commit: ${why}.`, { cause });
+  return new HoldfastError("unavailable", "The metadata store could not write a commit.", { cause });
 }
 
-function causeOf(error: unknown): unknown {
+/** npm `lmdb` hands the reason of a failed commit over as a promise that rejects with it. */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !("commitError" in error)) return error;
+  try {
+    await error.commitError;
+  } catch (cause) {
+    return cause;
+  }
   return error;
-}
-
-function isFull(cause: unknown): boolean {
-  return systemCode(cause) === "ENOSPC" || (cause instanceof Error && /MDB_MAP_FULL|No space left/.test(cause.message));
 }

@@ -97,7 +97,7 @@ class HttpBody implements BodySource {
       pieces.push(piece);
     };
     const decoder = this.#decoder;
-    const onData = decoder === undefined ? take : (bytes: Buffer) => decoder.push(bytes).forEach(take);
+    const onData = decoder === undefined ? take : (bytes: Buffer): void => decodeInto(decoder, bytes, take);
     await readWhole(this.#open(), onData, this.#options.idleTimeoutMs ?? limits.bodyIdleTimeoutMs);
     decoder?.finish();
     const [only] = pieces;
@@ -112,6 +112,10 @@ class HttpBody implements BodySource {
     for await (const bytes of source) yield* decoder.push(bytes);
     decoder.finish();
   }
+}
+
+function decodeInto(decoder: ChunkedDecoder, bytes: Buffer, take: (piece: Uint8Array) => void): void {
+  for (const piece of decoder.push(bytes)) take(piece);
 }
 
 function tooLarge(): HoldfastError {

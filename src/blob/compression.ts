@@ -1,14 +1,18 @@
 /**
  * Compression of chunks: zstd per block of compressionBlockBytes raw bytes, so that a range read decompresses only the
  * blocks it needs. A block that does not shrink is stored as it is, and a chunk whose sample does not shrink is not tried.
+ *
+ * Whole chunks are compressed in libuv's threads; samples and blocks to decompress are not: node's asynchronous calls
+ * cost the main thread as much as the work itself there. Measured with blocks of JSON lines (ratio 0.2): compressing one
+ * keeps the main thread busy for 0.29 ms when synchronous and 0.11 ms when not; decompressing one for 0.18 ms either way,
+ * at 690 MiB/s against 550. A sample takes about 0.04 ms, or 0.18 ms as a job for a thread.
  */
 import { promisify } from "node:util";
-import { constants, zstdCompress, zstdDecompress } from "node:zlib";
+import { constants, zstdCompress, zstdCompressSync, zstdDecompressSync, type ZstdOptions } from "node:zlib";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 
-const compress = promisify(zstdCompress);
-const decompress = promisify(zstdDecompress);
+const compressInThread = promisify(zstdCompress);
 
 const sampleBytes = 16 * 1024;
 /** Blocks of one chunk that are compressed at once: what libuv's threads can work on. */
@@ -21,17 +25,17 @@ export type PackedChunk = {
   readonly blockBytes: readonly number[] | undefined;
 };
 
-/** Level 1, into one output buffer: with node's own 16 KiB steps it takes nearly three times as long. */
-function compressBlock(bytes: Uint8Array): Promise<Buffer> {
-  return compress(bytes, {
+/** Level 1, into one output buffer: with node's own steps of 16 KiB it takes nearly three times as long. */
+function compressionOf(bytes: Uint8Array): ZstdOptions {
+  return {
     chunkSize: bytes.length + 1024,
     pledgedSrcSize: bytes.length,
     params: { [constants.ZSTD_c_compressionLevel]: 1 },
-  });
+  };
 }
 
 /** Whether two samples of the chunk shrink by more than a tenth. */
-async function seemsCompressible(raw: Uint8Array): Promise<boolean> {
+function seemsCompressible(raw: Uint8Array): boolean {
   const quarter = Math.floor(raw.length / 4);
   const sample =
     raw.length <= 4 * sampleBytes
@@ -40,21 +44,20 @@ async function seemsCompressible(raw: Uint8Array): Promise<boolean> {
           raw.subarray(quarter, quarter + sampleBytes),
           raw.subarray(quarter * 3, quarter * 3 + sampleBytes),
         ]);
-  const compressed = await compressBlock(sample);
-  return compressed.length < sample.length * 0.9;
+  return zstdCompressSync(sample, compressionOf(sample)).length < sample.length * 0.9;
 }
 
 /** `raw` must stay as it is until the packed chunk was stored: blocks that do not shrink are views of it. */
 export async function packChunk(raw: Uint8Array): Promise<PackedChunk> {
   const asItIs: PackedChunk = { body: [raw], storedBytes: raw.length, blockBytes: undefined };
-  if (!(await seemsCompressible(raw))) return asItIs;
+  if (!seemsCompressible(raw)) return asItIs;
   const body: Uint8Array[] = [];
   const blocks: Uint8Array[] = [];
   for (let start = 0; start < raw.length; start += limits.compressionBlockBytes)
     blocks.push(raw.subarray(start, start + limits.compressionBlockBytes));
   for (let first = 0; first < blocks.length; first += blocksAtOnce) {
     const group = blocks.slice(first, first + blocksAtOnce);
-    const packed = await Promise.all(group.map(compressBlock));
+    const packed = await Promise.all(group.map((block) => compressInThread(block, compressionOf(block))));
     packed.forEach((compressed, index) => {
       const block = group[index]!;
       // A copy of its own size: the output buffer is as large as the input, and lives until the chunk is stored.
@@ -67,11 +70,11 @@ export async function packChunk(raw: Uint8Array): Promise<PackedChunk> {
 }
 
 /** The raw bytes of one stored block. Fails with `corrupt_chunk` when it does not hold exactly `rawBytes`. */
-export async function unpackBlock(stored: Buffer, rawBytes: number): Promise<Buffer> {
+export function unpackBlock(stored: Buffer, rawBytes: number): Buffer {
   if (stored.length === rawBytes) return stored;
   let raw: Buffer;
   try {
-    raw = await decompress(stored, { chunkSize: rawBytes, maxOutputLength: rawBytes });
+    raw = zstdDecompressSync(stored, { chunkSize: rawBytes, maxOutputLength: rawBytes });
   } catch (cause) {
     throw new HoldfastError("corrupt_chunk", "A compressed block cannot be decompressed.", { cause });
   }

@@ -100,22 +100,17 @@ async function* planSteps(source: ChunkSource, offset: number, length: number): 
 }
 
 /** The raw pieces of a step, from the bytes of its stored range. */
-async function piecesOf(step: Step, stored: Buffer): Promise<Buffer[]> {
+function piecesOf(step: Step, stored: Buffer): Buffer[] {
   if (stored.length !== step.stored.length)
     throw new HoldfastError("corrupt_chunk", `Chunk ${step.chunk.id} was read short.`);
   if (step.blocks === undefined) return [stored];
   let offset = 0;
-  const raw = await Promise.all(
-    step.blocks.map(({ storedBytes, rawBytes }) => {
-      const start = offset;
-      offset += storedBytes;
-      return unpackBlock(stored.subarray(start, offset), rawBytes);
-    }),
-  );
   let skip = step.skipBytes;
   let rest = step.rawBytes;
   const pieces: Buffer[] = [];
-  for (const block of raw) {
+  for (const { storedBytes, rawBytes } of step.blocks) {
+    const block = unpackBlock(stored.subarray(offset, offset + storedBytes), rawBytes);
+    offset += storedBytes;
     const piece = block.subarray(skip, skip + rest);
     skip = 0;
     rest -= piece.length;
@@ -132,7 +127,7 @@ async function runStep({ node, log }: ReaderParts, step: Step, signal: AbortSign
   for (const { drive, shardIndex } of chunk.places) {
     if (signal?.aborted) throw cancelled(signal);
     try {
-      return await piecesOf(step, await node.read(drive, { chunk: chunk.id, shardIndex }, stored, signal));
+      return piecesOf(step, await node.read(drive, { chunk: chunk.id, shardIndex }, stored, signal));
     } catch (error) {
       if (signal?.aborted) throw cancelled(signal);
       log.warn({ drive, chunk: chunk.id, error }, "A chunk could not be read from a drive.");

@@ -132,7 +132,7 @@ export class BlobWriter {
   /** A buffer for the chunk that begins at byte `offset` of the blob. */
   async #acquire(offset: number): Promise<ChunkBuffer> {
     this.#failIfFailed();
-    while (this.#underWay.size >= limits.writeChunksInFlightMax - 1) {
+    while (this.#underWay.size >= limits.writeChunksInFlightMax) {
       await Promise.race(this.#underWay);
       this.#failIfFailed();
     }

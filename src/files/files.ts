@@ -15,7 +15,7 @@ import { authenticateBasic } from "../identity/basic.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { ListedObject, Objects } from "../object/object.ts";
 import { downloadReply } from "./download.ts";
-import { isFileId, fileOfKey, keyOfFile } from "./names.ts";
+import { fileJson, fileOfKey, isFileId, keyOfFile, type FileJson } from "./names.ts";
 import { createUploads, type Uploads } from "./upload.ts";
 
 export type FilesOptions = {
@@ -25,16 +25,6 @@ export type FilesOptions = {
   readonly region: string;
   readonly clock: Clock;
   readonly random: Random;
-};
-
-/** A file as clients see it. `etag` has no quotes; `createdAt` is RFC 3339. */
-export type FileJson = {
-  readonly id: string;
-  readonly name: string;
-  readonly size: number;
-  readonly type: string;
-  readonly etag: string;
-  readonly createdAt: string;
 };
 
 /** The calls, for metrics. */
@@ -190,26 +180,6 @@ class Files {
     const [only] = page.objects;
     return only?.key ?? Buffer.from(id);
   }
-}
-
-export function fileJson(
-  key: Buffer,
-  facts: {
-    readonly sizeBytes: number;
-    readonly etag: string;
-    readonly modifiedMs: number;
-    readonly type: string | undefined;
-  },
-): FileJson {
-  const { id, name } = fileOfKey(key);
-  return {
-    id,
-    name,
-    size: facts.sizeBytes,
-    type: facts.type ?? "application/octet-stream",
-    etag: facts.etag,
-    createdAt: new Date(facts.modifiedMs).toISOString(),
-  };
 }
 
 function noSuchFile(): HoldfastError {

@@ -33,6 +33,36 @@ export function fileOfKey(key: Buffer): { readonly id: string; readonly name: st
   return { id: text, name: text.slice(text.lastIndexOf("/") + 1) || "file" };
 }
 
+/** A file as clients see it. `etag` has no quotes; `createdAt` is RFC 3339. */
+export type FileJson = {
+  readonly id: string;
+  readonly name: string;
+  readonly size: number;
+  readonly type: string;
+  readonly etag: string;
+  readonly createdAt: string;
+};
+
+export function fileJson(
+  key: Buffer,
+  facts: {
+    readonly sizeBytes: number;
+    readonly etag: string;
+    readonly modifiedMs: number;
+    readonly type: string | undefined;
+  },
+): FileJson {
+  const { id, name } = fileOfKey(key);
+  return {
+    id,
+    name,
+    size: facts.sizeBytes,
+    type: facts.type ?? "application/octet-stream",
+    etag: facts.etag,
+    createdAt: new Date(facts.modifiedMs).toISOString(),
+  };
+}
+
 /** The last part of a client's path, without control characters. Errors: `invalid_argument`. */
 export function cleanName(given: string | undefined): string {
   const last = (given ?? "").replaceAll("\\", "/").split("/").at(-1) ?? "";

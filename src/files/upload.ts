@@ -7,9 +7,9 @@ import { HoldfastError, hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { BodyVerifier } from "../object/object.ts";
 import { bodySource, type BodyOptions } from "./body.ts";
-import { fileJson, type FileJson, type FilesOptions } from "./files.ts";
+import type { FilesOptions } from "./files.ts";
 import { readForm } from "./form.ts";
-import { cleanName, keyOfFile, newFileId } from "./names.ts";
+import { cleanName, fileJson, keyOfFile, newFileId, type FileJson } from "./names.ts";
 
 export type Uploads = { take(request: DoorRequest): Promise<FileJson[]> };
 

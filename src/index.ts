@@ -1,0 +1,122 @@
+/**
+ * Holdfast as a library: a whole server inside this process.
+ *
+ *     const server = await createServer({ memory: true });   // or { drives: ["./data"] }
+ *     console.log(server.url, server.accessKey, server.secretKey);
+ *     await server.close();
+ *
+ * Several may live in one process, each with its own data, keys, port and metrics. A drive belongs to one server at a time.
+ */
+import path from "node:path";
+import { systemClock } from "./core/clock.ts";
+import { HoldfastError } from "./core/errors.ts";
+import { silentLog, type Log } from "./core/log.ts";
+import { createMetrics, mergeSnapshots } from "./core/metrics.ts";
+import { systemRandom } from "./core/random.ts";
+import { newRootKey } from "./identity/root_key.ts";
+import { markDriveClean } from "./node/drive.ts";
+import { systemDisk } from "./node/disk.system.ts";
+import type { Tls } from "./server/http.ts";
+import { lockDrives, prepareServer } from "./server/prepare.ts";
+import { serve } from "./server/serving.ts";
+import { readSettings, type Settings } from "./server/settings.ts";
+import { openStore } from "./server/store.ts";
+
+export { HoldfastError } from "./core/errors.ts";
+export type { Log } from "./core/log.ts";
+
+export type CreateServerOptions = {
+  /** Folders to keep data in, made when missing. Either this or `memory`. */
+  readonly drives?: readonly string[];
+  /** Keep everything in memory; it ends with the server. */
+  readonly memory?: boolean;
+  /** HOST:PORT; a free port of 127.0.0.1 by default. */
+  readonly listen?: string;
+  /** Domains whose subdomains are buckets. */
+  readonly domain?: readonly string[];
+  readonly region?: string;
+  /** The bucket behind the plain file API. */
+  readonly filesBucket?: string;
+  /** PEM. */
+  readonly tls?: Tls;
+  /** The root key; else the one kept on the first drive, or a new one. */
+  readonly credentials?: { readonly accessKey: string; readonly secretKey: string };
+  /** Nothing is logged by default. */
+  readonly log?: Log;
+};
+
+export type HoldfastServer = {
+  /** Of the S3 API; the plain file API is below it at `/_/files`. */
+  readonly url: string;
+  readonly port: number;
+  readonly accessKey: string;
+  readonly secretKey: string;
+  readonly region: string;
+  /** Lets running requests finish (up to 30 seconds), then closes everything. Harmless when called again. */
+  close(): Promise<void>;
+};
+
+/** Errors: HoldfastError with a sentence that says what is wrong with the options, the folder or the port. */
+export async function createServer(options: CreateServerOptions): Promise<HoldfastServer> {
+  const settings = settingsOf(options);
+  const { drives } = settings;
+  const log = options.log ?? silentLog;
+  const lock = await lockDrives(drives);
+  const undo: (() => Promise<unknown>)[] = [async () => lock.release()];
+  const close = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  try {
+    const common = { clock: systemClock, random: systemRandom, log };
+    const prepared = drives.length === 0 ? undefined : await prepareServer({ drives, root: options.credentials, ...common });
+    const root = prepared?.rootKey ?? options.credentials ?? newRootKey();
+    const metrics = createMetrics();
+    undo.push(() => markClean(drives));
+    const store = await openStore({ drives, root, digestThreads: settings.workers, metrics, ...common });
+    undo.push(() => store.close());
+    const serving = await serve({
+      ...common,
+      store,
+      listen: settings.listen,
+      tls: options.tls,
+      domains: settings.domain,
+      region: settings.region,
+      filesBucket: settings["files-bucket"],
+      workers: 1,
+      metrics,
+      allMetrics: async () => mergeSnapshots([await metrics.snapshot()]),
+    });
+    undo.push(() => serving.stop());
+    const { accessKey, secretKey } = root;
+    const url = urlOf(settings, serving.port, options.tls !== undefined);
+    return { url, port: serving.port, accessKey, secretKey, region: settings.region, close };
+  } catch (error) {
+    await close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function markClean(drives: readonly string[]): Promise<void> {
+  for (const drive of drives) await markDriveClean(systemDisk("/"), drive);
+}
+
+function settingsOf(options: CreateServerOptions): Settings {
+  const { drives = [], memory = false } = options;
+  if (memory === drives.length > 0) {
+    throw new HoldfastError("invalid_argument", "createServer needs either `drives` or `memory: true`.");
+  }
+  const flags: Record<string, unknown> = {
+    drives: drives.map((drive) => path.resolve(drive)),
+    listen: options.listen ?? "127.0.0.1:0",
+    domain: options.domain,
+    region: options.region,
+    "files-bucket": options.filesBucket,
+  };
+  return readSettings({ flags, environment: {} });
+}
+
+function urlOf({ listen }: Settings, port: number, isTls: boolean): string {
+  const anyAddress = listen.host === "::" || listen.host === "0.0.0.0";
+  const host = anyAddress ? "127.0.0.1" : listen.host.includes(":") ? `[${listen.host}]` : listen.host;
+  return `${isTls ? "https" : "http"}://${host}:${port}`;
+}

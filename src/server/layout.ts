@@ -1,0 +1,13 @@
+/** Where things lie in a drive's folder, for the rooms that open them (docs/formats/directory.md). */
+import path from "node:path";
+import { openLmdbKv } from "../kv/lmdb.ts";
+import type { OpenIndex } from "../node/drive.ts";
+
+/** The metadata store of the whole server lies on its first drive. */
+export function metaFile(firstDrive: string): string {
+  return path.join(firstDrive, "meta", "store.mdb");
+}
+
+/** A drive's index is derived from its segments, so its store need not sync. Its folder is wiped by the caller. */
+export const openIndex: OpenIndex = ({ path: folder }) =>
+  openLmdbKv({ path: path.join(folder, "index.mdb"), sync: false, mapBytes: 64 * 2 ** 30 });

@@ -1,0 +1,165 @@
+/**
+ * Puts the storage of one process together: metadata store → session → chunk node → digests → blobs → objects →
+ * identity → jobs, and takes it apart in reverse. On drives several processes may each open a store, after one of them
+ * (or their supervisor) ran `prepareServer`; in memory a store is its own.
+ */
+import type { Clock } from "../core/clock.ts";
+import { hasReason } from "../core/errors.ts";
+import { IdSource } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import type { Random } from "../core/random.ts";
+import { createNodePlacement } from "../blob/node_placement.ts";
+import { createBlobStore } from "../blob/store.ts";
+import { createDigestPool } from "../digest/pool.ts";
+import { createIdentity, type Credentials, type Identity } from "../identity/identity.ts";
+import type { Kv } from "../kv/kv.ts";
+import { openLmdbKv } from "../kv/lmdb.ts";
+import { openMemoryKv } from "../kv/memory.ts";
+import { Session } from "../meta/sessions.ts";
+import { systemDisk, systemProcesses } from "../node/disk.system.ts";
+import { openLocalNode } from "../node/local_node.ts";
+import { createMemoryNode } from "../node/node.memory.ts";
+import type { ChunkNode, DriveStatus } from "../node/node.ts";
+import type { Objects } from "../object/object.ts";
+import { ObjectStore } from "../object/object_store.ts";
+import { metaFile, openIndex } from "./layout.ts";
+import { meteredKv, meteredNode } from "./metered.ts";
+
+export type StoreOptions = {
+  /** Absolute paths of prepared drives; empty: everything in memory. */
+  readonly drives: readonly string[];
+  readonly root: Credentials;
+  /** Threads that hash large bodies. */
+  readonly digestThreads: number;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+};
+
+export type Store = {
+  readonly objects: Objects;
+  readonly identity: Identity;
+  drives(): Promise<DriveStatus[]>;
+  /** What keeps this store from serving requests, in sentences; empty when nothing does. */
+  obstacles(): Promise<string[]>;
+  /** Resolves when the session was fenced: nothing can be written any more, and the process should end. */
+  readonly fenced: Promise<void>;
+  close(): Promise<void>;
+};
+
+/** What has to be undone, newest last; also when opening fails half-way. */
+class Closers {
+  readonly #steps: (() => Promise<unknown>)[] = [];
+
+  add(step: () => Promise<unknown>): void {
+    this.#steps.push(step);
+  }
+
+  /** Every step is tried; the first error is thrown at the end. */
+  async run(): Promise<void> {
+    const errors: unknown[] = [];
+    for (const step of this.#steps.splice(0).reverse()) await step().catch((error: unknown) => errors.push(error));
+    if (errors.length > 0) throw errors[0];
+  }
+}
+
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const closers = new Closers();
+  try {
+    return await assemble(options, closers);
+  } catch (error) {
+    await closers.run().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function assemble(options: StoreOptions, closers: Closers): Promise<Store> {
+  const { metrics, clock, random, log } = options;
+  const kv = meteredKv(await openKv(options), metrics, clock);
+  closers.add(() => kv.close());
+  const session = await Session.start({ kv, clock, random, node: `pid ${process.pid}` });
+  closers.add(() => session.close());
+  const pulse = beat(session, clock, log);
+  closers.add(() => pulse.stop());
+  const node = meteredNode(await openNode(options), metrics, clock);
+  closers.add(() => node.close());
+  const digests = createDigestPool({ threads: options.digestThreads });
+  closers.add(() => digests.close());
+  const placement = await createNodePlacement({ node, clock, log });
+  const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log });
+  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log });
+  const identity = createIdentity({ kv, root: options.root, clock, random });
+  const drives = () => Promise.all(node.drives.map((drive) => node.status(drive)));
+  return {
+    objects,
+    identity,
+    drives,
+    obstacles: () => obstacles({ kv, session, drives, clock }),
+    fenced: pulse.fenced,
+    close: () => closers.run(),
+  };
+}
+
+function openKv({ drives, log }: StoreOptions): Promise<Kv> {
+  const [first] = drives;
+  return first === undefined ? Promise.resolve(openMemoryKv()) : openLmdbKv({ path: metaFile(first), log });
+}
+
+async function openNode({ drives, clock, random, log }: StoreOptions): Promise<ChunkNode> {
+  if (drives.length === 0) return createMemoryNode();
+  const processes = await systemProcesses();
+  return openLocalNode({ drives, disk: systemDisk("/"), openIndex, processes, clock, random, log });
+}
+
+type Pulse = { readonly fenced: Promise<void>; stop(): Promise<void> };
+
+/** Keeps the session's heartbeat going until it is stopped or the session is fenced. */
+function beat(session: Session, clock: Clock, log: Log): Pulse {
+  const stop = new AbortController();
+  let tellFenced: () => void = () => undefined;
+  const fenced = new Promise<void>((resolve) => (tellFenced = resolve));
+  const ended = (async () => {
+    for (;;) {
+      await clock.sleep(limits.heartbeatIntervalMs, stop.signal);
+      if (stop.signal.aborted) return;
+      try {
+        await session.heartbeat();
+      } catch (error) {
+        if (hasReason(error, "session_fenced")) return tellFenced();
+        log.warn({ err: error }, "The heartbeat could not be written.");
+      }
+    }
+  })();
+  return {
+    fenced,
+    stop: async () => {
+      stop.abort();
+      await ended;
+    },
+  };
+}
+
+const answerMsMax = 2_000;
+
+async function obstacles(parts: {
+  readonly kv: Kv;
+  readonly session: Session;
+  readonly drives: () => Promise<DriveStatus[]>;
+  readonly clock: Clock;
+}): Promise<string[]> {
+  const { kv, session, drives, clock } = parts;
+  const found: string[] = [];
+  if (session.fenced) found.push("This process was taken for dead and may not write any more.");
+  const answered = new AbortController();
+  const asked = Promise.all([kv.get([session.check.key]), drives()]).then(
+    ([, statuses]) => (statuses.some(({ state }) => state !== "failed") ? [] : ["Every drive has failed."]),
+    (error: unknown) => [`The store cannot be read: ${error instanceof Error ? error.message : String(error)}`],
+  );
+  const late = clock.sleep(answerMsMax, answered.signal).then(() => ["The store does not answer."]);
+  found.push(...(await Promise.race([asked, late])));
+  answered.abort();
+  return found;
+}

@@ -46,7 +46,7 @@ async function versionOf(kv: Kv, key: string): Promise<number> {
 
 export function kvConformance(name: string, open: OpenKv): void {
   const on = (title: string, body: (kv: Kv, opened: OpenedKv) => Promise<void>): void => {
-    test(title, async () => {
+    void test(title, async () => {
       const opened = await open();
       try {
         await body(opened.kv, opened);
@@ -55,12 +55,12 @@ export function kvConformance(name: string, open: OpenKv): void {
       }
     });
   };
-  describe(`Kv: ${name}`, () => {
-    describe("reading", () => readingTests(on));
-    describe("checks and versions", () => checkTests(on));
-    describe("counters", () => counterTests(on));
-    describe("concurrency", () => concurrencyTests(on));
-    describe("bounds and ends", () => boundTests(on));
+  void describe(`Kv: ${name}`, () => {
+    void describe("reading", () => readingTests(on));
+    void describe("checks and versions", () => checkTests(on));
+    void describe("counters", () => counterTests(on));
+    void describe("concurrency", () => concurrencyTests(on));
+    void describe("bounds and ends", () => boundTests(on));
     on("agrees with a model", (kv) => fc.assert(modelProperty(kv), { numRuns: 60 }));
   });
 }
@@ -123,7 +123,8 @@ function readingTests(on: On): void {
 
   on("many rows are walked page by page, both ways", async (kv) => {
     const all = Array.from({ length: 2_500 }, (_, index) => `k${String((index * 7919) % 2_500).padStart(6, "0")}`);
-    for (let at = 0; at < all.length; at += 500) await write(kv, ...all.slice(at, at + 500).map((key) => put(key, key)));
+    for (let at = 0; at < all.length; at += 500)
+      await write(kv, ...all.slice(at, at + 500).map((key) => put(key, key)));
     const sorted = all.toSorted();
     const up: string[] = [];
     for (let start: Buffer = everything.start; ; start = bytes(`${up.at(-1)!}\x00`)) {
@@ -165,7 +166,10 @@ function checkTests(on: On): void {
     await write(kv, put("a", "1"));
     const version = await versionOf(kv, "a");
     assert.equal(await outcomeOf(kv, [check("a", version)], put("a", "2"), put("b", "2")), "committed");
-    const late = await kv.commit({ checks: [check("a", version)], writes: [put("a", "3"), put("c", "3"), remove("b")] });
+    const late = await kv.commit({
+      checks: [check("a", version)],
+      writes: [put("a", "3"), put("c", "3"), remove("b")],
+    });
     assert.equal(late.outcome, "conflict");
     if (late.outcome === "conflict" && late.key !== undefined) assert.deepEqual(Buffer.from(late.key), bytes("a"));
     assert.equal((await row(kv, "a"))?.value.toString(), "2");
@@ -208,7 +212,10 @@ function checkTests(on: On): void {
       assert.equal(await versionOf(kv, "a"), absent);
     }
     assert.equal(new Set(seen).size, seen.length);
-    assert.deepEqual(seen, seen.toSorted((left, right) => left - right));
+    assert.deepEqual(
+      seen,
+      seen.toSorted((left, right) => left - right),
+    );
     assert.ok(seen.every((version) => Number.isSafeInteger(version) && version > absent));
   });
 
@@ -344,7 +351,10 @@ function boundTests(on: On): void {
     await refused(commit({ kind: "add", key: bytes("a"), deltas: [] }), "no delta");
     await refused(commit(put("a", "1"), remove("a")), "one key twice");
     await refused(commit(...many), "operations");
-    const heavy = Array.from({ length: 9 }, (_, index) => ({ kind: "put", key: bytes(`h${index}`), value: large }) as const);
+    const heavy = Array.from(
+      { length: 9 },
+      (_, index) => ({ kind: "put", key: bytes(`h${index}`), value: large }) as const,
+    );
     await refused(commit(...heavy), "bytes");
     assert.deepEqual(await kv.scan(everything, { limit: 1 }), []);
     await write(kv, ...many.slice(1));

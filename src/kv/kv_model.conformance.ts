@@ -6,14 +6,22 @@ import type { Entry, Kv, Write } from "./kv.ts";
 
 type Step =
   | { readonly call: "get"; readonly keys: readonly string[] }
-  | { readonly call: "scan"; readonly from: string; readonly to: string; readonly limit: number; readonly reverse: boolean }
+  | {
+      readonly call: "scan";
+      readonly from: string;
+      readonly to: string;
+      readonly limit: number;
+      readonly reverse: boolean;
+    }
   | { readonly call: "commit"; readonly checks: readonly StepCheck[]; readonly writes: readonly StepWrite[] };
 
 type StepCheck = { readonly key: string; readonly guess: "right" | "stale" | "absent" };
 type StepWrite = { readonly key: string; readonly kind: Write["kind"]; readonly number: number };
 
 /** Few and treacherous: prefixes of each other, and the bytes that signed or text order would misplace. */
-const keys = fc.array(fc.constantFrom("\x00", "a", "\x7f", "\x80", "\xff"), { minLength: 1, maxLength: 3 }).map((all) => all.join(""));
+const keys = fc
+  .array(fc.constantFrom("\x00", "a", "\x7f", "\x80", "\xff"), { minLength: 1, maxLength: 3 })
+  .map((all) => all.join(""));
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ call: fc.constant("get" as const), keys: fc.array(keys, { maxLength: 4 }) }),

@@ -61,7 +61,7 @@ kvConformance("lmdb without sync", async () => {
   return { kv, dispose };
 });
 
-test("compare-and-set holds across processes", (t) =>
+void test("compare-and-set holds across processes", (t) =>
   onStore(t, async (kv, path) => {
     const children = [startChild("increment", path, "100"), startChild("increment", path, "100")];
     const codes = await Promise.all(children.map(async (each) => (await once(each, "exit"))[0] as number));
@@ -70,7 +70,7 @@ test("compare-and-set holds across processes", (t) =>
     assert.deepEqual(readCounters(row!.value), [2 * 4 * 100]);
   }));
 
-test("a read is never older than a commit another process has acknowledged", (t) =>
+void test("a read is never older than a commit another process has acknowledged", (t) =>
   onStore(t, async (kv, path) => {
     const acks = `${path}.acks`;
     await writeFile(acks, "");
@@ -95,7 +95,7 @@ test("a read is never older than a commit another process has acknowledged", (t)
     await exited;
   }));
 
-test("what a killed process had acknowledged is there, and the others go on", (t) =>
+void test("what a killed process had acknowledged is there, and the others go on", (t) =>
   onStore(t, async (kv, path) => {
     const loading = startChild("load", path);
     const exited = once(loading, "exit");
@@ -125,7 +125,7 @@ test("what a killed process had acknowledged is there, and the others go on", (t
     await again.close();
   }));
 
-test("a commit is acknowledged only after its data and its meta page are synced (system calls)", async (t) => {
+void test("a commit is acknowledged only after its data and its meta page are synced (system calls)", async (t) => {
   const tried = spawnSync("strace", ["-f", "true"]);
   if (tried.status !== 0) {
     t.skip("NOT CHECKED: durability of commits. Install strace (apt-get install strace) and allow ptrace.");
@@ -143,7 +143,7 @@ test("a commit is acknowledged only after its data and its meta page are synced 
   assert.deepEqual(early, []);
 });
 
-test("a file that cannot grow refuses commits, keeps what it has, and takes deletes", async (t) => {
+void test("a file that cannot grow refuses commits, keeps what it has, and takes deletes", async (t) => {
   const folder = await newFolder();
   t.after(() => rm(folder, { recursive: true }));
   const limited = 'ulimit -f 2048; trap "" XFSZ; exec "$@"';
@@ -155,7 +155,7 @@ test("a file that cannot grow refuses commits, keeps what it has, and takes dele
   assert.deepEqual({ refused, missing }, { refused: 3, missing: 0 });
 });
 
-test("more waiting commits than the queue holds are refused with slow_down", (t) =>
+void test("more waiting commits than the queue holds are refused with slow_down", (t) =>
   onStore(t, async (kv) => {
     const commit = (): Promise<unknown> =>
       kv.commit({ checks: [], writes: [{ kind: "add", key: counterKey, deltas: [1] }] });
@@ -168,7 +168,7 @@ test("more waiting commits than the queue holds are refused with slow_down", (t)
     await commit();
   }));
 
-test("a store of a format that is not known is refused", async (t) => {
+void test("a store of a format that is not known is refused", async (t) => {
   const folder = await newFolder();
   t.after(() => rm(folder, { recursive: true }));
   const path = join(folder, "meta.mdb");
@@ -178,12 +178,10 @@ test("a store of a format that is not known is refused", async (t) => {
   assert.equal(raw.get(storeRowKey)?.[0], 1);
   await raw.put(storeRowKey, Buffer.from([2, 0, 0, 0, 0, 0, 0, 0, 0]));
   await raw.close();
-  await assert.rejects(openLmdbKv({ path }), (error) => {
-    return hasReason(error, "unavailable", "corrupt_record");
-  });
+  await assert.rejects(openLmdbKv({ path }), (error) => hasReason(error, "corrupt_record"));
 });
 
-test("a path that cannot be opened is unavailable", async () => {
+void test("a path that cannot be opened is unavailable", async () => {
   await assert.rejects(openLmdbKv({ path: "/dev/null/meta.mdb" }), (error) => hasReason(error, "unavailable"));
   assert.ok(!existsSync("/dev/null/meta.mdb"));
 });

@@ -87,6 +87,23 @@ function openStore(options: LmdbKvOptions): RootDatabase<Buffer, Key> {
   }
 }
 
+/** An error of the callback is carried around npm `lmdb`, which is only asked to give the transaction up. */
+async function inTransaction(
+  store: RootDatabase<Buffer, Key>,
+  callback: (batch: WriteBatch) => boolean,
+): Promise<void> {
+  let thrown: { readonly error: unknown } | undefined;
+  await store.childTransaction(() => {
+    try {
+      return callback(new WriteBatch(store)) ? true : ABORT;
+    } catch (error) {
+      thrown = { error };
+      return ABORT;
+    }
+  });
+  if (thrown !== undefined) throw thrown.error;
+}
+
 class LmdbKv implements Kv {
   readonly name = "lmdb";
   readonly #store: RootDatabase<Buffer, Key>;
@@ -98,7 +115,7 @@ class LmdbKv implements Kv {
     this.#batches = new Batches({
       log: options.log ?? silentLog,
       ...(options.onBatch === undefined ? {} : { onBatch: options.onBatch }),
-      transact: (callback) => store.childTransaction(() => callback(new WriteBatch(store)) ?? ABORT),
+      transact: (callback) => inTransaction(store, callback),
     });
   }
 

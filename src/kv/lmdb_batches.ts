@@ -31,9 +31,9 @@ export type BatchesOptions = {
   readonly onBatch?: (facts: BatchFacts) => void;
   /**
    * Runs the callback inside a write transaction and resolves when that is durable; nothing is written when the
-   * callback throws or returns undefined.
+   * callback throws or returns false.
    */
-  readonly transact: (callback: (batch: WriteBatch) => true | undefined) => Promise<unknown>;
+  readonly transact: (callback: (batch: WriteBatch) => boolean) => Promise<void>;
 };
 
 export class Batches {
@@ -79,7 +79,7 @@ export class Batches {
         decided = decide(batch, taken);
         // Never asked for inside the callback: npm `lmdb` would run it in this same transaction.
         if (this.#queue.length > 0) queueMicrotask(() => this.#ask());
-        return batch.write() ? true : undefined;
+        return batch.write();
       });
     } catch (error) {
       this.#fail(taken, await causeOf(error));
@@ -104,7 +104,9 @@ export class Batches {
 
   #fail(taken: readonly Waiting[], cause: unknown): void {
     this.#options.log.error({ error: cause }, "a batch of commits failed");
-    for (const { reject } of taken) reject(unavailable(cause));
+    // A transaction that never came to take anything fails those it would have taken; else it would be tried for ever.
+    const lost = taken.length > 0 ? taken : this.#take();
+    for (const { reject } of lost) reject(unavailable(cause));
     this.#asked = false;
     this.#ask();
   }
@@ -123,6 +125,7 @@ function decide(batch: WriteBatch, taken: readonly Waiting[]): Decided[] {
 }
 
 function unavailable(cause: unknown): HoldfastError {
+  if (cause instanceof HoldfastError) return cause;
   return new HoldfastError("unavailable", "The metadata store could not write a commit.", { cause });
 }
 

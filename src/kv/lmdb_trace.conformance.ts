@@ -3,7 +3,13 @@
  * acknowledged, and names those acknowledged before they were on disk: the row's page must be written, then an fdatasync
  * begun and completed, then a write to the file opened with O_DSYNC (LMDB's meta page) begun and completed.
  */
-type Call = { readonly name: string; readonly fd: string; readonly args: string; readonly begun: number; ended: number };
+type Call = {
+  readonly name: string;
+  readonly fd: string;
+  readonly args: string;
+  readonly begun: number;
+  ended: number;
+};
 
 /** Lines in order; a call that another thread interrupts stands on two lines. */
 function callsOf(trace: string): Call[] {

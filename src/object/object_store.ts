@@ -19,7 +19,7 @@ export class ObjectStore implements Objects {
 
   constructor(parts: ObjectParts) {
     this.#ctx = { ...parts, bucketIds: new BucketIds() };
-    this.#uploads = new Uploads(this.#ctx);
+    this.#uploads = new Uploads(this.#ctx, (options) => this.get(options));
   }
 
   createBucket(name: string, options: { readonly region: string }): ReturnType<Objects["createBucket"]> {

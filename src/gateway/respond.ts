@@ -1,0 +1,165 @@
+/**
+ * Writes a reply. Promises: Content-Length is always set and always met; a body that fails half-way destroys the
+ * connection, so that the client sees a short body and never a silent end; a stream's `release` is called exactly once;
+ * a client that reads nothing for bodyIdleTimeoutMs is given up; a request body that nobody read is drained within bounds
+ * before its connection is closed, so that the client gets to read the refusal.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { limits } from "../core/limits.ts";
+
+/** Bytes to send, in pieces; together exactly `lengthBytes`. */
+export type StreamBody = {
+  readonly lengthBytes: number;
+  pieces(): AsyncIterable<Buffer>;
+  release(): void;
+};
+
+export type Reply = {
+  readonly status: number;
+  /** Flat: name, value, name, value. Content-Length is added here, except for HEAD, where the handler knows it. */
+  readonly headers: readonly string[];
+  readonly body?: string | Buffer | StreamBody;
+  /** What went wrong, for metrics and log. */
+  readonly code?: string;
+};
+
+export type Sent = {
+  readonly bytes: number;
+  /** Why the reply could not be sent whole; `undefined` when it was. */
+  readonly cut: Error | undefined;
+};
+
+export const noContent: Reply = { status: 204, headers: [] };
+
+export function xmlReply(xml: string, headers: readonly string[] = []): Reply {
+  return { status: 200, headers: ["content-type", "application/xml", ...headers], body: xml };
+}
+
+const whole = (bytes: number): Sent => ({ bytes, cut: undefined });
+
+export type SendOptions = {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly reply: Reply;
+  /** Headers of every reply (request id), put first. */
+  readonly common: readonly string[];
+  /** The client waits for `100 Continue`, which it never got: its body will not come. */
+  readonly awaitsContinue: boolean;
+};
+
+export async function send({ req, res, reply, common, awaitsContinue }: SendOptions): Promise<Sent> {
+  if (res.destroyed) {
+    if (isStream(reply.body)) reply.body.release();
+    return { bytes: 0, cut: new Error("The client left before the answer.") };
+  }
+  const lingers = hasUnreadBody(req);
+  const headers = headersOf(req, reply, common);
+  if (lingers) headers.push("connection", "close");
+  if (isStream(reply.body)) return sendStream(res, reply.status, headers, reply.body);
+  res.writeHead(reply.status, headers);
+  const body = req.method === "HEAD" ? undefined : reply.body;
+  if (lingers && !awaitsContinue) return sendThenDrain(req, res, body);
+  if (body === undefined) res.end();
+  else res.end(body);
+  return whole(lengthOf(body));
+}
+
+function isStream(body: Reply["body"]): body is StreamBody {
+  return typeof body === "object" && !Buffer.isBuffer(body);
+}
+
+function lengthOf(body: string | Buffer | undefined): number {
+  if (body === undefined) return 0;
+  return typeof body === "string" ? Buffer.byteLength(body) : body.length;
+}
+
+function headersOf(req: IncomingMessage, reply: Reply, common: readonly string[]): string[] {
+  const headers = [...common, ...reply.headers];
+  if (req.method === "HEAD" || reply.status === 204 || reply.status === 304) return headers;
+  const { body } = reply;
+  headers.push("content-length", String(isStream(body) ? body.lengthBytes : lengthOf(body)));
+  return headers;
+}
+
+async function sendStream(res: ServerResponse, status: number, headers: string[], body: StreamBody): Promise<Sent> {
+  let bytes = 0;
+  try {
+    res.writeHead(status, headers);
+    for await (const piece of body.pieces()) {
+      bytes += piece.length;
+      if (bytes > body.lengthBytes) throw new Error("The body is longer than announced.");
+      if (!res.write(piece)) await drained(res);
+      if (res.destroyed) throw new Error("The client left while the body was being sent.");
+    }
+    if (bytes !== body.lengthBytes) throw new Error("The body is shorter than announced.");
+    res.end();
+    return whole(bytes);
+  } catch (error) {
+    res.destroy();
+    return { bytes, cut: error instanceof Error ? error : new Error(String(error)) };
+  } finally {
+    body.release();
+  }
+}
+
+/** Resolves when more may be written, or when the response is over; destroys it when the client reads nothing for long. */
+function drained(res: ServerResponse): Promise<void> {
+  if (res.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      res.off("drain", done).off("close", done);
+      resolve();
+    };
+    const timer = setTimeout(() => res.destroy(), limits.bodyIdleTimeoutMs);
+    timer.unref();
+    res.on("drain", done).on("close", done);
+  });
+}
+
+/**
+ * A request body that has not arrived whole although its answer is ready. (What has arrived and was not read is dropped
+ * by node, which keeps the connection.)
+ */
+function hasUnreadBody(req: IncomingMessage): boolean {
+  if (req.complete) return false;
+  const length = req.headers["content-length"];
+  if (length === undefined) return req.headers["transfer-encoding"] !== undefined;
+  return Number(length) > 0;
+}
+
+async function sendThenDrain(
+  req: IncomingMessage,
+  res: ServerResponse,
+  body: string | Buffer | undefined,
+): Promise<Sent> {
+  if (body === undefined || body.length === 0) res.flushHeaders();
+  else res.write(body);
+  await drainRequest(req, res);
+  res.end();
+  return whole(lengthOf(body));
+}
+
+/** Reads and drops the rest of the request body, within lingerBytesMax and lingerMsMax. */
+function drainRequest(req: IncomingMessage, res: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    let bytes = 0;
+    const done = (): void => {
+      clearTimeout(timer);
+      req.off("data", onData).off("end", done).off("error", done).off("close", done);
+      res.off("close", done);
+      req.on("error", () => undefined);
+      resolve();
+    };
+    const onData = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes > limits.lingerBytesMax) done();
+    };
+    const timer = setTimeout(done, limits.lingerMsMax);
+    timer.unref();
+    req.on("data", onData).on("end", done).on("error", done).on("close", done);
+    res.on("close", done);
+    req.resume();
+    if (req.complete && req.readableEnded) done();
+  });
+}

@@ -1,0 +1,170 @@
+/**
+ * Which operation a request asks for, on which bucket and key. Pure: method, host, raw request target and the presence
+ * of a copy source in; a route or an S3 error out. Nothing is looked up and nothing is trusted.
+ *
+ * Keys are the raw bytes of the percent-decoded path, never normalised: `a//b`, `../a` and `a/` are keys like any other.
+ * Path style is `/bucket/key`; virtual-host style is a host `bucket.<domain>` for one of the configured domains.
+ */
+import { isUtf8 } from "node:buffer";
+import { S3Error } from "./errors.ts";
+import { operations, subResources } from "./operations.ts";
+import type { Level, Operation } from "./operations.ts";
+
+/** Decoded query parameters; of a name given twice the first counts. A name without `=` has the value "". */
+export type Query = ReadonlyMap<string, string>;
+
+export type Route = {
+  readonly operation: Operation;
+  /** "" for the service itself. Not checked: a name that cannot be a bucket is simply not found. */
+  readonly bucket: string;
+  /** Empty unless the operation is on an object. */
+  readonly key: Buffer;
+  readonly query: Query;
+  /** Still encoded, as the signature needs them. */
+  readonly rawPath: string;
+  readonly rawQuery: string;
+};
+
+export type RouteInput = {
+  readonly method: string;
+  readonly host: string | undefined;
+  /** The request target as received: node gives its bytes as latin1. */
+  readonly target: string;
+  readonly hasCopySource: boolean;
+  /** Lower-case, without port. */
+  readonly domains: readonly string[];
+};
+
+const noKey = Buffer.alloc(0);
+const noQuery: Query = new Map();
+
+const index = new Map<string, Operation>();
+for (const [name, spec] of Object.entries(operations) as [Operation, (typeof operations)[Operation]][]) {
+  index.set(indexKey(spec.level, spec.method, spec.sub, spec.copy === true), name);
+}
+
+function indexKey(level: Level, method: string, sub: string, copy: boolean): string {
+  return `${level} ${method} ${sub}${copy ? " copy" : ""}`;
+}
+
+export function detect(input: RouteInput): Route {
+  const { path, rawQuery } = splitTarget(input.target);
+  const { bucket, key } = locate(path, hostBucket(input.host, input.domains));
+  const query = rawQuery === "" ? noQuery : parseQuery(rawQuery);
+  const level: Level = bucket === "" ? "service" : key.length === 0 ? "bucket" : "object";
+  const sub = query.size === 0 ? "" : subResourceOf(query);
+  const copy =
+    level === "object" && input.method === "PUT" && (input.hasCopySource || query.has("x-amz-copy-source"));
+  const operation = index.get(indexKey(level, input.method, sub, copy));
+  if (operation === undefined) throw unknownOperation(level, input.method, sub);
+  return { operation, bucket, key, query, rawPath: path, rawQuery };
+}
+
+function unknownOperation(level: Level, method: string, sub: string): S3Error {
+  if (sub !== "") return new S3Error("NotImplemented", `The sub-resource "${sub}" is not implemented.`);
+  if (level === "bucket" && method === "POST")
+    return new S3Error("NotImplemented", "Uploads by HTML form are not implemented.");
+  return new S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.");
+}
+
+/** Splits an origin-form or absolute-form request target into its still encoded path and query. */
+export function splitTarget(target: string): { readonly path: string; readonly rawQuery: string } {
+  let start = 0;
+  if (!target.startsWith("/")) {
+    const scheme = /^https?:\/\/[^/?]*/i.exec(target);
+    if (scheme === null) throw invalidUri();
+    start = scheme[0].length;
+  }
+  const mark = target.indexOf("?", start);
+  const path = mark < 0 ? target.slice(start) : target.slice(start, mark);
+  return { path: path === "" ? "/" : path, rawQuery: mark < 0 ? "" : target.slice(mark + 1) };
+}
+
+/** The bucket that a virtual-host style host name carries. */
+function hostBucket(host: string | undefined, domains: readonly string[]): string | undefined {
+  if (host === undefined || domains.length === 0) return undefined;
+  const colon = host.lastIndexOf(":");
+  const name = (colon > host.lastIndexOf("]") ? host.slice(0, colon) : host).toLowerCase();
+  for (const domain of domains) {
+    const cut = name.length - domain.length - 1;
+    if (cut > 0 && name.endsWith(domain) && name[cut] === ".") return name.slice(0, cut);
+  }
+  return undefined;
+}
+
+function locate(path: string, virtualBucket: string | undefined): { readonly bucket: string; readonly key: Buffer } {
+  if (virtualBucket !== undefined) return { bucket: virtualBucket, key: decodeKey(path.slice(1)) };
+  const slash = path.indexOf("/", 1);
+  const bucketPart = slash < 0 ? path.slice(1) : path.slice(1, slash);
+  if (slash >= 0 && bucketPart === "") throw invalidUri();
+  const bucket = bucketPart.includes("%") ? decodeKey(bucketPart).toString() : bucketPart;
+  return { bucket, key: slash < 0 ? noKey : decodeKey(path.slice(slash + 1)) };
+}
+
+/** Percent-decodes to bytes. A key is UTF-8 in S3: anything else is refused, so that listings can always name it. */
+export function decodeKey(encoded: string): Buffer {
+  if (encoded === "") return noKey;
+  const bytes = Buffer.from(encoded, "latin1");
+  const first = encoded.indexOf("%");
+  const decoded = first < 0 ? bytes : bytes.subarray(0, unescapeBytes(bytes, first));
+  if (!isUtf8(decoded)) throw invalidUri();
+  return decoded;
+}
+
+/** Decodes %XX in place from the first escape on; returns the new length. */
+function unescapeBytes(bytes: Buffer, first: number): number {
+  let to = first;
+  for (let from = first; from < bytes.length; from++) {
+    let byte = bytes[from]!;
+    if (byte === 0x25) {
+      const high = hexValue(bytes[from + 1]);
+      const low = hexValue(bytes[from + 2]);
+      if (high < 0 || low < 0) throw invalidUri();
+      byte = high * 16 + low;
+      from += 2;
+    }
+    bytes[to++] = byte;
+  }
+  return to;
+}
+
+function hexValue(byte: number | undefined): number {
+  if (byte === undefined) return -1;
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const lower = byte | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
+function invalidUri(): S3Error {
+  return new S3Error("InvalidURI", "Couldn't parse the specified URI.");
+}
+
+/** Names and values percent-decoded as UTF-8; `+` is a space, as S3 reads it. */
+export function parseQuery(rawQuery: string): Query {
+  const query = new Map<string, string>();
+  for (const pair of rawQuery.split("&")) {
+    if (pair === "") continue;
+    const equals = pair.indexOf("=");
+    const name = decodeQueryPart(equals < 0 ? pair : pair.slice(0, equals));
+    if (!query.has(name)) query.set(name, equals < 0 ? "" : decodeQueryPart(pair.slice(equals + 1)));
+  }
+  return query;
+}
+
+function decodeQueryPart(part: string): string {
+  return part.includes("%") || !/^[\x21-\x7e]*$/.test(part) || part.includes("+")
+    ? decodeKey(part.replaceAll("+", "%20")).toString()
+    : part;
+}
+
+/** The one sub-resource among the query's names; two at once mean nothing we could answer. */
+function subResourceOf(query: Query): string {
+  let found = "";
+  for (const name of query.keys()) {
+    if (!subResources.has(name)) continue;
+    if (found !== "")
+      throw new S3Error("InvalidArgument", `The query parameters "${found}" and "${name}" exclude each other.`);
+    found = name;
+  }
+  return found;
+}

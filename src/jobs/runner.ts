@@ -15,6 +15,8 @@ export type JobResult = {
   readonly done: number;
   /** There is more to do that can be done at once. */
   readonly more: boolean;
+  /** Given: look again after this pause, whatever was done. */
+  readonly againMs?: number;
 };
 
 /** A piece of background work. One run is bounded (jobBatchMax things), idempotent, and safe to be cut off anywhere. */
@@ -117,6 +119,10 @@ class JobLoop {
       if (turn.more) {
         // A breath between batches: clients' requests come first.
         await this.#options.clock.sleep(0, this.#signal);
+        continue;
+      }
+      if (turn.againMs !== undefined) {
+        await this.#sleep(turn.againMs);
         continue;
       }
       const failureMs = Math.min(failurePauseMsMax, failurePauseMsMin * 2 ** Math.min(this.#failuresInARow - 1, 10));

@@ -26,6 +26,7 @@ export const tags = {
   abandoned: 0x44,
   session: 0x50,
   heartbeat: 0x51,
+  ended: 0x52,
   usage: 0x60,
   /** Identity's rows; their codec is src/identity's. */
   accessKey: 0x70,
@@ -271,7 +272,12 @@ export function heartbeatKey(session: SessionId): Buffer {
   return idKey(tags.heartbeat, session, SESSION_ID_BYTES, 0);
 }
 
-/** The session in a session's or heartbeat's row key. */
+/** A session that is over and whose chunks are still to be looked through. */
+export function endedKey(session: SessionId): Buffer {
+  return idKey(tags.ended, session, SESSION_ID_BYTES, 0);
+}
+
+/** The session in a session's, heartbeat's or ended row key. */
 export function sessionIdOf(row: Buffer): SessionId {
   return row.toString("hex", 1, 1 + SESSION_ID_BYTES) as SessionId;
 }

@@ -2,7 +2,8 @@
  * Sessions: who may still publish chunks, and who may still be reading what was deleted. Time is trusted for neither.
  *
  * Rows: `session/<id>` is written once and never changed, so its version is known to the writer for good;
- * `heartbeat/<id>` is rewritten every heartbeatIntervalMs.
+ * `heartbeat/<id>` is rewritten every heartbeatIntervalMs; `ended/<id>` remembers, from the commit that deletes these two,
+ * that a job still has to look for chunks of the session that were never published.
  *
  * *Publishing.* Every commit that publishes chunks checks the session row. Fencing a session is a transaction that deletes
  * both rows, after the heartbeat stood still for sessionSilentMsMax, and that checks that it still does. From then on no
@@ -31,7 +32,7 @@ import { limits } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { absent } from "../kv/kv.ts";
 import type { Check, Kv, Version } from "../kv/kv.ts";
-import { heartbeatKey, sessionIdOf, sessionKey, tagRange, tags } from "./keys.ts";
+import { endedKey, heartbeatKey, sessionIdOf, sessionKey, tagRange, tags } from "./keys.ts";
 
 export type SessionRecord = { readonly startedMs: number; readonly node: string };
 export type HeartbeatRecord = { readonly atMs: number; readonly tick: number; readonly drained: number };
@@ -64,6 +65,11 @@ export function decodeHeartbeat(value: Uint8Array): HeartbeatRecord {
   const beat = { atMs: reader.varint(), tick: reader.varint(), drained: reader.varint() };
   reader.end();
   return beat;
+}
+
+/** `ended/<id>` stands from the commit that ends a session until its chunks have been looked through; a version is all it holds. */
+export function encodeEnded(): Buffer {
+  return new ByteWriter().u8(newestVersion).finish();
 }
 
 export type SessionParts = { readonly kv: Kv; readonly clock: Clock; readonly random: Random; readonly node: string };
@@ -195,6 +201,7 @@ export class Session {
       writes: [
         { kind: "delete", key: this.#check.key },
         { kind: "delete", key: heartbeatKey(this.id) },
+        { kind: "put", key: endedKey(this.id), value: encodeEnded() },
       ],
     });
   }
@@ -251,6 +258,7 @@ export async function fenceSession(kv: Kv, seen: LiveSession): Promise<boolean> 
     writes: [
       { kind: "delete", key },
       { kind: "delete", key: beatKey },
+      { kind: "put", key: endedKey(seen.id), value: encodeEnded() },
     ],
   });
   return result.outcome === "committed";

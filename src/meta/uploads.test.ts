@@ -14,6 +14,8 @@ import {
   encodeLeftover,
   encodePart,
   encodeUpload,
+  isListedPart,
+  listedBits,
 } from "./uploads.ts";
 
 const bytes = (minLength: number, maxLength = minLength) =>
@@ -92,4 +94,10 @@ test("leftover and abandoned records are read back as they were written", () => 
     decodeLeftover,
   );
   agrees(fc.constant(undefined), encodeAbandoned, decodeAbandoned);
+});
+
+test("the bits of listed parts tell exactly those", () => {
+  const numbers = [1, 7, 8, 9, 4_097, 10_000];
+  const bits = listedBits(numbers.map((partNumber) => ({ partNumber })));
+  for (let number = 1; number <= 10_001; number++) assert.equal(isListedPart(bits, number), numbers.includes(number));
 });

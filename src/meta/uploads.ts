@@ -141,6 +141,21 @@ export function decodeLeftover(value: Uint8Array): LeftoverRecord {
   return { listed, atMs };
 }
 
+/** Which part numbers a completed object took, one bit each, so that what is left over can be told without a map. */
+export function listedBits(parts: readonly { readonly partNumber: number }[]): Buffer {
+  const bits = Buffer.alloc(((parts.at(-1)?.partNumber ?? 0) >>> 3) + 1);
+  for (const { partNumber } of parts) {
+    const index = partNumber >>> 3;
+    assert(index < bits.length, "parts are in ascending order");
+    bits[index] = bits[index]! | (1 << (partNumber & 7));
+  }
+  return bits;
+}
+
+export function isListedPart(bits: Uint8Array, partNumber: number): boolean {
+  return ((bits[partNumber >>> 3] ?? 0) & (1 << (partNumber & 7))) !== 0;
+}
+
 /** An abandoned row says everything in its key; its value is a format version. */
 export function encodeAbandoned(): Buffer {
   return new ByteWriter().u8(newestVersion).finish();

@@ -29,6 +29,7 @@ import {
   encodeFinished,
   encodeLeftover,
   encodeUpload,
+  listedBits,
   type UploadRecord,
 } from "../meta/uploads.ts";
 import { judgeWrite } from "./conditions.ts";
@@ -36,7 +37,7 @@ import type { ObjectContext } from "./context.ts";
 import type { CompleteOptions, PutResult, UploadRef } from "./object.ts";
 import { keepBucketAlive, readTarget, replaceVersion } from "./target.ts";
 import { abandonAttempt, assertSession, noSuchUpload, parseUploadId, readUpload } from "./uploads.rows.ts";
-import { checkPartList, judgeCompletion, listedBits, requestFingerprint, type Completion } from "./uploads.rules.ts";
+import { checkPartList, judgeCompletion, requestFingerprint, type Completion } from "./uploads.rules.ts";
 
 /** An attempt that holds the upload. */
 type Attempt = {

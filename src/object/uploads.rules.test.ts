@@ -11,9 +11,7 @@ import {
   checkChecksumChoice,
   checkPartNumber,
   defaultChecksumType,
-  isListed,
   judgeCompletion,
-  listedBits,
   type ChecksumChoice,
   type CompletionRequest,
 } from "./uploads.rules.ts";
@@ -129,10 +127,4 @@ test("checksum types and part numbers that S3 does not know are refused", () => 
   checkPartNumber(limits.partsMax);
   for (const wrong of [0, -1, 1.5, limits.partsMax + 1, Number.NaN])
     fails("invalid_part_number", () => checkPartNumber(wrong));
-});
-
-test("the bits of listed parts tell exactly those", () => {
-  const numbers = [1, 7, 8, 9, 4_097, 10_000];
-  const bits = listedBits(numbers.map((partNumber) => ({ partNumber })));
-  for (let number = 1; number <= 10_001; number++) assert.equal(isListed(bits, number), numbers.includes(number));
 });

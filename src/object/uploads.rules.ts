@@ -189,21 +189,6 @@ function checkWholeChecksum(request: CompletionRequest, computed: StoredChecksum
   );
 }
 
-/** Which part numbers a completed object took, one bit each, so that what is left over can be told without a map. */
-export function listedBits(parts: readonly { readonly partNumber: number }[]): Buffer {
-  const bits = Buffer.alloc(((parts.at(-1)?.partNumber ?? 0) >>> 3) + 1);
-  for (const { partNumber } of parts) {
-    const index = partNumber >>> 3;
-    assert(index < bits.length, "parts are in ascending order");
-    bits[index] = bits[index]! | (1 << (partNumber & 7));
-  }
-  return bits;
-}
-
-export function isListed(bits: Uint8Array, partNumber: number): boolean {
-  return ((bits[partNumber >>> 3] ?? 0) & (1 << (partNumber & 7))) !== 0;
-}
-
 /** Equal for requests that name the same parts. */
 export function requestFingerprint(parts: readonly CompletedPart[], digests: Pick<DigestPool, "whole">): Buffer {
   const text = parts.map((part) => `${part.partNumber} ${part.etag.toLowerCase()}\n`).join("");

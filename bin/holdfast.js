@@ -7,7 +7,13 @@ var found = process.versions.node.split(".").map(Number);
 
 if (found[0] < needed[0] || (found[0] === needed[0] && found[1] < needed[1])) {
   console.error(
-    "holdfast needs Node.js " + needed.join(".") + " or newer; this is " + process.version + " (" + process.execPath + ").",
+    "holdfast needs Node.js " +
+      needed.join(".") +
+      " or newer; this is " +
+      process.version +
+      " (" +
+      process.execPath +
+      ").",
   );
   process.exit(1);
 }

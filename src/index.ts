@@ -17,7 +17,8 @@ import { newRootKey } from "./identity/root_key.ts";
 import { markDriveClean } from "./node/drive.ts";
 import { systemDisk } from "./node/disk.system.ts";
 import type { Tls } from "./server/http.ts";
-import { lockDrives, prepareServer } from "./server/prepare.ts";
+import { lockDrives } from "./server/lock.ts";
+import { prepareServer } from "./server/prepare.ts";
 import { serve } from "./server/serving.ts";
 import { readSettings, type Settings } from "./server/settings.ts";
 import { openStore } from "./server/store.ts";
@@ -68,7 +69,8 @@ export async function createServer(options: CreateServerOptions): Promise<Holdfa
   };
   try {
     const common = { clock: systemClock, random: systemRandom, log };
-    const prepared = drives.length === 0 ? undefined : await prepareServer({ drives, root: options.credentials, ...common });
+    const prepared =
+      drives.length === 0 ? undefined : await prepareServer({ drives, root: options.credentials, ...common });
     const root = prepared?.rootKey ?? options.credentials ?? newRootKey();
     const metrics = createMetrics();
     undo.push(() => markClean(drives));

@@ -1,5 +1,94 @@
-import type { Command } from "commander";
+/**
+ * `holdfast server DIR…`: reads the settings, runs the supervisor, says when it is ready, and ends with it. SIGTERM and
+ * SIGINT stop it gracefully; a second one stops it at once.
+ */
+import { Option, type Command } from "commander";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { HoldfastError } from "../core/errors.ts";
+import { banner, urlOf } from "../server/banner.ts";
+import { readSettings, settingNames, settings as table, variableOf, type Settings } from "../server/settings.ts";
+import { Supervisor, type Started } from "../server/supervisor.ts";
+import { packageVersion } from "../server/version.ts";
 
 export function register(program: Command): void {
-  program.command("server").description("start a server");
+  const command = program
+    .command("server")
+    .description("serve the drives (directories, made when missing)")
+    .argument("[drives...]", table.drives.help)
+    .option("--config <file>", "JSON file with settings by the names of these flags (HOLDFAST_CONFIG)")
+    .option("--json", "say ready as one line of JSON");
+  for (const name of settingNames) {
+    const { flag, help, many } = table[name];
+    if (flag === undefined) continue;
+    const option = new Option(`--${name} ${flag}`, `${help} (${variableOf(name)})`);
+    if (many === true) option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
+    command.addOption(option);
+  }
+  command.addHelpText(
+    "after",
+    "\nThe root key: HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY, else generated.",
+  );
+  command.action(async (drives: string[], flags: Record<string, unknown>) => runServer(drives, flags));
+}
+
+/** Commander turns `--files-bucket` into filesBucket; settings keep their own names. */
+function flagsBySetting(flags: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const camel = (name: string): string => name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return Object.fromEntries(settingNames.map((name) => [name, flags[camel(name)]]));
+}
+
+function settingsOf(drives: readonly string[], flags: Readonly<Record<string, unknown>>): Settings {
+  const configPath = (flags["config"] as string | undefined) ?? process.env["HOLDFAST_CONFIG"];
+  const found = readSettings({
+    flags: { ...flagsBySetting(flags), drives: drives.length === 0 ? undefined : drives },
+    environment: process.env,
+    file: configPath === undefined ? undefined : { path: configPath, content: readConfig(configPath) },
+  });
+  if (found.drives.length === 0) {
+    throw new HoldfastError("invalid_argument", "Name at least one drive, like: holdfast server ./data");
+  }
+  return found;
+}
+
+function readConfig(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new HoldfastError("invalid_argument", `The config file ${file} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+async function runServer(drives: readonly string[], flags: Readonly<Record<string, unknown>>): Promise<void> {
+  const settings = settingsOf(drives, flags);
+  const absolute = { ...settings, drives: settings.drives.map((drive) => path.resolve(drive)) };
+  const supervisor = new Supervisor(absolute, (text) => process.stderr.write(`holdfast: ${text}\n`));
+  const stopped = stopOnSignal(supervisor);
+  const started = await supervisor.start();
+  process.stdout.write(flags["json"] === true ? readyJson(settings, started) : readyText(settings, started));
+  await stopped;
+}
+
+function readyText(settings: Settings, { port, rootKey }: Started): string {
+  return banner({ version: packageVersion(), settings, port, rootKey });
+}
+
+function readyJson(settings: Settings, { port, rootKey }: Started): string {
+  const { accessKey, secretKey, from } = rootKey;
+  const facts = { event: "ready", version: packageVersion(), url: urlOf(settings, port), pid: process.pid, accessKey };
+  return JSON.stringify(from === "made" ? { ...facts, secretKey } : facts) + "\n";
+}
+
+/** Resolves when the server was stopped by a signal. */
+function stopOnSignal(supervisor: Supervisor): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let signals = 0;
+    const onSignal = (): void => {
+      signals += 1;
+      if (signals > 1) return supervisor.kill();
+      process.stderr.write("holdfast: Stopping; running requests may finish. Once more to stop at once.\n");
+      supervisor.stop().then(resolve, reject);
+    };
+    process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  });
 }

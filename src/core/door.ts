@@ -20,7 +20,11 @@ export type DoorRequest = {
 };
 
 /** Headers are flat: name, value, name, value; Content-Length is added when it is sent. */
-export type DoorReply = { readonly status: number; readonly headers: readonly string[]; readonly body?: string | Buffer };
+export type DoorReply = {
+  readonly status: number;
+  readonly headers: readonly string[];
+  readonly body?: string | Buffer;
+};
 
 /** A refusal that is about HTTP and not about the store (401, 404 of an address, 405 …). */
 export class HttpRefusal extends Error {
@@ -47,10 +51,7 @@ export function methodNotAllowed(allowed: string): HttpRefusal {
 
 export function unauthorized(): HttpRefusal {
   const message = "Give an access key and its secret key with HTTP Basic authentication.";
-  return new HttpRefusal(401, "unauthorized", message, [
-    "www-authenticate",
-    'Basic realm="holdfast", charset="UTF-8"',
-  ]);
+  return new HttpRefusal(401, "unauthorized", message, ["www-authenticate", 'Basic realm="holdfast", charset="UTF-8"']);
 }
 
 export function jsonReply(status: number, body: unknown, headers: readonly string[] = []): DoorReply {
@@ -90,5 +91,8 @@ export function errorReply(error: unknown): { readonly reply: DoorReply; readonl
   const status = statusOfReason[error.reason] ?? statusOfKind[error.kind];
   const headers = status === 503 ? ["retry-after", "1"] : [];
   if (error.reason === "invalid_range") headers.push("content-range", `bytes */${error.details["sizeBytes"] ?? "*"}`);
-  return { reply: jsonReply(status, { error: { code: error.reason, message: error.message } }, headers), isOurs: false };
+  return {
+    reply: jsonReply(status, { error: { code: error.reason, message: error.message } }, headers),
+    isOurs: false,
+  };
 }

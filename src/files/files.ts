@@ -205,4 +205,3 @@ function cursorOf(text: string | undefined): Buffer | undefined {
   }
   return key;
 }
-

@@ -12,7 +12,13 @@ import { systemRandom, type Random } from "../core/random.ts";
 import type { Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import { accessKeyKey, tagRange, tags } from "../meta/keys.ts";
-import { checkAccessKey, checkDescription, checkSecretKey, generateAccessKey, generateSecretKey } from "./credentials.ts";
+import {
+  checkAccessKey,
+  checkDescription,
+  checkSecretKey,
+  generateAccessKey,
+  generateSecretKey,
+} from "./credentials.ts";
 import { decodeKeyRecord, encodeKeyRecord } from "./key_record.ts";
 
 export type KeyInfo = { readonly accessKey: string; readonly createdMs: number; readonly description: string };

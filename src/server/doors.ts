@@ -126,7 +126,8 @@ class OwnDoors {
     try {
       const waits = visit === undefined ? awaitsContinue(req) : visit.awaitsContinue;
       const sent = await send({ req, res, reply, common: [], awaitsContinue: waits });
-      if (sent.cut !== undefined && visit?.signal.aborted === false) log.warn({ err: sent.cut, ...served }, "An answer was cut.");
+      if (sent.cut !== undefined && visit?.signal.aborted === false)
+        log.warn({ err: sent.cut, ...served }, "An answer was cut.");
       metrics.request({ ...served, status: reply.status, durationMs: clock.monotonicMs() - startedMs });
     } finally {
       this.#inFlight -= 1;

@@ -4,7 +4,6 @@
  * and the root key is found or made.
  */
 import type { Clock } from "../core/clock.ts";
-import { HoldfastError, systemCode } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Credentials } from "../identity/identity.ts";
@@ -14,8 +13,8 @@ import { openLmdbKv } from "../kv/lmdb.ts";
 import { fenceSession, readSessions } from "../meta/sessions.ts";
 import { systemDisk } from "../node/disk.system.ts";
 import { prepareDrive } from "../node/drive.ts";
-import { lockDrive, type DriveLock } from "../node/drive_lock.ts";
 import { metaFile, openIndex } from "./layout.ts";
+import { aboutFolder } from "./lock.ts";
 
 export type Prepared = {
   readonly rootKey: RootKey;
@@ -55,37 +54,4 @@ async function fenceEarlierSessions(kv: Kv, log: Log): Promise<void> {
     await fenceSession(kv, session);
     log.info({ session: session.id }, "A session of an earlier run was ended.");
   }
-}
-
-/** Makes the folders and takes their locks, all or none. */
-export async function lockDrives(drives: readonly string[]): Promise<DriveLock> {
-  const disk = systemDisk("/");
-  const locks: DriveLock[] = [];
-  const release = (): void => locks.forEach((lock) => lock.release());
-  try {
-    for (const drive of drives) {
-      await disk.makeDirectory(drive).catch(aboutFolder(drive));
-      locks.push(lockDrive(drive));
-    }
-  } catch (error) {
-    release();
-    throw error;
-  }
-  return { release };
-}
-
-const whyByCode: Readonly<Record<string, string>> = {
-  EACCES: "this user may not write there",
-  EROFS: "it is on a read-only file system",
-  ENOTDIR: "a part of its path is not a folder",
-  EEXIST: "it is not a folder",
-  ENOSPC: "the disk is full",
-};
-
-function aboutFolder(folder: string): (error: unknown) => never {
-  return (error) => {
-    const why = whyByCode[systemCode(error) ?? ""];
-    if (why === undefined) throw error;
-    throw new HoldfastError("unavailable", `${folder} cannot be used as a drive: ${why}.`, { cause: error });
-  };
 }

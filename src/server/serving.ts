@@ -43,6 +43,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const gateway = createGateway({
     objects,
     identity,
+    digests: store.digests,
     region,
     domains,
     clock,

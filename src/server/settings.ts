@@ -67,7 +67,8 @@ const listen: Parse<Listen> = (value, refuse) => {
 };
 
 const workers: Parse<number> = (value, refuse) => {
-  const count = typeof value === "number" ? value : typeof value === "string" && /^\d+$/.test(value) ? Number(value) : 0;
+  const count =
+    typeof value === "number" ? value : typeof value === "string" && /^\d+$/.test(value) ? Number(value) : 0;
   const isValid = Number.isInteger(count) && count >= 1 && count <= limits.workersMax;
   return isValid ? count : refuse(`must be a whole number from 1 to ${limits.workersMax}`);
 };
@@ -196,4 +197,10 @@ function checkTogether(found: Settings): void {
     refuse("HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY go together; only one of them is set.");
   }
   if (new Set(found.drives).size !== found.drives.length) refuse("The drive list names one directory twice.");
+}
+
+/** The root key that the settings give, if they give one. */
+export function givenRoot(found: Settings): { readonly accessKey: string; readonly secretKey: string } | undefined {
+  const { "root-access-key": accessKey, "root-secret-key": secretKey } = found;
+  return accessKey === undefined || secretKey === undefined ? undefined : { accessKey, secretKey };
 }

@@ -12,6 +12,7 @@ import type { Metrics } from "../core/metrics.ts";
 import type { Random } from "../core/random.ts";
 import { createNodePlacement } from "../blob/node_placement.ts";
 import { createBlobStore } from "../blob/store.ts";
+import type { DigestPool } from "../digest/digest.ts";
 import { createDigestPool } from "../digest/pool.ts";
 import { createIdentity, type Credentials, type Identity } from "../identity/identity.ts";
 import type { Kv } from "../kv/kv.ts";
@@ -42,6 +43,7 @@ export type StoreOptions = {
 export type Store = {
   readonly objects: Objects;
   readonly identity: Identity;
+  readonly digests: DigestPool;
   drives(): Promise<DriveStatus[]>;
   /** What keeps this store from serving requests, in sentences; empty when nothing does. */
   obstacles(): Promise<string[]>;
@@ -96,6 +98,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   return {
     objects,
     identity,
+    digests,
     drives,
     obstacles: () => obstacles({ kv, session, drives, clock }),
     fenced: pulse.fenced,

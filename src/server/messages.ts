@@ -1,0 +1,31 @@
+/** What supervisor and workers say to each other (node:cluster's channel, structured clone). */
+import type { MetricsSnapshot } from "../core/metrics.ts";
+import type { Credentials } from "../identity/identity.ts";
+import type { RootKey } from "../identity/root_key.ts";
+import type { Settings } from "./settings.ts";
+
+/** `root` undefined: this worker comes first and prepares the drives before it opens them. */
+export type StartMessage = {
+  readonly kind: "start";
+  readonly settings: Settings;
+  readonly root: Credentials | undefined;
+};
+
+export type ToWorker =
+  | StartMessage
+  | { readonly kind: "stop" }
+  /** Send your metrics. */
+  | { readonly kind: "measure"; readonly id: number }
+  /** All workers' metrics, which this worker asked for. */
+  | { readonly kind: "measured"; readonly id: number; readonly snapshots: readonly MetricsSnapshot[] };
+
+export type FromWorker =
+  /** The process runs and waits for `start`. */
+  | { readonly kind: "awake" }
+  | { readonly kind: "prepared"; readonly rootKey: RootKey }
+  | { readonly kind: "listening"; readonly port: number }
+  /** Starting failed; the worker ends. `message` is a sentence for the operator. */
+  | { readonly kind: "failed"; readonly message: string }
+  /** Send me all workers' metrics. */
+  | { readonly kind: "collect"; readonly id: number }
+  | { readonly kind: "snapshot"; readonly id: number; readonly snapshot: MetricsSnapshot };

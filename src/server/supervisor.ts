@@ -1,0 +1,170 @@
+/**
+ * The supervisor: holds the drives' locks, starts the workers, starts those again that die, hands metrics round, and
+ * stops everything in order. It opens no store and serves no request, so it stays small and has little to die of.
+ *
+ * The first worker prepares the drives (prepare.ts) before the others are started. Workers share the port through
+ * node:cluster. What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
+ */
+import cluster, { type Worker } from "node:cluster";
+import { fileURLToPath } from "node:url";
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { MetricsSnapshot } from "../core/metrics.ts";
+import type { Credentials } from "../identity/identity.ts";
+import type { RootKey } from "../identity/root_key.ts";
+import { systemDisk } from "../node/disk.system.ts";
+import { markDriveClean } from "../node/drive.ts";
+import type { DriveLock } from "../node/drive_lock.ts";
+import { lockDrives } from "./lock.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
+import { givenRoot, type Settings } from "./settings.ts";
+
+export type Started = { readonly port: number; readonly rootKey: RootKey; readonly workers: number };
+
+const restartMsMin = 200;
+const restartMsMax = 10_000;
+/** A worker that ran this long has not failed to start. */
+const steadyMs = 60_000;
+/** Beyond the workers' own bound, before they are killed. */
+const killGraceMs = 5_000;
+const measureMsMax = 2_000;
+
+type Collecting = { readonly snapshots: MetricsSnapshot[]; waiting: Set<number>; done(): void };
+
+export class Supervisor {
+  readonly #settings: Settings;
+  readonly #onEvent: (text: string) => void;
+  readonly #collecting = new Map<number, Collecting>();
+  #collections = 0;
+  #lock: DriveLock | undefined;
+  #root: Credentials | undefined;
+  #isStopping = false;
+  #failuresInARow = 0;
+
+  /** `onEvent` gets a sentence when a worker dies or is started again. */
+  constructor(settings: Settings, onEvent: (text: string) => void) {
+    this.#settings = settings;
+    this.#onEvent = onEvent;
+  }
+
+  /** Resolves when every worker listens. Errors: a sentence for the operator; nothing is left running then. */
+  async start(): Promise<Started> {
+    this.#lock = await lockDrives(this.#settings.drives);
+    this.#root = givenRoot(this.#settings);
+    const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    cluster.setupPrimary({
+      exec: fileURLToPath(new URL(`./worker.${ending}`, import.meta.url)),
+      args: [],
+      serialization: "advanced",
+    });
+    try {
+      const first = await this.#startWorker(undefined);
+      const rootKey = first.rootKey!;
+      this.#root = rootKey;
+      const others = Array.from({ length: this.#settings.workers - 1 }, () => this.#startWorker(this.#root));
+      await Promise.all(others);
+      return { port: first.port, rootKey, workers: this.#settings.workers };
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  #workers(): Worker[] {
+    return Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
+  }
+
+  /** Resolves when the worker listens. With `root` undefined it prepares the drives first and tells the root key. */
+  #startWorker(
+    root: Credentials | undefined,
+  ): Promise<{ readonly port: number; readonly rootKey: RootKey | undefined }> {
+    const worker = cluster.fork();
+    const startedMs = performance.now();
+    let rootKey: RootKey | undefined;
+    let isListening = false;
+    return new Promise((resolve, reject) => {
+      let why = "A worker ended while it was starting.";
+      worker.on("message", (message: FromWorker) => {
+        if (message.kind === "awake") this.#send(worker, { kind: "start", settings: this.#settings, root });
+        else if (message.kind === "prepared") rootKey = message.rootKey;
+        else if (message.kind === "failed") why = message.message;
+        else if (message.kind === "listening") {
+          isListening = true;
+          resolve({ port: message.port, rootKey });
+        } else this.#measure(worker, message);
+      });
+      worker.once("exit", (code, signal) => {
+        this.#forget(worker.id);
+        if (!isListening) return reject(new HoldfastError("unavailable", why));
+        if (performance.now() - startedMs > steadyMs) this.#failuresInARow = 0;
+        this.#revive(`Worker ${worker.process.pid} ended (${signal ?? `status ${code}`})`);
+      });
+    });
+  }
+
+  /** Starts a worker in place of one that died, after a pause that doubles with each failure in a row. */
+  #revive(what: string): void {
+    if (this.#isStopping) return;
+    const pauseMs = Math.min(restartMsMax, restartMsMin * 2 ** this.#failuresInARow++);
+    this.#onEvent(`${what}; starting another in ${pauseMs} ms.`);
+    setTimeout(() => {
+      if (this.#isStopping) return;
+      this.#startWorker(this.#root).then(
+        () => this.#onEvent("A worker was started again."),
+        (error: unknown) => this.#revive(`A worker could not start: ${(error as Error).message}`),
+      );
+    }, pauseMs);
+  }
+
+  #send(worker: Worker, message: ToWorker): void {
+    if (worker.isConnected()) worker.send(message);
+  }
+
+  /** Passes metrics round: a worker that was asked for them asks here, and here everybody is asked. */
+  #measure(asker: Worker, message: FromWorker): void {
+    if (message.kind === "snapshot") {
+      const collecting = this.#collecting.get(message.id);
+      if (collecting?.waiting.delete(asker.id) !== true) return;
+      collecting.snapshots.push(message.snapshot);
+      if (collecting.waiting.size === 0) collecting.done();
+    } else if (message.kind === "collect") {
+      const id = ++this.#collections;
+      const workers = this.#workers().filter((worker) => worker.isConnected());
+      const snapshots: MetricsSnapshot[] = [];
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#collecting.delete(id);
+        this.#send(asker, { kind: "measured", id: message.id, snapshots });
+      };
+      const timer = setTimeout(done, measureMsMax);
+      this.#collecting.set(id, { snapshots, waiting: new Set(workers.map((worker) => worker.id)), done });
+      for (const worker of workers) this.#send(worker, { kind: "measure", id });
+    }
+  }
+
+  /** A dead worker sends no metrics. */
+  #forget(workerId: number): void {
+    for (const collecting of this.#collecting.values()) {
+      if (collecting.waiting.delete(workerId) && collecting.waiting.size === 0) collecting.done();
+    }
+  }
+
+  /** Lets the workers finish their requests, within bounds, then notes that the drives were closed, and lets them go. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    const workers = this.#workers();
+    const gone = workers.map((worker) => new Promise<void>((resolve) => void worker.once("exit", () => resolve())));
+    const timer = setTimeout(() => this.kill(), limits.gracefulStopMsMax + killGraceMs);
+    for (const worker of workers) this.#send(worker, { kind: "stop" });
+    await Promise.all(gone);
+    clearTimeout(timer);
+    for (const drive of this.#settings.drives) await markDriveClean(systemDisk("/"), drive);
+    this.#lock?.release();
+  }
+
+  /** Ends every worker at once. What was acknowledged is safe, as ever. */
+  kill(): void {
+    for (const worker of this.#workers()) worker.process.kill("SIGKILL");
+  }
+}

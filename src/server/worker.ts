@@ -1,0 +1,135 @@
+/**
+ * A worker process: store and doors, started and stopped by the supervisor's messages. Signals are the supervisor's
+ * business; a worker that loses its supervisor, or its session, finishes what it can and ends.
+ */
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { systemClock } from "../core/clock.ts";
+import type { Log } from "../core/log.ts";
+import { createMetrics, mergeSnapshots, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
+import { systemRandom } from "../core/random.ts";
+import type { Credentials } from "../identity/identity.ts";
+import { createLog } from "./log.ts";
+import type { FromWorker, StartMessage, ToWorker } from "./messages.ts";
+import { prepareServer } from "./prepare.ts";
+import { serve, type Serving } from "./serving.ts";
+import { givenRoot, type Settings } from "./settings.ts";
+import { openStore, type Store } from "./store.ts";
+
+const collectMsMax = 5_000;
+
+function tell(message: FromWorker): void {
+  // Without a supervisor there is nobody to tell; the disconnect ends this process.
+  if (process.connected) process.send?.(message);
+}
+
+class Worker {
+  readonly #metrics: Metrics = createMetrics();
+  /** Questions for all workers' metrics that the supervisor has not answered yet. */
+  readonly #asked = new Map<number, (snapshots: readonly MetricsSnapshot[]) => void>();
+  #questions = 0;
+  #log: Log = createLog("info");
+  #store: Store | undefined;
+  #serving: Serving | undefined;
+  #ending: Promise<void> | undefined;
+
+  take(message: ToWorker): void {
+    switch (message.kind) {
+      case "start":
+        this.#start(message).catch((error: unknown) => this.#fail(error));
+        break;
+      case "stop":
+        this.end(0);
+        break;
+      case "measure":
+        void this.#metrics.snapshot().then((snapshot) => tell({ kind: "snapshot", id: message.id, snapshot }));
+        break;
+      case "measured":
+        this.#asked.get(message.id)?.(message.snapshots);
+        break;
+    }
+  }
+
+  async #start({ settings, root }: StartMessage): Promise<void> {
+    this.#log = createLog(settings["log-level"]);
+    const common = { clock: systemClock, random: systemRandom, log: this.#log, metrics: this.#metrics };
+    const tls = readTls(settings);
+    const key = root ?? (await this.#prepare(settings));
+    const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
+    this.#store = await openStore({ ...common, drives: settings.drives, root: key, digestThreads });
+    void this.#store.fenced.then(() => {
+      this.#log.error({}, "This worker was taken for dead and fenced; it ends and is started again.");
+      this.end(1);
+    });
+    this.#serving = await serve({
+      ...common,
+      store: this.#store,
+      listen: settings.listen,
+      tls,
+      domains: settings.domain,
+      region: settings.region,
+      filesBucket: settings["files-bucket"],
+      workers: settings.workers,
+      allMetrics: () => this.#allMetrics(),
+    });
+    tell({ kind: "listening", port: this.#serving.port });
+  }
+
+  async #prepare(settings: Settings): Promise<Credentials> {
+    const { drives } = settings;
+    const given = givenRoot(settings);
+    const options = { drives, root: given, clock: systemClock, random: systemRandom, log: this.#log };
+    const { rootKey } = await prepareServer(options);
+    tell({ kind: "prepared", rootKey });
+    return rootKey;
+  }
+
+  /** Asks the supervisor for everybody's; without an answer in time this worker's own must do. */
+  async #allMetrics(): Promise<string> {
+    const id = ++this.#questions;
+    const answered = new AbortController();
+    const answer = new Promise<readonly MetricsSnapshot[]>((resolve) => this.#asked.set(id, resolve));
+    tell({ kind: "collect", id });
+    const late = systemClock.sleep(collectMsMax, answered.signal).then(async () => [await this.#metrics.snapshot()]);
+    const snapshots = await Promise.race([answer, late]);
+    answered.abort();
+    this.#asked.delete(id);
+    return mergeSnapshots(snapshots);
+  }
+
+  #fail(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.#log.debug({ err: error }, "Starting failed.");
+    tell({ kind: "failed", message });
+    this.end(1);
+  }
+
+  /** Stops serving, closes the store, ends the process. The first call decides the exit status. */
+  end(status: number): void {
+    this.#ending ??= this.#close().then(
+      () => process.exit(status),
+      (error: unknown) => {
+        this.#log.error({ err: error }, "Stopping failed.");
+        process.exit(1);
+      },
+    );
+  }
+
+  async #close(): Promise<void> {
+    await this.#serving?.stop();
+    await this.#store?.close();
+  }
+}
+
+function readTls(settings: Settings) {
+  const { "tls-cert": cert, "tls-key": key } = settings;
+  return cert === undefined || key === undefined ? undefined : { cert: readFileSync(cert), key: readFileSync(key) };
+}
+
+const worker = new Worker();
+process.on("message", (message: ToWorker) => worker.take(message));
+process.on("disconnect", () => worker.end(1));
+// A terminal's Ctrl-C goes to every process; the supervisor's `stop` message is what counts.
+process.on("SIGINT", () => undefined);
+process.on("SIGTERM", () => worker.end(0));
+tell({ kind: "awake" });

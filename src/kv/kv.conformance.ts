@@ -1,7 +1,7 @@
 /** What every driver of the metadata store must do. A driver's test gives its name and a way to open an empty store. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { AssertionError } from "../core/assert.ts";
 import { hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
@@ -295,7 +295,7 @@ async function bank(kv: Kv): Promise<void> {
   const accounts = Array.from({ length: 6 }, (_, index) => `account${index}`);
   const total = accounts.length * 100;
   await write(kv, ...accounts.map((name) => put(name, "100")));
-  let moving = true;
+  const movement = { ended: false };
   const sumOf = (rows: readonly (Entry | undefined)[]): number =>
     rows.reduce((sum, entry) => sum + Number(entry!.value.toString()), 0);
   const mover = async (seed: number): Promise<void> => {
@@ -313,13 +313,15 @@ async function bank(kv: Kv): Promise<void> {
     }
   };
   const reader = async (): Promise<void> => {
-    while (moving) {
+    while (!movement.ended) {
       assert.equal(sumOf(await kv.get(accounts.map(bytes))), total);
       assert.equal(sumOf(await kv.scan({ start: bytes("account"), end: bytes("accounu") }, { limit: 99 })), total);
       await new Promise((resolve) => setImmediate(resolve));
     }
   };
-  const movers = Promise.all(Array.from({ length: 6 }, (_, seed) => mover(seed))).finally(() => (moving = false));
+  const movers = Promise.all(Array.from({ length: 6 }, (_, seed) => mover(seed))).finally(
+    () => (movement.ended = true),
+  );
   await Promise.all([movers, reader(), reader()]);
   assert.equal(sumOf(await kv.get(accounts.map(bytes))), total);
 }

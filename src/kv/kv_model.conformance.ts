@@ -1,6 +1,6 @@
 /** The property behind kv.conformance.ts: a driver and a plain map answer any sequence of calls alike. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { absent, readCounters } from "./kv.ts";
 import type { Entry, Kv, Write } from "./kv.ts";
 

@@ -24,7 +24,13 @@
  * failed batch's pages are in no state that can be read, and whoever uses those pages next writes them whole before a
  * sync of its own. When the meta page cannot be written LMDB itself refuses every later transaction of this process.
  *
- * Known gap: bytes of a commit must not be changed by the caller until it resolves; they are not copied.
+ * Options. `eventTurnBatching: false`: the batches are made here. `mapSize`: address space only, so large enough that the
+ * map never has to be moved. `maxReaders`: one slot per process and read snapshot; the default of 126 could run out.
+ * `pageSize` stays at the system's 4 KiB and `noMemInit` off: neither made a difference that could be measured.
+ *
+ * Known gaps: the name of a new file is not synced in its folder here (the one who makes the data folder does that).
+ * On a file system that is full to the last byte even a delete may need a page that cannot be had: keep a reserve.
+ * Bytes of a commit must not be changed by the caller until it resolves; they are not copied.
  */
 import { ABORT, open } from "lmdb";
 import type { RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";

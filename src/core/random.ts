@@ -24,7 +24,10 @@ export function seededRandom(seed: number): Random {
     return (t ^ (t >>> 14)) >>> 0;
   };
   return {
-    bytes: (length) => Uint8Array.from({ length }, () => next() & 0xff),
+    bytes: (length) => {
+      const words = Uint32Array.from({ length: (length + 3) >>> 2 }, next);
+      return new Uint8Array(words.buffer, 0, length);
+    },
     below: (bound) => Math.floor((next() / 2 ** 32) * bound),
   };
 }

@@ -1,0 +1,17 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { runSeed } from "./power_loss.ts";
+
+const seeds = process.env["HOLDFAST_TEST_SEED"]
+  ? [Number(process.env["HOLDFAST_TEST_SEED"])]
+  : Array.from({ length: 60 }, (_, index) => index + 1);
+
+test("no acknowledged write is lost and nothing leaks when the power goes off at any call", async () => {
+  let acknowledged = 0;
+  for (const seed of seeds) {
+    const report = await runSeed(seed);
+    assert.deepEqual(report.wrong, [], `seed ${seed}`);
+    acknowledged += report.acknowledged;
+  }
+  assert.ok(acknowledged > seeds.length, "the lives did something");
+});

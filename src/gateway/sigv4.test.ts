@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { amzDate, canonicalQuery, parseAmzDate } from "./canonical.ts";
 import { S3Error } from "./errors.ts";
 import type { S3ErrorCode } from "./errors.ts";

@@ -74,7 +74,7 @@ export const limits = {
   appendBatchBytesMax: 16 * MiB,
   appendQueueBytesMax: 256 * MiB,
   openSegmentsMax: 256,
-  /** Free bytes below which a drive takes no new data (or 1 % of the drive if that is less). */
+  /** Free bytes below which a drive takes no new data (or 1 % of the drive if that is less, but always half a segment). */
   driveReserveBytes: 512 * MiB,
 
   // --- HTTP ---

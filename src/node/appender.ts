@@ -4,7 +4,7 @@
  *
  * What waits is bounded by appendQueueBytesMax; more is refused with `slow_down`.
  */
-import { assert } from "../core/assert.ts";
+import { assert, AssertionError } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { DriveIndex } from "./drive_index.ts";
@@ -42,6 +42,7 @@ export class Appender {
   /** Shards that wait or are being written: their ids must not come a second time. */
   readonly #underWay = new Set<string>();
   #underWayBytes = 0;
+  #batchBytesMax = limits.appendBatchBytesMax;
   #writer: SegmentWriter | undefined;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -67,6 +68,8 @@ export class Appender {
     this.#underWayBytes += bytes;
     try {
       await this.#state.admit(bytes, waitingBytes);
+      // On a small drive segments are small, and a batch must fit one.
+      this.#batchBytesMax = Math.min(limits.appendBatchBytesMax, await this.#state.segmentBytesMax());
       this.#refuseIfStopped(signal);
       await new Promise<void>((resolve, reject) => {
         this.#queue.push({ shard, key, bytes, signal, resolve, reject });
@@ -96,7 +99,7 @@ export class Appender {
     let bytes = 0;
     while (batch.length < batchRecordsMax) {
       const next = this.#queue[0];
-      if (!next || (batch.length > 0 && bytes + next.bytes > limits.appendBatchBytesMax)) break;
+      if (!next || (batch.length > 0 && bytes + next.bytes > this.#batchBytesMax)) break;
       this.#queue.shift();
       if (next.signal?.aborted) {
         next.reject(new HoldfastError("cancelled", "The append was cancelled."));
@@ -127,11 +130,7 @@ export class Appender {
     const found = await this.#index.find(batch.map((waiting) => waiting.shard));
     return batch.filter((waiting, index) => {
       if (!found[index]) return true;
-      try {
-        assert(false, `shard ${waiting.key} exists already`);
-      } catch (error) {
-        waiting.reject(error);
-      }
+      waiting.reject(new AssertionError(`shard ${waiting.key} exists already`));
       return false;
     });
   }

@@ -61,7 +61,8 @@ export type PrepareOptions = {
  */
 export async function prepareDrive(options: PrepareOptions): Promise<PreparedDrive> {
   const { path, disk, openIndex, random, log } = options;
-  const id = (await readDriveId(disk, path)) ?? (await formatDrive(disk, path, random));
+  const knownId = await readDriveId(disk, path);
+  const id = knownId ?? (await formatDrive(disk, path, random));
   const bootId = await disk.bootId();
   const state = await readState(disk, path);
   const unlost = state !== undefined && (state.clean || state.bootId === bootId);
@@ -73,7 +74,8 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
     await trusted.close();
     return { id, path, rebuilt: false };
   }
-  log.info({ drive: id, path }, "rebuilding the drive's index");
+  const rebuilt = knownId !== undefined;
+  log.info({ drive: id, path }, rebuilt ? "rebuilding the drive's index" : "a new drive");
   await wipeIndexFolder(disk, path);
   const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: true }));
   await rebuildIndex({ disk, drive: id, drivePath: path, index, log });
@@ -81,7 +83,7 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
   await index.setGeneration(generation);
   await index.close();
   await writeState(disk, path, { bootId, clean: false, generation });
-  return { id, path, rebuilt: true };
+  return { id, path, rebuilt };
 }
 
 async function openTrusted(options: PrepareOptions, state: State): Promise<DriveIndex | undefined> {

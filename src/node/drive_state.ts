@@ -14,7 +14,9 @@ const recheckMs = 1_000;
 /** A share of the drive that bounds the reserve, and one that bounds a segment, so that small drives work too. */
 const reserveShare = 0.01;
 const segmentShare = 1 / 64;
-const segmentBytesMin = 2 * limits.appendBatchBytesMax;
+const segmentBytesMin = 2 * limits.chunkBytesMax;
+/** What a compaction writes besides live records: a segment header, the index. */
+const compactionExtraBytes = 1024 * 1024;
 
 export class DriveState {
   readonly #disk: Disk;
@@ -62,7 +64,7 @@ export class DriveState {
 
   async segmentBytesMax(): Promise<number> {
     const { totalBytes } = this.#space ?? (await this.space());
-    return Math.min(limits.segmentBytesMax, Math.max(segmentBytesMin, Math.floor(totalBytes * segmentShare)));
+    return segmentBytesFor(totalBytes);
   }
 
   /** Refuses with `drive_full` what would eat into the reserve. `waitingBytes` are promised to others already. */
@@ -83,6 +85,12 @@ export class DriveState {
   }
 }
 
+function segmentBytesFor(totalBytes: number): number {
+  return Math.min(limits.segmentBytesMax, Math.max(segmentBytesMin, Math.floor(totalBytes * segmentShare)));
+}
+
+/** At least what compacting one segment needs while it is half live: else a full drive could never be freed. */
 export function reserveBytes(totalBytes: number): number {
-  return Math.min(limits.driveReserveBytes, Math.floor(totalBytes * reserveShare));
+  const usualBytes = Math.min(limits.driveReserveBytes, Math.floor(totalBytes * reserveShare));
+  return Math.max(usualBytes, Math.ceil(segmentBytesFor(totalBytes) / 2) + compactionExtraBytes);
 }

@@ -109,7 +109,8 @@ export class ShardReader {
   async verify(ref: ShardRef): Promise<VerifyResult | undefined> {
     const known = await this.#index.findOne(ref);
     if (!known) return undefined;
-    const listed = { ...ref, owner: known.owner, storedBytes: known.bodyBytes };
+    const { chunk, shardIndex } = ref;
+    const listed = { chunk, shardIndex, owner: known.owner, storedBytes: known.bodyBytes };
     try {
       const whole = await this.#atItsPlace(ref, (file, place) => this.readWhole(file, ref, place));
       return whole.ok ? { ...listed, outcome: "good" } : { ...listed, outcome: "corrupt", why: whole.why };

@@ -21,6 +21,8 @@ export type RequestBody = { readonly source: BodySource; readonly verifier: Body
 
 export type OpenBodyOptions = {
   readonly req: IncomingMessage;
+  /** Instead of the request's own: with those that a presigned URL carries. */
+  readonly headers?: IncomingHttpHeaders;
   /** What verifyRequest said. */
   readonly payload: Payload;
   /** The authenticated result; needed for signed chunks. */
@@ -36,8 +38,8 @@ export type OpenBodyOptions = {
 };
 
 export function openBody(options: OpenBodyOptions): RequestBody {
-  const { req, payload } = options;
-  const plan = planChecksums(options.ignoreChecksumHeaders ? withoutChecksums(req.headers) : req.headers, payload);
+  const { payload, headers = options.req.headers } = options;
+  const plan = planChecksums(options.ignoreChecksumHeaders ? withoutChecksums(headers) : headers, payload);
   return { source: new HttpBody(options, plan.onTrailers), verifier: plan.verifier };
 }
 
@@ -108,7 +110,10 @@ class HttpBody implements BodySource {
   async *stream(): AsyncGenerator<Uint8Array, void, undefined> {
     const decoder = this.#decoder;
     const source = readPieces(this.#open(), this.#options.idleTimeoutMs ?? limits.bodyIdleTimeoutMs);
-    if (decoder === undefined) return yield* source;
+    if (decoder === undefined) {
+      yield* source;
+      return;
+    }
     for await (const bytes of source) yield* decoder.push(bytes);
     decoder.finish();
   }
@@ -145,19 +150,19 @@ function readWhole(req: IncomingMessage, onData: (bytes: Buffer) => void, idleMs
   if (req.readableEnded) return Promise.resolve();
   if (req.destroyed) return Promise.reject(clientLeft());
   return new Promise((resolve, reject) => {
-    const settle = (error?: unknown): void => {
+    const settle = (error?: Error): void => {
       clearTimeout(timer);
       req.off("data", data).off("end", end).off("error", fail).off("close", fail).on("error", ignore);
       if (error === undefined) return resolve();
       req.pause();
-      reject(error as Error);
+      reject(error);
     };
     const data = (bytes: Buffer): void => {
       timer.refresh();
       try {
         onData(bytes);
       } catch (error) {
-        settle(error);
+        settle(error instanceof Error ? error : new Error(String(error)));
       }
     };
     const end = (): void => settle();

@@ -96,9 +96,9 @@ test("errors have S3's names and documents, and nothing from inside leaks", () =
   assert.equal(missing.code, "NoSuchKey");
   assert.equal(missing.status, 404);
   const xml = errorDocument({
-    ...missing,
     code: missing.code,
     message: missing.message,
+    details: missing.details,
     resource: "/b/a<b",
     requestId: "7",
   });

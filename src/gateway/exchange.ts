@@ -1,0 +1,119 @@
+/**
+ * What a handler gets and gives: one authenticated, authorized request, the services it may use, and its reply.
+ */
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import { limits } from "../core/limits.ts";
+import type { DigestPool } from "../digest/digest.ts";
+import type { Objects } from "../object/object.ts";
+import { openBody } from "./body.ts";
+import type { RequestBody } from "./body.ts";
+import { operations } from "./operations.ts";
+import type { Operation } from "./operations.ts";
+import type { Reply } from "./respond.ts";
+import type { Query, Route } from "./route.ts";
+import type { AuthResult } from "./sigv4.ts";
+
+export type Owner = { readonly id: string; readonly displayName: string };
+
+export type Services = {
+  readonly objects: Objects;
+  readonly digests: Pick<DigestPool, "whole">;
+  readonly region: string;
+  /** There is one owner of everything until there are users. */
+  readonly owner: Owner;
+};
+
+export type Handler = (request: S3Request, services: Services) => Promise<Reply>;
+
+export type S3RequestParts = {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly route: Route;
+  readonly auth: AuthResult;
+  readonly digests: Pick<DigestPool, "whole">;
+  /** Called before the first byte of the body is read, if the client waits for 100 Continue. */
+  readonly onContinue: () => void;
+};
+
+export class S3Request {
+  readonly operation: Operation;
+  readonly bucket: string;
+  readonly key: Buffer;
+  readonly query: Query;
+  /** With those that a presigned URL carries in its query. */
+  readonly headers: IncomingHttpHeaders;
+  readonly #parts: S3RequestParts;
+  #abort: AbortController | undefined;
+
+  constructor(parts: S3RequestParts) {
+    const { route, req } = parts;
+    this.operation = route.operation;
+    this.bucket = route.bucket;
+    this.key = route.key;
+    this.query = route.query;
+    this.headers = route.query.has("X-Amz-Signature") ? withHoisted(req.headers, route.query) : req.headers;
+    this.#parts = parts;
+  }
+
+  /** Aborted when the client leaves before it has its answer. */
+  get signal(): AbortSignal {
+    if (this.#abort !== undefined) return this.#abort.signal;
+    const { res } = this.#parts;
+    const abort = new AbortController();
+    this.#abort = abort;
+    if (res.destroyed) abort.abort();
+    else
+      res.once("close", () => {
+        if (!res.writableFinished) abort.abort();
+      });
+    return abort.signal;
+  }
+
+  /** Opens the request body; at most once, and not together with `xml`. */
+  body(): RequestBody {
+    const { req, auth, onContinue } = this.#parts;
+    const { body } = operations[this.operation];
+    return openBody({
+      req,
+      headers: this.headers,
+      payload: auth.payload,
+      signing: auth.kind === "authenticated" ? auth : undefined,
+      lengthRequired: body === "stream",
+      // These speak of the finished object and not of this request's body.
+      ignoreChecksumHeaders: this.operation === "CompleteMultipartUpload",
+      onFirstRead: expectsContinue(req) ? onContinue : undefined,
+    });
+  }
+
+  /** The whole body of an operation whose body is XML, verified; empty when there is none. */
+  async xml(): Promise<Buffer> {
+    const { source, verifier } = this.body();
+    const bytes = await source.collect(limits.xmlBodyBytesMax);
+    verifier.verify(this.#parts.digests.whole(verifier.digests, bytes));
+    return bytes;
+  }
+}
+
+export function expectsContinue(req: IncomingMessage): boolean {
+  return req.headers.expect?.toLowerCase() === "100-continue";
+}
+
+/** SDKs move x-amz-* headers into the query of a presigned URL; there they mean the same. */
+function withHoisted(headers: IncomingHttpHeaders, query: Query): IncomingHttpHeaders {
+  const merged: IncomingHttpHeaders = { ...headers };
+  for (const [name, value] of query) {
+    const lower = name.toLowerCase();
+    if (lower.startsWith("x-amz-") && !signatureNames.has(lower)) merged[lower] ??= value;
+  }
+  return merged;
+}
+
+const signatureNames = new Set([
+  "x-amz-algorithm",
+  "x-amz-credential",
+  "x-amz-date",
+  "x-amz-expires",
+  "x-amz-signedheaders",
+  "x-amz-signature",
+  "x-amz-security-token",
+]);

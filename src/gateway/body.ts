@@ -21,8 +21,6 @@ export type RequestBody = { readonly source: BodySource; readonly verifier: Body
 
 export type OpenBodyOptions = {
   readonly req: IncomingMessage;
-  /** Instead of the request's own: with those that a presigned URL carries. */
-  readonly headers?: IncomingHttpHeaders;
   /** What verifyRequest said. */
   readonly payload: Payload;
   /** The authenticated result; needed for signed chunks. */
@@ -37,8 +35,13 @@ export type OpenBodyOptions = {
   readonly idleTimeoutMs?: number;
 };
 
+/**
+ * Checksums are taken from real headers only, never from a presigned URL's query: one SDK writes the checksum of an empty
+ * body into every URL it presigns for an upload, and AWS ignores it there.
+ */
 export function openBody(options: OpenBodyOptions): RequestBody {
-  const { payload, headers = options.req.headers } = options;
+  const { payload } = options;
+  const { headers } = options.req;
   const plan = planChecksums(options.ignoreChecksumHeaders ? withoutChecksums(headers) : headers, payload);
   return { source: new HttpBody(options, plan.onTrailers), verifier: plan.verifier };
 }

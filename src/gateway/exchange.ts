@@ -75,7 +75,6 @@ export class S3Request {
     const { body } = operations[this.operation];
     return openBody({
       req,
-      headers: this.headers,
       payload: auth.payload,
       signing: auth.kind === "authenticated" ? auth : undefined,
       lengthRequired: body === "stream",

@@ -96,7 +96,7 @@ export const operations: Readonly<Record<Operation, OperationSpec>> = table;
 const unsupported = [
   "abac accelerate accessPoint analytics annotation append compose events intelligent-tiering inventory",
   "legal-hold logging metadataConfiguration metadataInventoryTable metadataJournalTable metadataTable metrics",
-  "notification policyStatus renameObject requestPayment restore retention select select-type session torrent",
+  "notification policyStatus renameObject requestPayment restore retention select session torrent",
 ];
 
 export const subResources: ReadonlySet<string> = new Set([

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import { systemClock } from "../core/clock.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
@@ -12,6 +13,7 @@ import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode } from "../node/node.ts";
 import type { BlobStore, BodySource, ChunkedBlob, ChunkSource, WriteBodyOptions, WrittenBody } from "./blob.ts";
 import { ChunkBuffers } from "./chunk_buffers.ts";
+import { unpackBlock } from "./compression.ts";
 import { createNodePlacement } from "./node_placement.ts";
 import { createBlobStore } from "./store.ts";
 
@@ -354,6 +356,21 @@ test("corrupted stored bytes: an error, or the right bytes from another place; n
   }
 });
 
+test("bytes that are too few are corrupt, compressed or not", async () => {
+  const node = createMemoryNode();
+  const short = altered(node, { read: async (...args) => (await node.read(...args)).subarray(1) });
+  const store = await storeOn(short);
+  for (const texture of ["random", "words"] as const) {
+    const blob = chunked(await store.write(bodyOf(bytesOf(chunkBytes, texture, 9), 64 * KiB, true), options));
+    await assert.rejects(readAll(store, blob), (error) => hasReason(error, "corrupt_chunk"));
+  }
+  for (const rawBytes of [999, 1_001])
+    assert.throws(
+      () => unpackBlock(zstdCompressSync(Buffer.alloc(1_000)), rawBytes),
+      (error) => hasReason(error, "corrupt_chunk"),
+    );
+});
+
 test("a chunk map that contradicts itself is corrupt", async () => {
   const store = await storeOn(createMemoryNode());
   const blob = chunked(await store.write(bodyOf(bytesOf(2 * chunkBytes, "words", 6), 64 * KiB, true), options));
@@ -369,12 +386,21 @@ test("a chunk map that contradicts itself is corrupt", async () => {
   }
 });
 
+type ReadsWatched = {
+  node: ChunkNode;
+  count: number;
+  bytesUnderWay: number;
+  bytesMax: number;
+  lastSignal: AbortSignal | undefined;
+};
+
 /** Counts reads under way, and lets none end before the next turn of the loop. */
-function watchedReads(node: ChunkNode): { node: ChunkNode; count: number; bytesUnderWay: number; bytesMax: number } {
-  const watch = { node, count: 0, bytesUnderWay: 0, bytesMax: 0 };
+function watchedReads(node: ChunkNode): ReadsWatched {
+  const watch: ReadsWatched = { node, count: 0, bytesUnderWay: 0, bytesMax: 0, lastSignal: undefined };
   watch.node = altered(node, {
     read: async (drive, ref, range, signal) => {
       watch.count += 1;
+      watch.lastSignal = signal;
       watch.bytesUnderWay += range.length;
       watch.bytesMax = Math.max(watch.bytesMax, watch.bytesUnderWay);
       await new Promise(setImmediate);
@@ -398,6 +424,7 @@ test("reading ahead is bounded, and ends when the consumer leaves or cancels", a
     assert.ok(piece.length <= limits.readBytesPerCall);
     break;
   }
+  assert.equal(watch.lastSignal?.aborted, true);
   const controller = new AbortController();
   await assert.rejects(
     async () => {

@@ -12,7 +12,7 @@ function shard(text: string, shardIndex = 0): Shard {
   return { chunk: ids.chunk(), shardIndex, owner: { blob: ids.blob(), chunkIndex: 3 }, body: [bytes, bytes] };
 }
 
-test("what was appended is read back until it is removed", async () => {
+void test("what was appended is read back until it is removed", async () => {
   const node = createMemoryNode();
   const [drive] = node.drives;
   const one = shard("abc");
@@ -28,12 +28,15 @@ test("what was appended is read back until it is removed", async () => {
   assert.equal((await node.status(drive!)).liveBytes, 0);
 });
 
-test("shards are listed in order, a page at a time", async () => {
+void test("shards are listed in order, a page at a time", async () => {
   const node = createMemoryNode();
   const [drive] = node.drives;
   const first = shard("a", 11);
   const shards = [{ ...first, shardIndex: 2 }, first, shard("b"), shard("c")];
-  for (const each of shards.toReversed()) await node.append(drive!, each);
+  for (const each of shards.toReversed()) {
+    await node.append(drive!, each);
+    assert.equal((await node.list(drive!, { limit: 1 }))[0]!.chunk, each.chunk);
+  }
   const page = await node.list(drive!, { limit: 3 });
   const rest = await node.list(drive!, { after: page.at(-1)!, limit: 3 });
   const refs = [...page, ...rest].map(({ chunk, shardIndex, storedBytes }) => [chunk, shardIndex, storedBytes]);
@@ -44,7 +47,7 @@ test("shards are listed in order, a page at a time", async () => {
   assert.deepEqual(await node.list(drive!, { after: rest.at(-1)!, limit: 3 }), []);
 });
 
-test("a full drive refuses, and takes shards again when something was removed", async () => {
+void test("a full drive refuses, and takes shards again when something was removed", async () => {
   const node = createMemoryNode({ totalBytes: 7 });
   const [drive] = node.drives;
   const [one, two] = [shard("abc"), shard("d")];

@@ -1,0 +1,175 @@
+/**
+ * Dead sessions: fencing those whose heartbeat stands still, and removing the chunks they stored and never published.
+ *
+ * Fencing. Every process watches every session, by its own monotonic clock: a heartbeat row whose version has not changed
+ * for sessionSilentMsMax is fenced by a transaction that checks it still stands there (meta/sessions.ts). No time is
+ * trusted: a live session that is fenced by mistake fails its next commit cleanly.
+ *
+ * Sweeping. The commit that ends a session leaves an `ended` row. The session can publish nothing more, so a shard with
+ * its id in front that no chunk map mentions never will be mentioned. A chunk's owner (kept with the shard) says in which
+ * page of which blob it would stand. When all drives are looked through, the row goes.
+ */
+import type { Clock } from "../core/clock.ts";
+import type { ChunkId, DriveId, SessionId } from "../core/ids.ts";
+import { SESSION_ID_BYTES, sessionOf } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { Kv, Version } from "../kv/kv.ts";
+import { decodeChunkPage } from "../meta/blobs.ts";
+import { blobPageKey, endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
+import { fenceSession, readSessions } from "../meta/sessions.ts";
+import type { ChunkNode, ListedShard, ShardRef } from "../node/node.ts";
+import type { Job, JobResult } from "./runner.ts";
+
+export class FenceJob implements Job {
+  readonly name = "fence";
+  readonly leased = false;
+  readonly idleMsMin = 5_000;
+  readonly idleMsMax = 5_000;
+  readonly #parts: { readonly kv: Kv; readonly clock: Clock; readonly own: SessionId; readonly log: Log };
+  readonly #seen = new Map<SessionId, { readonly version: Version; readonly sinceMs: number }>();
+
+  constructor(parts: { readonly kv: Kv; readonly clock: Clock; readonly own: SessionId; readonly log: Log }) {
+    this.#parts = parts;
+  }
+
+  async run(): Promise<JobResult> {
+    const { kv, clock, own, log } = this.#parts;
+    const sessions = await readSessions(kv);
+    const nowMs = clock.monotonicMs();
+    const ids = new Set(sessions.map((session) => session.id));
+    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
+    let done = 0;
+    for (const session of sessions) {
+      if (session.id === own) continue;
+      const seen = this.#seen.get(session.id);
+      if (seen === undefined || seen.version !== session.heartbeatVersion)
+        this.#seen.set(session.id, { version: session.heartbeatVersion, sinceMs: nowMs });
+      else if (nowMs - seen.sinceMs >= limits.sessionSilentMsMax && (await fenceSession(kv, session))) {
+        log.warn({ session: session.id, node: session.node }, "A session fell silent and was fenced.");
+        done += 1;
+      }
+    }
+    return { done, more: false };
+  }
+}
+
+/**
+ * Fences every session but those given, at once: for a start that knows (it holds the lock on the drives) that nobody else
+ * can be alive. Returns how many. A session that still beats wins against this and stays.
+ */
+export async function fenceOthers(kv: Kv, keep: readonly SessionId[]): Promise<number> {
+  let fenced = 0;
+  for (const session of await readSessions(kv)) {
+    if (!keep.includes(session.id) && (await fenceSession(kv, session))) fenced += 1;
+  }
+  return fenced;
+}
+
+/** Of these shards, those that no chunk map mentions. Certain only for chunks of sessions that have ended. */
+export async function findOrphans(kv: Kv, drive: DriveId, shards: readonly ListedShard[]): Promise<ListedShard[]> {
+  const pages = new Map<string, Buffer>();
+  const pageOf = ({ owner }: ListedShard): Buffer =>
+    blobPageKey(owner.blob, Math.floor(owner.chunkIndex / limits.chunkMapPageEntries));
+  for (const shard of shards) pages.set(pageOf(shard).toString("hex"), pageOf(shard));
+  const mentioned = new Set<string>();
+  for (const row of await kv.get([...pages.values()])) {
+    for (const chunk of row === undefined ? [] : decodeChunkPage(row.value))
+      for (const place of chunk.places) if (place.drive === drive) mentioned.add(`${chunk.id} ${place.shardIndex}`);
+  }
+  return shards.filter((shard) => !mentioned.has(`${shard.chunk} ${shard.shardIndex}`));
+}
+
+export type SweepParts = { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log };
+
+/** Before the first chunk of a session: counters start at 1. */
+function beforeSession(session: SessionId): ShardRef {
+  return { chunk: session.padEnd(SESSION_ID_BYTES * 4, "0") as ChunkId, shardIndex: 0xffff };
+}
+
+type Sweep = { readonly session: SessionId; readonly drives: DriveId[]; after: ShardRef };
+
+export class SweepJob implements Job {
+  readonly name = "sweep";
+  readonly leased = true;
+  readonly idleMsMin = 2_000;
+  readonly idleMsMax = 30_000;
+  readonly #parts: SweepParts;
+  #sweep: Sweep | undefined;
+
+  constructor(parts: SweepParts) {
+    this.#parts = parts;
+  }
+
+  /** One batch of one drive. */
+  async run(): Promise<JobResult> {
+    const { kv, node } = this.#parts;
+    this.#sweep ??= await this.#next();
+    const sweep = this.#sweep;
+    if (sweep === undefined) return { done: 0, more: false };
+    const [drive] = sweep.drives;
+    if (drive === undefined) {
+      await kv.commit({ checks: [], writes: [{ kind: "delete", key: endedKey(sweep.session) }] });
+      this.#sweep = undefined;
+      return { done: 1, more: true };
+    }
+    const listed = await node.list(drive, { after: sweep.after, limit: limits.jobBatchMax });
+    const own = listed.filter((shard) => sessionOf(shard.chunk) === sweep.session);
+    const removed = await removeOrphans(this.#parts, drive, own);
+    const last = own.at(-1);
+    if (own.length === limits.jobBatchMax && last !== undefined) sweep.after = last;
+    else {
+      sweep.drives.shift();
+      sweep.after = beforeSession(sweep.session);
+    }
+    return { done: removed, more: true };
+  }
+
+  async #next(): Promise<Sweep | undefined> {
+    const [row] = await this.#parts.kv.scan(tagRange(tags.ended), { limit: 1 });
+    if (row === undefined) return undefined;
+    const session = sessionIdOf(row.key);
+    return { session, drives: await usableDrives(this.#parts.node), after: beforeSession(session) };
+  }
+}
+
+/** A failed drive's shards are lost or out of reach; its index is rebuilt, and swept whole, when it comes back. */
+async function usableDrives(node: ChunkNode): Promise<DriveId[]> {
+  const drives: DriveId[] = [];
+  for (const drive of node.drives) if ((await node.status(drive)).state !== "failed") drives.push(drive);
+  return drives;
+}
+
+async function removeOrphans(
+  { kv, node, log }: SweepParts,
+  drive: DriveId,
+  shards: readonly ListedShard[],
+): Promise<number> {
+  if (shards.length === 0) return 0;
+  const orphans = await findOrphans(kv, drive, shards);
+  if (orphans.length === 0) return 0;
+  await node.remove(drive, orphans);
+  log.info({ drive, shards: orphans.length }, "Chunks that were stored but never published were removed.");
+  return orphans.length;
+}
+
+/**
+ * Looks through every shard of every usable drive, for after an index was rebuilt from the segments: removed shards may
+ * have come back then. Chunks of live sessions are left alone. Returns the shards removed. Costs a read of every chunk map.
+ */
+export async function sweepAll(parts: SweepParts, signal?: AbortSignal): Promise<number> {
+  let removed = 0;
+  for (const drive of await usableDrives(parts.node)) {
+    let after: ShardRef | undefined;
+    while (signal?.aborted !== true) {
+      const listed = await parts.node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
+      // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
+      const live = new Set((await readSessions(parts.kv)).map((session) => session.id));
+      const ended = listed.filter((shard) => !live.has(sessionOf(shard.chunk)));
+      removed += await removeOrphans(parts, drive, ended);
+      after = listed.at(-1);
+      if (listed.length < limits.jobBatchMax) break;
+    }
+  }
+  return removed;
+}

@@ -10,13 +10,13 @@
  * page of which blob it would stand. When all drives are looked through, the row goes.
  */
 import type { Clock } from "../core/clock.ts";
-import type { ChunkId, DriveId, SessionId } from "../core/ids.ts";
+import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
 import { SESSION_ID_BYTES, sessionOf } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Kv, Version } from "../kv/kv.ts";
-import { decodeChunkPage } from "../meta/blobs.ts";
-import { blobPageKey, endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
+import { decodeBlobRoot, decodeChunkPage } from "../meta/blobs.ts";
+import { blobPageKey, blobRootKey, endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
 import { fenceSession, readSessions } from "../meta/sessions.ts";
 import type { ChunkNode, ListedShard, ShardRef } from "../node/node.ts";
 import type { Job, JobResult } from "./runner.ts";
@@ -68,12 +68,21 @@ export async function fenceOthers(kv: Kv, keep: readonly SessionId[]): Promise<n
 
 /** Of these shards, those that no chunk map mentions. Certain only for chunks of sessions that have ended. */
 export async function findOrphans(kv: Kv, drive: DriveId, shards: readonly ListedShard[]): Promise<ListedShard[]> {
+  const blobs = [...new Set(shards.map((shard) => shard.owner.blob))];
+  const roots = await kv.get(blobs.map(blobRootKey));
+  const pageEntries = new Map<BlobId, number>();
+  roots.forEach((row, index) => {
+    if (row !== undefined) pageEntries.set(blobs[index]!, decodeBlobRoot(row.value).pageEntries);
+  });
   const pages = new Map<string, Buffer>();
-  const pageOf = ({ owner }: ListedShard): Buffer =>
-    blobPageKey(owner.blob, Math.floor(owner.chunkIndex / limits.chunkMapPageEntries));
-  for (const shard of shards) pages.set(pageOf(shard).toString("hex"), pageOf(shard));
+  for (const { owner } of shards) {
+    const entries = pageEntries.get(owner.blob);
+    if (entries === undefined) continue;
+    const key = blobPageKey(owner.blob, Math.floor(owner.chunkIndex / entries));
+    pages.set(key.toString("hex"), key);
+  }
   const mentioned = new Set<string>();
-  for (const row of await kv.get([...pages.values()])) {
+  for (const row of pages.size === 0 ? [] : await kv.get([...pages.values()])) {
     for (const chunk of row === undefined ? [] : decodeChunkPage(row.value))
       for (const place of chunk.places) if (place.drive === drive) mentioned.add(`${chunk.id} ${place.shardIndex}`);
   }
@@ -161,7 +170,8 @@ export async function sweepAll(parts: SweepParts, signal?: AbortSignal): Promise
   let removed = 0;
   for (const drive of await usableDrives(parts.node)) {
     let after: ShardRef | undefined;
-    while (signal?.aborted !== true) {
+    for (;;) {
+      if (signal?.aborted === true) return removed;
       const listed = await parts.node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
       // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
       const live = new Set((await readSessions(parts.kv)).map((session) => session.id));

@@ -1,0 +1,445 @@
+/**
+ * Looks whether everything that should be there is there, and nothing else: heads → blobs → pages → chunks on drives,
+ * reference counts against references counted, bodies against heads, usage counters against counts, shards that nothing
+ * mentions. Reads only. A finding says what is wrong, where, and what it means.
+ *
+ * Rows are read in many steps, so on a store that is being written to a finding may be a change caught half-way: run it
+ * again, or on a quiet store. Shards of live sessions are never reported. What is known of every blob is kept in memory
+ * (about 200 bytes each).
+ */
+import type { BlobId, BucketId, ChunkId, DriveId, SessionId, UploadId } from "../core/ids.ts";
+import { BUCKET_ID_BYTES, sessionOf, UPLOAD_ID_BYTES } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
+import { decodeBlobRoot, decodeChunkPage, decodePartPage, type BlobRoot, type ChunkRecord } from "../meta/blobs.ts";
+import { decodeBucket } from "../meta/buckets.ts";
+import { decodeBody, decodeHead } from "../meta/heads.ts";
+import { bodyKey, headKey, objectKeyOf, parseBlobKey, partNumberOf, sessionIdOf } from "../meta/keys.ts";
+import { tagRange, tags, type Tag } from "../meta/keys.ts";
+import { readSessions } from "../meta/sessions.ts";
+import { decodeTrash } from "../meta/trash.ts";
+import {
+  decodeAbandoned,
+  decodeFinished,
+  decodeLeftover,
+  decodePart,
+  decodeUpload,
+  isListedPart,
+} from "../meta/uploads.ts";
+import type { ChunkNode, ShardRef } from "../node/node.ts";
+import { findOrphans } from "./sessions.ts";
+
+export type Finding = {
+  readonly kind:
+    | "corrupt_record"
+    | "missing_record"
+    | "stray_record"
+    | "wrong_refcount"
+    | "wrong_size"
+    | "wrong_usage"
+    | "missing_chunk"
+    | "corrupt_chunk"
+    | "orphan_chunk";
+  /** What it is about: `head photos/cat.jpg`, `blob <id>`, `chunk <id> on drive <id>`. */
+  readonly where: string;
+  /** What is wrong and what that means, in a sentence or two. */
+  readonly message: string;
+};
+
+export type DoctorSummary = {
+  readonly objects: number;
+  readonly blobs: number;
+  readonly shards: number;
+  readonly bytes: number;
+  readonly findings: number;
+};
+
+export type DoctorOptions = {
+  readonly kv: Kv;
+  readonly node: ChunkNode;
+  /** Reads every chunk whole and checks its blocks. */
+  readonly deep: boolean;
+  readonly signal?: AbortSignal;
+};
+
+type KnownBlob = {
+  root: BlobRoot | undefined;
+  references: number;
+  trashed: number;
+  /** What a reference says of its size. */
+  expectedBytes: number | undefined;
+  pages: number;
+  rawBytes: number;
+};
+
+type Usage = { readonly name: string; objects: number; bytes: number; counted: number[] };
+
+const batchRows = 200;
+
+/** Yields findings as they are met; the generator's result is the summary. Errors: those of the store and the node. */
+export async function* runDoctor(options: DoctorOptions): AsyncGenerator<Finding, DoctorSummary> {
+  const doctor = new Doctor(options);
+  let findings = 0;
+  for (const step of doctor.steps()) {
+    for await (const finding of step) {
+      findings += 1;
+      yield finding;
+    }
+  }
+  return { ...doctor.counts, findings };
+}
+
+class Doctor {
+  readonly #kv: Kv;
+  readonly #node: ChunkNode;
+  readonly #deep: boolean;
+  readonly #signal: AbortSignal | undefined;
+  readonly #buckets = new Map<BucketId, Usage>();
+  readonly #blobs = new Map<BlobId, KnownBlob>();
+  readonly #uploads = new Set<UploadId>();
+  readonly #leftovers = new Map<UploadId, Buffer>();
+  /** Parts maps that were not published: their pages may stand without a root. */
+  readonly #unpublished = new Set<BlobId>();
+  readonly counts = { objects: 0, blobs: 0, shards: 0, bytes: 0 };
+
+  constructor({ kv, node, deep, signal }: DoctorOptions) {
+    this.#kv = kv;
+    this.#node = node;
+    this.#deep = deep;
+    this.#signal = signal;
+  }
+
+  /** In this order: a step uses what the ones before it learnt. */
+  *steps(): Generator<AsyncIterable<Finding>> {
+    yield this.#checkBuckets();
+    yield this.#checkHeads();
+    yield this.#checkBodies();
+    yield this.#checkUploads();
+    yield this.#checkParts();
+    yield this.#checkTrash();
+    yield this.#readBlobs();
+    yield this.#checkBlobs();
+    yield this.#checkChunks();
+    yield this.#checkShards();
+    yield this.#checkUsage();
+  }
+
+  async *#batches(tag: Tag): AsyncGenerator<Entry[]> {
+    const { start, end } = tagRange(tag);
+    let from: Key = start;
+    while (this.#signal?.aborted !== true) {
+      const rows = await this.#kv.scan({ start: from, end }, { limit: batchRows });
+      if (rows.length > 0) yield rows;
+      if (rows.length < batchRows) return;
+      from = Buffer.concat([rows.at(-1)!.key, Buffer.from([0])]);
+    }
+  }
+
+  /** Every row of a family, decoded; a row that cannot be is a finding, and goes no further. */
+  async *#rows<T>(
+    tag: Tag,
+    decode: (value: Buffer) => T,
+    each: (record: T, entry: Entry) => Finding | undefined | void,
+  ): AsyncGenerator<Finding> {
+    for await (const rows of this.#batches(tag)) {
+      for (const entry of rows) {
+        const found = decodeRow(entry, decode);
+        const finding = found.ok ? each(found.record, entry) : found.finding;
+        if (finding) yield finding;
+      }
+    }
+  }
+
+  #blob(id: BlobId): KnownBlob {
+    const known = this.#blobs.get(id) ?? {
+      root: undefined,
+      references: 0,
+      trashed: 0,
+      expectedBytes: undefined,
+      pages: 0,
+      rawBytes: 0,
+    };
+    this.#blobs.set(id, known);
+    return known;
+  }
+
+  #refer(id: BlobId, sizeBytes: number): void {
+    const known = this.#blob(id);
+    known.references += 1;
+    known.expectedBytes = sizeBytes;
+  }
+
+  #checkBuckets(): AsyncIterable<Finding> {
+    return this.#rows(tags.bucket, decodeBucket, (bucket, entry) => {
+      const name = entry.key.toString("utf8", 1);
+      this.#buckets.set(bucket.id, { name, objects: 0, bytes: 0, counted: [0, 0] });
+    });
+  }
+
+  async *#checkHeads(): AsyncGenerator<Finding> {
+    for await (const rows of this.#batches(tags.head)) {
+      const bodies = await this.#kv.get(rows.map((row) => bodyKey(bucketOf(row.key), objectKeyOf(row.key))));
+      for (const [index, row] of rows.entries()) {
+        const found = decodeRow(row, decodeHead);
+        if (!found.ok) {
+          yield found.finding;
+          continue;
+        }
+        const head = found.record;
+        const bucket = this.#buckets.get(bucketOf(row.key));
+        const where = `head ${bucket?.name ?? bucketOf(row.key)}/${objectKeyOf(row.key).toString()}`;
+        if (bucket === undefined)
+          yield { kind: "stray_record", where, message: "Its bucket does not exist, so no request can reach it." };
+        else {
+          bucket.objects += 1;
+          bucket.bytes += head.sizeBytes;
+        }
+        this.counts.objects += 1;
+        this.counts.bytes += head.sizeBytes;
+        if (head.data.kind === "blob") this.#refer(head.data.blob, head.sizeBytes);
+        if (head.data.kind !== "inline") continue;
+        const body = decodeRow(bodies[index] ?? { ...row, value: undefined }, (value) => decodeBody(head, value));
+        if (!body.ok) yield { kind: "missing_record", where, message: `The object cannot be read. ${body.why}` };
+      }
+    }
+  }
+
+  async *#checkBodies(): AsyncGenerator<Finding> {
+    for await (const rows of this.#batches(tags.body)) {
+      const heads = await this.#kv.get(rows.map((row) => headKey(bucketOf(row.key), objectKeyOf(row.key))));
+      for (const [index, row] of rows.entries()) {
+        const head = heads[index];
+        const found = head && decodeRow(head, decodeHead);
+        if (found?.ok === false || found?.record.data.kind === "inline") continue;
+        yield {
+          kind: "stray_record",
+          where: `body of ${objectKeyOf(row.key).toString()}`,
+          message: "No head says that its bytes are here. It takes space and is never read.",
+        };
+      }
+    }
+  }
+
+  async *#checkUploads(): AsyncGenerator<Finding> {
+    yield* this.#rows(tags.upload, decodeUpload, (upload, { key }) => {
+      const id = key.toString("hex", key.length - UPLOAD_ID_BYTES) as UploadId;
+      this.#uploads.add(id);
+      if (upload.state.kind === "completing") this.#unpublished.add(upload.state.partsMap);
+      if (this.#buckets.has(bucketOf(key))) return undefined;
+      return { kind: "stray_record", where: `upload ${id}`, message: "Its bucket does not exist; nothing can end it." };
+    });
+    yield* this.#rows(tags.leftover, decodeLeftover, ({ listed }, { key }) => {
+      this.#leftovers.set(key.toString("hex", 1) as UploadId, Buffer.from(listed));
+    });
+    yield* this.#rows(tags.abandoned, decodeAbandoned, (_nothing, { key }) => {
+      this.#unpublished.add(key.toString("hex", 1) as BlobId);
+    });
+    yield* this.#rows(tags.finished, decodeFinished, () => undefined);
+  }
+
+  #checkParts(): AsyncIterable<Finding> {
+    return this.#rows(tags.part, decodePart, (part, { key }) => {
+      const id = key.toString("hex", 1, 1 + UPLOAD_ID_BYTES) as UploadId;
+      const listed = this.#leftovers.get(id);
+      // The reference of a part that an object took is the object's parts map's.
+      if (listed !== undefined && isListedPart(listed, part.partNumber)) return undefined;
+      this.#refer(part.blob, part.sizeBytes);
+      const where = `part ${partNumberOf(key)} of upload ${id}`;
+      if (part.partNumber !== partNumberOf(key))
+        return { kind: "corrupt_record", where, message: `The row says that it is part ${part.partNumber}.` };
+      if (this.#uploads.has(id) || listed !== undefined) return undefined;
+      return { kind: "stray_record", where, message: "Its upload does not exist; its bytes are never given back." };
+    });
+  }
+
+  #checkTrash(): AsyncIterable<Finding> {
+    return this.#rows(tags.trash, decodeTrash, ({ blob }) => {
+      const known = this.#blob(blob);
+      known.references += 1;
+      known.trashed += 1;
+    });
+  }
+
+  /** Roots and pages come in order: a blob's root, then its pages. */
+  async *#readBlobs(): AsyncGenerator<Finding> {
+    for await (const rows of this.#batches(tags.blob)) {
+      for (const row of rows) {
+        const { blob, page } = parseBlobKey(row.key);
+        const found = page === undefined ? decodeRow(row, decodeBlobRoot) : undefined;
+        if (found?.ok === true) {
+          this.#blob(blob).root = found.record;
+          this.counts.blobs += 1;
+        } else if (found?.ok === false) yield found.finding;
+        else yield* this.#readPage(blob, row);
+      }
+    }
+  }
+
+  *#readPage(blob: BlobId, row: Entry): Generator<Finding> {
+    const known = this.#blobs.get(blob);
+    if (known?.root === undefined) {
+      if (!this.#unpublished.has(blob))
+        yield {
+          kind: "stray_record",
+          where: `page of blob ${blob}`,
+          message: "The blob has no root; nothing reads it.",
+        };
+      return;
+    }
+    known.pages += 1;
+    const isParts = known.root.kind === "parts";
+    const found = decodeRow(row, (value) =>
+      isParts ? decodePartPage(value) : decodeChunkPage(value).map(({ rawBytes }) => ({ sizeBytes: rawBytes })),
+    );
+    if (!found.ok) {
+      yield found.finding;
+      return;
+    }
+    for (const entry of found.record) {
+      known.rawBytes += entry.sizeBytes;
+      if ("blob" in entry) this.#refer(entry.blob, entry.sizeBytes);
+    }
+  }
+
+  async *#checkBlobs(): AsyncGenerator<Finding> {
+    for (const [id, known] of this.#blobs) {
+      const { root, references, expectedBytes } = known;
+      const where = `blob ${id}`;
+      if (root === undefined) {
+        const message = `${references} rows refer to it and it does not exist; what they stand for cannot be read.`;
+        yield { kind: "missing_record", where, message };
+        continue;
+      }
+      if (root.refcount !== references) {
+        const meaning = root.refcount > references ? "its bytes are never given back" : "its bytes may go too early";
+        const message = `Its count is ${root.refcount}, and ${references} rows refer to it: ${meaning}.`;
+        yield { kind: "wrong_refcount", where, message };
+      }
+      // Trash is taken away in steps, pages first.
+      if (isDead(known)) continue;
+      if (root.pages !== known.pages)
+        yield { kind: "missing_record", where, message: `It has ${known.pages} of its ${root.pages} pages.` };
+      if (root.sizeBytes !== known.rawBytes || (expectedBytes !== undefined && expectedBytes !== root.sizeBytes)) {
+        const owner = expectedBytes ?? "nothing";
+        const message = `Its root says ${root.sizeBytes} bytes, its pages ${known.rawBytes}, its owner ${owner}.`;
+        yield { kind: "wrong_size", where, message };
+      }
+    }
+  }
+
+  async *#checkChunks(): AsyncGenerator<Finding> {
+    for await (const rows of this.#batches(tags.blob)) {
+      for (const row of rows) {
+        const { blob, page } = parseBlobKey(row.key);
+        const known = this.#blobs.get(blob);
+        if (page === undefined || known?.root?.kind !== "chunks" || isDead(known)) continue;
+        const found = decodeRow(row, decodeChunkPage);
+        if (!found.ok) continue;
+        for (const chunk of found.record) yield* this.#checkChunk(blob, chunk);
+      }
+    }
+  }
+
+  async *#checkChunk(blob: BlobId, chunk: ChunkRecord): AsyncGenerator<Finding> {
+    for (const { drive, shardIndex } of chunk.places) {
+      const ref = { chunk: chunk.id, shardIndex };
+      const where = `chunk ${chunk.id} of blob ${blob} on drive ${drive}`;
+      if (!this.#node.drives.includes(drive)) {
+        yield { kind: "missing_chunk", where, message: "The drive is not there; the bytes cannot be read from it." };
+        continue;
+      }
+      const [listed] = await this.#node.list(drive, { after: before(ref), limit: 1 });
+      if (listed?.chunk !== ref.chunk || listed.shardIndex !== shardIndex) {
+        yield {
+          kind: "missing_chunk",
+          where,
+          message: "The drive does not have it; the bytes cannot be read from it.",
+        };
+        continue;
+      }
+      if (listed.owner.blob !== blob || listed.storedBytes !== chunk.storedBytes) {
+        const found = `${listed.storedBytes} bytes of blob ${listed.owner.blob}`;
+        yield { kind: "corrupt_chunk", where, message: `The drive has ${found}; ${chunk.storedBytes} were stored.` };
+      } else if (this.#deep) yield* this.#verify(drive, ref, where);
+    }
+  }
+
+  async *#verify(drive: DriveId, ref: ShardRef, where: string): AsyncGenerator<Finding> {
+    const { outcome, why } = await this.#node.verify(drive, ref);
+    if (outcome === "missing") yield { kind: "missing_chunk", where, message: "It went away while it was looked at." };
+    if (outcome === "corrupt")
+      yield { kind: "corrupt_chunk", where, message: `Its bytes are damaged: ${why ?? "a checksum does not match"}.` };
+  }
+
+  async *#checkShards(): AsyncGenerator<Finding> {
+    for (const drive of this.#node.drives) {
+      let after: ShardRef | undefined;
+      while (this.#signal?.aborted !== true) {
+        const listed = await this.#node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
+        this.counts.shards += listed.length;
+        // After the shards: see sweepAll.
+        const waiting = await this.#sessionsNotSwept();
+        const ended = listed.filter((shard) => !waiting.has(sessionOf(shard.chunk)));
+        for (const orphan of ended.length === 0 ? [] : await findOrphans(this.#kv, drive, ended))
+          yield {
+            kind: "orphan_chunk",
+            where: `chunk ${orphan.chunk} of blob ${orphan.owner.blob} on drive ${drive}`,
+            message: `Nothing refers to its ${orphan.storedBytes} bytes; they take space until the next full sweep.`,
+          };
+        after = listed.at(-1);
+        if (listed.length < limits.jobBatchMax) break;
+      }
+    }
+  }
+
+  /** Live sessions may still publish; ended ones with a row will be swept. */
+  async #sessionsNotSwept(): Promise<Set<SessionId>> {
+    const sessions = new Set((await readSessions(this.#kv)).map((session) => session.id));
+    for await (const rows of this.#batches(tags.ended)) for (const row of rows) sessions.add(sessionIdOf(row.key));
+    return sessions;
+  }
+
+  async *#checkUsage(): AsyncGenerator<Finding> {
+    yield* this.#rows(tags.usage, readCounters, (counters, { key }) => {
+      const bucket = this.#buckets.get(bucketOf(key));
+      if (bucket !== undefined) bucket.counted = bucket.counted.map((sum, index) => sum + (counters[index] ?? 0));
+    });
+    for (const { name, objects, bytes, counted } of this.#buckets.values()) {
+      if (counted[0] === objects && counted[1] === bytes) continue;
+      const message = `Its counters say ${counted[0]} objects and ${counted[1]} bytes; there are ${objects} and ${bytes}.`;
+      yield { kind: "wrong_usage", where: `bucket ${name}`, message };
+    }
+  }
+}
+
+type Decoded<T> =
+  { readonly ok: true; readonly record: T } | { readonly ok: false; readonly why: string; readonly finding: Finding };
+
+function decodeRow<V extends Buffer | undefined, T>(
+  entry: { readonly key: Buffer; readonly value: V },
+  decode: (value: V) => T,
+): Decoded<T> {
+  try {
+    return { ok: true, record: decode(entry.value) };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const where = `row ${entry.key.toString("hex")}`;
+    return { ok: false, why, finding: { kind: "corrupt_record", where, message: `It cannot be read. ${why}` } };
+  }
+}
+
+/** Only trash refers to it: it is on its way out. */
+function isDead({ references, trashed }: KnownBlob): boolean {
+  return references === trashed;
+}
+
+function bucketOf(key: Buffer): BucketId {
+  return key.toString("hex", 1, 1 + BUCKET_ID_BYTES) as BucketId;
+}
+
+/** The greatest reference below this one. */
+function before({ chunk, shardIndex }: ShardRef): ShardRef {
+  if (shardIndex > 0) return { chunk, shardIndex: shardIndex - 1 };
+  const previous = BigInt(`0x${chunk}`) - 1n;
+  return { chunk: previous.toString(16).padStart(chunk.length, "0") as ChunkId, shardIndex: 0xffff };
+}

@@ -131,7 +131,7 @@ function random(machine: FakeMachine): Random {
   return machine.random;
 }
 
-test("what was acknowledged survives any stop; what was not is whole or gone", async () => {
+void test("what was acknowledged survives any stop; what was not is whole or gone", async () => {
   for (let seed = 1; seed <= 300; seed++) {
     try {
       await runSeed(seed);
@@ -158,7 +158,7 @@ async function halfDead(machine: FakeMachine): Promise<{ node: LocalNode; model:
 }
 
 for (const how of ["kill", "crash"] as const) {
-  test(`a compaction stopped by a ${how} at any step loses nothing`, async () => {
+  void test(`a compaction stopped by a ${how} at any step loses nothing`, async () => {
     const whole = new FakeMachine(1);
     const first = await halfDead(whole);
     const before = whole.operations;

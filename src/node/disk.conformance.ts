@@ -98,7 +98,7 @@ const cases: Readonly<Record<string, (disk: Disk, path: string) => Promise<void>
 
 export function diskConformance(name: string, make: () => Promise<DiskUnderTest>): void {
   for (const [title, run] of Object.entries(cases)) {
-    test(`${name}: ${title}`, async () => {
+    void test(`${name}: ${title}`, async () => {
       const { disk, path, dispose } = await make();
       try {
         await run(disk, path);

@@ -47,14 +47,14 @@ async function afterCrashes(syncName: boolean): Promise<Set<string>> {
   return seen;
 }
 
-test("fake: a crash keeps what was synced and any part of what was not", async () => {
+void test("fake: a crash keeps what was synced and any part of what was not", async () => {
   const synced = await afterCrashes(true);
   for (const shape of synced) assert.match(shape, /^o (o|n|torn)( (zero|n|torn))?$/);
   for (const shape of ["o o", "o n", "o o n", "o n zero", "o n n", "o n torn"]) assert.ok(synced.has(shape), shape);
   assert.ok((await afterCrashes(false)).has("gone"));
 });
 
-test("fake: a removal or a rename not synced may be undone", async () => {
+void test("fake: a removal or a rename not synced may be undone", async () => {
   const seen = new Set<string>();
   for (let seed = 1; seed <= 50; seed++) {
     const disk = new FakeDisk(seededRandom(seed));
@@ -68,7 +68,7 @@ test("fake: a removal or a rename not synced may be undone", async () => {
   assert.deepEqual([...seen].sort(), ["ab", "ac", "b", "c"]);
 });
 
-test("fake: a failed sync loses for good what it was to write", async () => {
+void test("fake: a failed sync loses for good what it was to write", async () => {
   const disk = new FakeDisk(seededRandom(1));
   const file = await disk.open("/a", "create");
   await disk.syncDirectory("/");
@@ -81,7 +81,7 @@ test("fake: a failed sync loses for good what it was to write", async () => {
   await assert.rejects(file.sync(), (error) => systemCode(error) === "EIO", "an open file does not outlive a crash");
 });
 
-test("fake: a full disk writes what fits", async () => {
+void test("fake: a full disk writes what fits", async () => {
   const disk = new FakeDisk(seededRandom(1), 10);
   const file = await disk.open("/a", "create");
   await assert.rejects(file.writev([Buffer.alloc(8), Buffer.alloc(8)], 0), (error) => systemCode(error) === "ENOSPC");
@@ -93,7 +93,7 @@ test("fake: a full disk writes what fits", async () => {
   assert.equal((await disk.space("/")).freeBytes, 10);
 });
 
-test("system: processes are told apart", async () => {
+void test("system: processes are told apart", async () => {
   const processes = await systemProcesses();
   assert.ok(await processes.isAlive(processes.self));
   assert.equal(await processes.isAlive("999999999:1"), false);

@@ -76,7 +76,7 @@ async function readsBack(node: ChunkNode, one: Shard): Promise<boolean> {
   return (await node.read(node.drives[0]!, one, { offset: 0, length: bytes.length })).equals(bytes);
 }
 
-test("every flipped bit of a record is noticed, by read and by verify", async () => {
+void test("every flipped bit of a record is noticed, by read and by verify", async () => {
   const machine = new FakeMachine(1);
   let node = await machine.start();
   const drive = node.drives[0]!;
@@ -97,7 +97,7 @@ test("every flipped bit of a record is noticed, by read and by verify", async ()
   assert.equal((await node.verify(drive, one)).outcome, "good");
 });
 
-test("a damaged block hides no other block, and a damaged shard is not compacted away", async () => {
+void test("a damaged block hides no other block, and a damaged shard is not compacted away", async () => {
   const machine = new FakeMachine(1);
   let node = await machine.start();
   const drive = node.drives[0]!;
@@ -118,7 +118,7 @@ test("a damaged block hides no other block, and a damaged shard is not compacted
   assert.equal((await node.verify(drive, one)).outcome, "corrupt");
 });
 
-test("a shard removed while it is being compacted stays removed", async () => {
+void test("a shard removed while it is being compacted stays removed", async () => {
   const machine = new FakeMachine(1);
   let node = await machine.start();
   const drive = node.drives[0]!;
@@ -143,7 +143,7 @@ test("a shard removed while it is being compacted stays removed", async () => {
 });
 
 for (const operation of ["write", "sync"] as const) {
-  test(`a failed ${operation} fails the drive for good, reads go on`, async () => {
+  void test(`a failed ${operation} fails the drive for good, reads go on`, async () => {
     const machine = new FakeMachine(1);
     const node = await machine.start();
     const drive = node.drives[0]!;
@@ -159,7 +159,7 @@ for (const operation of ["write", "sync"] as const) {
   });
 }
 
-test("a write that finds no space leaves no trace, and appends go on in another segment", async () => {
+void test("a write that finds no space leaves no trace, and appends go on in another segment", async () => {
   const machine = new FakeMachine(1);
   const node = await machine.start();
   const drive = node.drives[0]!;
@@ -198,11 +198,11 @@ async function fillAndFree(node: LocalNode, sizeBytes: number): Promise<void> {
   assert.ok(await readsBack(node, again));
 }
 
-test("a full drive refuses appends until space is given back (fake disk)", async () => {
+void test("a full drive refuses appends until space is given back (fake disk)", async () => {
   await fillAndFree(await new FakeMachine(1, 96 * 2 ** 20).start(), 450_000);
 });
 
-test("a full drive refuses appends until space is given back (a real small file system)", async (t) => {
+void test("a full drive refuses appends until space is given back (a real small file system)", async (t) => {
   await inFolder(async (path) => {
     try {
       await run("mount", ["-t", "tmpfs", "-o", "size=96m", "tmpfs", path]);
@@ -212,14 +212,18 @@ test("a full drive refuses appends until space is given back (a real small file 
     try {
       await prepareOn(path);
       const node = await openOn(path);
-      await fillAndFree(node, 450_000).finally(() => node.close());
+      try {
+        await fillAndFree(node, 450_000);
+      } finally {
+        await node.close();
+      }
     } finally {
       await run("umount", [path]);
     }
   });
 });
 
-test("two nodes share a drive; the segment of a dead one can be compacted", async () => {
+void test("two nodes share a drive; the segment of a dead one can be compacted", async () => {
   const machine = new FakeMachine(1);
   const dead = await machine.start();
   const drive = dead.drives[0]!;
@@ -237,7 +241,7 @@ test("two nodes share a drive; the segment of a dead one can be compacted", asyn
   for (const each of [one, three]) assert.ok(await readsBack(dead, each));
 });
 
-test("the index is trusted after a clean stop or within one boot, and rebuilt otherwise", async () => {
+void test("the index is trusted after a clean stop or within one boot, and rebuilt otherwise", async () => {
   await inFolder(async (path) => {
     assert.equal(await prepareOn(path), false, "a new drive has nothing to rebuild");
     const node = await openOn(path);
@@ -258,7 +262,7 @@ test("the index is trusted after a clean stop or within one boot, and rebuilt ot
   });
 });
 
-test("a folder that is no drive, or one of a newer format, is refused", async () => {
+void test("a folder that is no drive, or one of a newer format, is refused", async () => {
   await inFolder(async (path) => {
     await writeFile(join(path, "precious.txt"), "mine");
     await assert.rejects(prepareOn(path), /not empty and not a Holdfast drive/);
@@ -271,7 +275,7 @@ test("a folder that is no drive, or one of a newer format, is refused", async ()
   });
 });
 
-test("one server per drive; a killed one leaves no lock behind", async () => {
+void test("one server per drive; a killed one leaves no lock behind", async () => {
   await inFolder(async (path) => {
     const lock = lockDrive(path);
     assert.throws(() => lockDrive(path), /Another Holdfast server is using/);
@@ -291,7 +295,7 @@ test("one server per drive; a killed one leaves no lock behind", async () => {
   });
 });
 
-test("the queue of appends is bounded", async () => {
+void test("the queue of appends is bounded", async () => {
   const node = await new FakeMachine(1).start();
   const body = [Buffer.alloc(4 * 2 ** 20)];
   const shards = Array.from({ length: 70 }, () => ({ ...shard(1), body }));

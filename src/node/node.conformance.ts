@@ -131,7 +131,7 @@ const cases: Readonly<Record<string, Case>> = {
 
 export function nodeConformance(name: string, make: () => Promise<NodeUnderTest>): void {
   for (const [title, run] of Object.entries(cases)) {
-    test(`${name}: ${title}`, async () => {
+    void test(`${name}: ${title}`, async () => {
       const { node, dispose } = await make();
       try {
         await run(node, node.drives[0]!, new Shards());

@@ -86,7 +86,7 @@ export class SegmentStore {
   async #letGoOfSpace(): Promise<void> {
     const open = this.#files.openSegments();
     const known = await this.#options.index.stats(open);
-    await Promise.all(open.map((segment, index) => (known[index] ? undefined : this.#files.drop(segment))));
+    await Promise.all(open.filter((_, index) => !known[index]).map((segment) => this.#files.drop(segment)));
     await this.#appender.sealIfMostlyDead();
   }
 

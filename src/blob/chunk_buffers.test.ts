@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { hasReason } from "../core/errors.ts";
 import { ChunkBuffers, type ChunkBuffer } from "./chunk_buffers.ts";
 
 const never = new AbortController().signal;
 
-test("lent and kept bytes stay within the bound; everyone is served in turn", async () => {
+void test("lent and kept bytes stay within the bound; everyone is served in turn", async () => {
   const sizes = fc.array(fc.constantFrom(1, 50_000, 70_000, 100_000), { minLength: 1, maxLength: 30 });
   await fc.assert(
     fc.asyncProperty(sizes, async (sizes) => {
@@ -31,7 +31,7 @@ test("lent and kept bytes stay within the bound; everyone is served in turn", as
   );
 });
 
-test("whole chunk buffers are used again and lie in shared memory", async () => {
+void test("whole chunk buffers are used again and lie in shared memory", async () => {
   const buffers = new ChunkBuffers(100_000, 250_000);
   const first = await buffers.acquire(100_000, never);
   assert.ok(first.bytes.buffer instanceof SharedArrayBuffer);
@@ -40,7 +40,7 @@ test("whole chunk buffers are used again and lie in shared memory", async () => 
   assert.equal(second.bytes, first.bytes);
 });
 
-test("a waiting stream leaves when cancelled, and does not hold up those behind it", async () => {
+void test("a waiting stream leaves when cancelled, and does not hold up those behind it", async () => {
   const buffers = new ChunkBuffers(100, 150);
   const held = await buffers.acquire(100, never);
   const controller = new AbortController();

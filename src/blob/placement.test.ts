@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { IdSource, newDriveId, type ChunkId, type SessionId } from "../core/ids.ts";
 import { seededRandom } from "../core/random.ts";
 import { placeChunk, type PlacementDrive } from "./placement.ts";
@@ -16,7 +16,7 @@ function drivesOf(weights: readonly number[], seed = 1): PlacementDrive[] {
 const weights = fc.array(fc.integer({ min: 1, max: 1000 }), { minLength: 2, maxLength: 12 });
 const runs = { numRuns: 20 };
 
-test("each drive's share is in proportion to its weight", () => {
+void test("each drive's share is in proportion to its weight", () => {
   fc.assert(
     fc.property(weights, fc.nat(), (weights, seed) => {
       const drives = drivesOf(weights, seed);
@@ -37,7 +37,7 @@ test("each drive's share is in proportion to its weight", () => {
   );
 });
 
-test("a drive that joins takes chunks only to itself; one that leaves moves only its own", () => {
+void test("a drive that joins takes chunks only to itself; one that leaves moves only its own", () => {
   fc.assert(
     fc.property(weights, fc.nat(), (weights, seed) => {
       const more = drivesOf(weights, seed);
@@ -55,7 +55,7 @@ test("a drive that joins takes chunks only to itself; one that leaves moves only
   );
 });
 
-test("the order of the drives does not matter, copies are a prefix, and only drives that are up are used", () => {
+void test("the order of the drives does not matter, copies are a prefix, and only drives that are up are used", () => {
   fc.assert(
     fc.property(weights, fc.nat(), fc.nat(11), (weights, seed, down) => {
       const drives = drivesOf(weights, seed).map((drive, index): PlacementDrive =>
@@ -73,6 +73,6 @@ test("the order of the drives does not matter, copies are a prefix, and only dri
   );
 });
 
-test("no drive up: no place", () => {
+void test("no drive up: no place", () => {
   assert.deepEqual(placeChunk(chunks[0]!, [], 1), []);
 });

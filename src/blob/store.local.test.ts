@@ -4,7 +4,7 @@ import { mkdtemp, open, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { systemClock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
 import { IdSource, type SessionId } from "../core/ids.ts";
@@ -107,7 +107,7 @@ function bytesOf(sizeBytes: number, isText: boolean): Buffer {
   return bytes;
 }
 
-test("bodies of any size on real drives, several at once, any range; nothing is left when they are removed", async () => {
+void test("bodies of any size on real drives, several at once, any range; nothing is left when they are removed", async () => {
   const { store, node } = await openLocal("round", 2);
   const size = fc.oneof(
     fc.nat(300_000),
@@ -153,7 +153,7 @@ async function flipByte(drivePath: string, at: number): Promise<() => Promise<vo
   };
 }
 
-test("a byte that rots anywhere on the drive never reaches a reader", async () => {
+void test("a byte that rots anywhere on the drive never reaches a reader", async () => {
   const { store, node, paths } = await openLocal("rot", 1);
   const bytes = Buffer.concat([bytesOf(400_000, false), bytesOf(400_000, true)]);
   const blob = await write(store, bytes);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { zstdCompressSync } from "node:zlib";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { systemClock } from "../core/clock.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
 import { IdSource, newDriveId, type SessionId } from "../core/ids.ts";
@@ -118,7 +118,7 @@ const bodies = fc.record({
   isSizeKnown: fc.boolean(),
 });
 
-test("what was written is read back: any body, any pieces, any range; then it is removed", async () => {
+void test("what was written is read back: any body, any pieces, any range; then it is removed", async () => {
   const node = createMemoryNode(drives(3));
   const store = await storeOn(node);
   const property = fc.asyncProperty(bodies, fc.nat(), fc.nat(), async (plan, from, to) => {
@@ -146,7 +146,7 @@ test("what was written is read back: any body, any pieces, any range; then it is
   await fc.assert(property, { numRuns: 150 });
 });
 
-test("only data that shrinks is compressed, block by block", async () => {
+void test("only data that shrinks is compressed, block by block", async () => {
   const store = await storeOn(createMemoryNode());
   const write = async (bytes: Buffer) => chunked(await store.write(bodyOf(bytes, 64 * KiB, true), options)).chunks[0]!;
   const random = await write(bytesOf(chunkBytes, "random", 1));
@@ -161,7 +161,7 @@ test("only data that shrinks is compressed, block by block", async () => {
   assert.equal(blockBytes![2], limits.compressionBlockBytes);
 });
 
-test("an empty body with nothing inline has no chunks; a size that lies is incomplete_body", async () => {
+void test("an empty body with nothing inline has no chunks; a size that lies is incomplete_body", async () => {
   const store = await storeOn(createMemoryNode());
   for (const isSizeKnown of [true, false]) {
     const empty = chunked(
@@ -176,7 +176,7 @@ test("an empty body with nothing inline has no chunks; a size that lies is incom
   }
 });
 
-test("bytesMax: entity_too_large, announced or not, inline or not, and nothing stays", async () => {
+void test("bytesMax: entity_too_large, announced or not, inline or not, and nothing stays", async () => {
   const node = createMemoryNode();
   const store = await storeOn(node);
   for (const isSizeKnown of [true, false])
@@ -205,7 +205,7 @@ function failingAppend(node: ChunkNode, failing: number, isStored: boolean, erro
   });
 }
 
-test("a write that fails at any append leaves nothing, and its own first error leaves", async () => {
+void test("a write that fails at any append leaves nothing, and its own first error leaves", async () => {
   const property = fc.asyncProperty(
     fc.integer({ min: 1, max: 5 }),
     fc.boolean(),
@@ -224,7 +224,7 @@ test("a write that fails at any append leaves nothing, and its own first error l
   await fc.assert(property, { numRuns: 20 });
 });
 
-test("a source that fails, at any piece, leaves nothing", async () => {
+void test("a source that fails, at any piece, leaves nothing", async () => {
   const property = fc.asyncProperty(fc.nat(20), async (failing) => {
     const node = createMemoryNode();
     const buffers = new ChunkBuffers(chunkBytes);
@@ -244,7 +244,7 @@ test("a source that fails, at any piece, leaves nothing", async () => {
   await fc.assert(property, { numRuns: 21 });
 });
 
-test("a cancelled write ends though its source stands still, and leaves nothing", async () => {
+void test("a cancelled write ends though its source stands still, and leaves nothing", async () => {
   const node = createMemoryNode();
   const store = await storeOn(node);
   const controller = new AbortController();
@@ -262,7 +262,7 @@ test("a cancelled write ends though its source stands still, and leaves nothing"
   assert.equal(await shardsOn(node), 0);
 });
 
-test("a failed append ends a write whose source stands still", async () => {
+void test("a failed append ends a write whose source stands still", async () => {
   const node = createMemoryNode();
   const failure = new HoldfastError("internal", "The append failed.");
   const store = await storeOn(failingAppend(node, 1, false, failure));
@@ -276,7 +276,7 @@ test("a failed append ends a write whose source stands still", async () => {
   await assert.rejects(store.write(body, options), (error) => error === failure);
 });
 
-test("a drive that refuses is passed over; when all refuse, the refusal leaves", async () => {
+void test("a drive that refuses is passed over; when all refuse, the refusal leaves", async () => {
   const node = createMemoryNode(drives(3));
   const refusing = new Set(node.drives.slice(0, 2));
   const full = altered(node, {
@@ -294,7 +294,7 @@ test("a drive that refuses is passed over; when all refuse, the refusal leaves",
   await assert.rejects(store.write(bodyOf(bytes, 64 * KiB, true), options), (error) => hasReason(error, "drive_full"));
 });
 
-test("many writers at once stay within the buffers of the process, and each within its own chunks", async () => {
+void test("many writers at once stay within the buffers of the process, and each within its own chunks", async () => {
   const node = createMemoryNode();
   let appendingBytes = 0;
   let appendingBytesMax = 0;
@@ -329,7 +329,7 @@ test("many writers at once stay within the buffers of the process, and each with
   assert.equal(buffers.lentBytes, 0);
 });
 
-test("corrupted stored bytes: an error, or the right bytes from another place; never wrong ones", async () => {
+void test("corrupted stored bytes: an error, or the right bytes from another place; never wrong ones", async () => {
   const node = createMemoryNode(drives(2));
   const [good, bad] = node.drives as [(typeof node.drives)[0], (typeof node.drives)[0]];
   let damage = 0;
@@ -356,7 +356,7 @@ test("corrupted stored bytes: an error, or the right bytes from another place; n
   }
 });
 
-test("bytes that are too few are corrupt, compressed or not", async () => {
+void test("bytes that are too few are corrupt, compressed or not", async () => {
   const node = createMemoryNode();
   const short = altered(node, { read: async (...args) => (await node.read(...args)).subarray(1) });
   const store = await storeOn(short);
@@ -371,7 +371,7 @@ test("bytes that are too few are corrupt, compressed or not", async () => {
     );
 });
 
-test("a chunk map that contradicts itself is corrupt", async () => {
+void test("a chunk map that contradicts itself is corrupt", async () => {
   const store = await storeOn(createMemoryNode());
   const blob = chunked(await store.write(bodyOf(bytesOf(2 * chunkBytes, "words", 6), 64 * KiB, true), options));
   for (const change of [
@@ -411,7 +411,7 @@ function watchedReads(node: ChunkNode): ReadsWatched {
   return watch;
 }
 
-test("reading ahead is bounded, and ends when the consumer leaves or cancels", async () => {
+void test("reading ahead is bounded, and ends when the consumer leaves or cancels", async () => {
   const watch = watchedReads(createMemoryNode());
   const store = await storeOn(watch.node);
   const bytes = bytesOf(30 * chunkBytes, "random", 7);
@@ -435,7 +435,7 @@ test("reading ahead is bounded, and ends when the consumer leaves or cancels", a
   assert.ok(watch.count < readsOfAll / 2);
 });
 
-test("a range read touches only the compression blocks it needs", async () => {
+void test("a range read touches only the compression blocks it needs", async () => {
   const watch = watchedReads(createMemoryNode());
   const store = await storeOn(watch.node);
   const bytes = bytesOf(3 * chunkBytes, "words", 8);

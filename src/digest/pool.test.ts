@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { test } from "node:test";
 import type { Worker } from "node:worker_threads";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { hasReason } from "../core/errors.ts";
 import type { DigestAlgorithm } from "./digest.ts";
 import { createDigestPool, threadedBytesMin } from "./pool.ts";
@@ -21,7 +21,7 @@ function threadsOf(): number {
   return process.getActiveResourcesInfo().filter((name) => name === "Worker" || name === "MessagePort").length;
 }
 
-test("streams of any pieces, shared or not, large or small first, side by side", async () => {
+void test("streams of any pieces, shared or not, large or small first, side by side", async () => {
   const pool = createDigestPool({ threads: 2 });
   const pieces = fc.array(
     fc.record({ sizeBytes: fc.constantFrom(0, 1, 1000, threadedBytesMin, 200_000), isShared: fc.boolean() }),
@@ -46,7 +46,7 @@ test("streams of any pieces, shared or not, large or small first, side by side",
   }
 });
 
-test("a buffer may be reused as soon as its update has resolved", async () => {
+void test("a buffer may be reused as soon as its update has resolved", async () => {
   const pool = createDigestPool({ threads: 1 });
   const buffer = new Uint8Array(new SharedArrayBuffer(threadedBytesMin));
   const copies: Buffer[] = [];
@@ -60,7 +60,7 @@ test("a buffer may be reused as soon as its update has resolved", async () => {
   await pool.close();
 });
 
-test("a cancelled stream leaves the others alone, and its update under way still ends", async () => {
+void test("a cancelled stream leaves the others alone, and its update under way still ends", async () => {
   const pool = createDigestPool({ threads: 1 });
   const bytes = shared(randomBytes(1 << 20));
   const [given, kept] = [pool.stream(["md5"]), pool.stream(["md5"])];
@@ -72,7 +72,7 @@ test("a cancelled stream leaves the others alone, and its update under way still
   await pool.close();
 });
 
-test("threads stop when idle and start again when needed", async () => {
+void test("threads stop when idle and start again when needed", async () => {
   const pool = createDigestPool({ threads: 1, idleMs: 1 });
   const bytes = shared(randomBytes(threadedBytesMin));
   for (let round = 0; round < 2; round++) {
@@ -93,7 +93,7 @@ function nextWorkerExit(): Promise<unknown> {
   });
 }
 
-test("the death of a thread fails its streams, and the next stream gets a new thread", async () => {
+void test("the death of a thread fails its streams, and the next stream gets a new thread", async () => {
   const pool = createDigestPool({ threads: 1 });
   const bytes = shared(randomBytes(8 << 20));
   const started = new Promise<Worker>((resolve) => void process.once("worker", resolve));
@@ -109,7 +109,7 @@ test("the death of a thread fails its streams, and the next stream gets a new th
   await pool.close();
 });
 
-test("close fails streams that are still open, and small streams go on in place", async () => {
+void test("close fails streams that are still open, and small streams go on in place", async () => {
   const pool = createDigestPool({ threads: 1 });
   const stream = pool.stream(["md5"]);
   await stream.update(shared(randomBytes(threadedBytesMin)));

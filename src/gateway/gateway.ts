@@ -146,8 +146,7 @@ class S3Gateway {
 
   async #run(exchange: Exchange): Promise<Reply> {
     const { req, res } = exchange;
-    if (this.#inFlight > limits.requestsInFlightMax)
-      throw new S3Error("SlowDown", "Please reduce your request rate.");
+    if (this.#inFlight > limits.requestsInFlightMax) throw new S3Error("SlowDown", "Please reduce your request rate.");
     const route = detect({
       method: req.method ?? "",
       host: req.headers.host,

@@ -53,8 +53,7 @@ export function detect(input: RouteInput): Route {
   const query = rawQuery === "" ? noQuery : parseQuery(rawQuery);
   const level: Level = bucket === "" ? "service" : key.length === 0 ? "bucket" : "object";
   const sub = query.size === 0 ? "" : subResourceOf(query);
-  const copy =
-    level === "object" && input.method === "PUT" && (input.hasCopySource || query.has("x-amz-copy-source"));
+  const copy = level === "object" && input.method === "PUT" && (input.hasCopySource || query.has("x-amz-copy-source"));
   const operation = index.get(indexKey(level, input.method, sub, copy));
   if (operation === undefined) throw unknownOperation(level, input.method, sub);
   return { operation, bucket, key, query, rawPath: path, rawQuery };

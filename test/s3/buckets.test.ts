@@ -27,7 +27,7 @@ let server: TestServer;
 before(async () => (server = await startTestServer()));
 after(() => server.close());
 
-test("a bucket made is listed with its date and region", async () => {
+void test("a bucket made is listed with its date and region", async () => {
   await server.s3.send(new CreateBucketCommand({ Bucket: "listed-bucket" }));
   const { Buckets, Owner } = await server.s3.send(new ListBucketsCommand({}));
   const found = Buckets?.find((bucket) => bucket.Name === "listed-bucket");
@@ -36,7 +36,7 @@ test("a bucket made is listed with its date and region", async () => {
   assert.ok(Owner?.ID);
 });
 
-test("buckets are listed by prefix and in pages, in order", async () => {
+void test("buckets are listed by prefix and in pages, in order", async () => {
   for (const name of ["page-c", "page-a", "page-b"]) await server.bucket(name);
   const first = await server.s3.send(new ListBucketsCommand({ Prefix: "page-", MaxBuckets: 2 }));
   assert.deepEqual(
@@ -53,13 +53,13 @@ test("buckets are listed by prefix and in pages, in order", async () => {
   assert.equal(second.ContinuationToken, undefined);
 });
 
-test("making an own bucket again in us-east-1 succeeds", async () => {
+void test("making an own bucket again in us-east-1 succeeds", async () => {
   await server.bucket("made-twice");
   const again = await server.s3.send(new CreateBucketCommand({ Bucket: "made-twice" }));
   assert.equal(again.Location, "/made-twice");
 });
 
-test("making an own bucket again elsewhere is BucketAlreadyOwnedByYou", async () => {
+void test("making an own bucket again elsewhere is BucketAlreadyOwnedByYou", async () => {
   const other = await startTestServer({ region: "eu-central-1" });
   try {
     const create = new CreateBucketCommand({
@@ -75,7 +75,7 @@ test("making an own bucket again elsewhere is BucketAlreadyOwnedByYou", async ()
   }
 });
 
-test("a bucket cannot be made in a region that is not here", async () => {
+void test("a bucket cannot be made in a region that is not here", async () => {
   await failsWith(
     server.s3.send(
       new CreateBucketCommand({ Bucket: "far-away", CreateBucketConfiguration: { LocationConstraint: "eu-west-3" } }),
@@ -86,14 +86,14 @@ test("a bucket cannot be made in a region that is not here", async () => {
 });
 
 for (const name of ["UPPER", "a_b", "ab", "-ab", "192.168.0.1", "x".repeat(64)]) {
-  test(`${name.slice(0, 12)} is no bucket name`, async () => {
+  void test(`${name.slice(0, 12)} is no bucket name`, async () => {
     const answer = await server.raw({ method: "PUT", path: `/${name}` });
     assert.equal(answer.status, 400);
     assert.match(answer.text, /<Code>InvalidBucketName<\/Code>/);
   });
 }
 
-test("HeadBucket tells the region, and 404 without a body when there is none", async () => {
+void test("HeadBucket tells the region, and 404 without a body when there is none", async () => {
   await server.bucket("head-bucket");
   const head = await server.s3.send(new HeadBucketCommand({ Bucket: "head-bucket" }));
   assert.equal(head.BucketRegion, "us-east-1");
@@ -102,7 +102,7 @@ test("HeadBucket tells the region, and 404 without a body when there is none", a
   assert.equal(missing.text, "");
 });
 
-test("a deleted bucket is gone, one with objects stays", async () => {
+void test("a deleted bucket is gone, one with objects stays", async () => {
   await server.bucket("short-lived");
   await server.s3.send(new PutObjectCommand({ Bucket: "short-lived", Key: "k", Body: "x" }));
   await failsWith(server.s3.send(new DeleteBucketCommand({ Bucket: "short-lived" })), 409, "BucketNotEmpty");
@@ -111,13 +111,13 @@ test("a deleted bucket is gone, one with objects stays", async () => {
   await failsWith(server.s3.send(new DeleteBucketCommand({ Bucket: "empty-bucket" })), 404, "NoSuchBucket");
 });
 
-test("the location of us-east-1 is empty", async () => {
+void test("the location of us-east-1 is empty", async () => {
   await server.bucket("located");
   const { LocationConstraint } = await server.s3.send(new GetBucketLocationCommand({ Bucket: "located" }));
   assert.equal(LocationConstraint, undefined);
 });
 
-test("versioning was never enabled, and enabling it is NotImplemented", async () => {
+void test("versioning was never enabled, and enabling it is NotImplemented", async () => {
   await server.bucket("unversioned");
   const { Status } = await server.s3.send(new GetBucketVersioningCommand({ Bucket: "unversioned" }));
   assert.equal(Status, undefined);
@@ -130,7 +130,7 @@ test("versioning was never enabled, and enabling it is NotImplemented", async ()
   );
 });
 
-test("the ACL of bucket and object is full control of the owner", async () => {
+void test("the ACL of bucket and object is full control of the owner", async () => {
   await server.bucket("acls");
   await server.s3.send(new PutObjectCommand({ Bucket: "acls", Key: "k", Body: "x", ACL: "private" }));
   for (const command of [
@@ -145,17 +145,13 @@ test("the ACL of bucket and object is full control of the owner", async () => {
   }
 });
 
-test("configurations a bucket does not have answer their own codes", async () => {
+void test("configurations a bucket does not have answer their own codes", async () => {
   const Bucket = "plain";
   await server.bucket(Bucket);
   const { s3 } = server;
   await failsWith(s3.send(new GetBucketPolicyCommand({ Bucket })), 404, "NoSuchBucketPolicy");
   await failsWith(s3.send(new GetBucketCorsCommand({ Bucket })), 404, "NoSuchCORSConfiguration");
-  await failsWith(
-    s3.send(new GetBucketLifecycleConfigurationCommand({ Bucket })),
-    404,
-    "NoSuchLifecycleConfiguration",
-  );
+  await failsWith(s3.send(new GetBucketLifecycleConfigurationCommand({ Bucket })), 404, "NoSuchLifecycleConfiguration");
   await failsWith(
     s3.send(new GetBucketEncryptionCommand({ Bucket })),
     404,
@@ -171,11 +167,7 @@ test("configurations a bucket does not have answer their own codes", async () =>
   await failsWith(s3.send(new GetBucketPolicyCommand({ Bucket: "missing" })), 404, "NoSuchBucket");
 });
 
-test("setting a configuration is NotImplemented", async () => {
+void test("setting a configuration is NotImplemented", async () => {
   await server.bucket("unset");
-  await failsWith(
-    server.s3.send(new PutBucketPolicyCommand({ Bucket: "unset", Policy: "{}" })),
-    501,
-    "NotImplemented",
-  );
+  await failsWith(server.s3.send(new PutBucketPolicyCommand({ Bucket: "unset", Policy: "{}" })), 501, "NotImplemented");
 });

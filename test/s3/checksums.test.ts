@@ -47,7 +47,7 @@ async function headWithChecksum(Key: string): Promise<HeadObjectCommandOutput> {
   return server.s3.send(new HeadObjectCommand({ Bucket, Key, ChecksumMode: "ENABLED" }));
 }
 
-test("the digests agree with what others publish", () => {
+void test("the digests agree with what others publish", () => {
   const check = Buffer.from("123456789");
   assert.equal(wholeDigests(["crc32c"], check).crc32c?.toString("hex"), "e3069283");
   assert.equal(wholeDigests(["crc64nvme"], check).crc64nvme?.toString("hex"), "ae8b14860a799888");
@@ -55,7 +55,7 @@ test("the digests agree with what others publish", () => {
 
 for (const algorithm of algorithms) {
   for (const size of [0, 5_000, 1_200_000]) {
-    test(`${algorithm} of ${size} bytes as a header is checked, kept and given back`, async () => {
+    void test(`${algorithm} of ${size} bytes as a header is checked, kept and given back`, async () => {
       const Body = pattern(size);
       const value = valueOf(algorithm, Body);
       const Key = `header-${algorithm}-${size}`;
@@ -70,7 +70,7 @@ for (const algorithm of algorithms) {
     });
   }
 
-  test(`${algorithm} as the trailer of a stream is checked and kept`, async () => {
+  void test(`${algorithm} as the trailer of a stream is checked and kept`, async () => {
     const body = pattern(300_000);
     const Key = `trailer-${algorithm}`;
     const pieces = [body.subarray(0, 1), body.subarray(1, 100_000), body.subarray(100_000)];
@@ -83,7 +83,7 @@ for (const algorithm of algorithms) {
     assert.ok(body.equals(await bytesOf(got.Body)));
   });
 
-  test(`a wrong ${algorithm} header stores nothing`, async () => {
+  void test(`a wrong ${algorithm} header stores nothing`, async () => {
     const Key = `wrong-header-${algorithm}`;
     const wrong = valueOf(algorithm, Buffer.from("something else"));
     const put = new PutObjectCommand({ Bucket, Key, Body: pattern(400_000), [field(algorithm)]: wrong });
@@ -92,7 +92,7 @@ for (const algorithm of algorithms) {
   });
 
   for (const mode of ["streaming-unsigned-trailer", "streaming-signed-trailer"] as const) {
-    test(`a wrong ${algorithm} trailer (${mode}) stores nothing, a right one does`, async () => {
+    void test(`a wrong ${algorithm} trailer (${mode}) stores nothing, a right one does`, async () => {
       const body = pattern(70_000);
       const Key = `${mode}-${algorithm}`;
       const wrong = await chunkedPut({ mode, Key, body, algorithm, value: valueOf(algorithm, Buffer.from("else")) });
@@ -159,7 +159,7 @@ async function chunkedPut(options: ChunkedPut): Promise<RawAnswer> {
   return sendRaw(server.port, { method: "PUT", path: rawPath, headers, body: spoil(Buffer.concat(encoded)) });
 }
 
-test("signed chunks are taken, and a changed one stores nothing", async () => {
+void test("signed chunks are taken, and a changed one stores nothing", async () => {
   const body = pattern(100_000);
   const right = await chunkedPut({ mode: "streaming-signed", Key: "chunk-signed", body });
   assert.equal(right.status, 200, right.text);
@@ -176,7 +176,7 @@ test("signed chunks are taken, and a changed one stores nothing", async () => {
   await gone("chunk-spoiled");
 });
 
-test("a trailer that was announced and does not come is refused", async () => {
+void test("a trailer that was announced and does not come is refused", async () => {
   const answer = await chunkedPut({
     mode: "streaming-unsigned-trailer",
     Key: "no-trailer",
@@ -189,7 +189,7 @@ test("a trailer that was announced and does not come is refused", async () => {
   await gone("no-trailer");
 });
 
-test("Content-MD5: right is taken, wrong is BadDigest, malformed is InvalidDigest", async () => {
+void test("Content-MD5: right is taken, wrong is BadDigest, malformed is InvalidDigest", async () => {
   const body = Buffer.from("some text");
   const put = (md5: string) =>
     server.raw({ method: "PUT", path: `/${Bucket}/md5`, body, headers: { "content-md5": md5 } });
@@ -201,7 +201,7 @@ test("Content-MD5: right is taken, wrong is BadDigest, malformed is InvalidDiges
   assert.equal((await put(createHash("md5").update(body).digest("base64"))).status, 200);
 });
 
-test("a body that is not the one signed stores nothing", async () => {
+void test("a body that is not the one signed stores nothing", async () => {
   const { headers } = signRequest({
     accessKey,
     secretKey,
@@ -222,7 +222,7 @@ test("a body that is not the one signed stores nothing", async () => {
   await gone("swapped");
 });
 
-test("two checksums at once, or an unknown one, are InvalidRequest", async () => {
+void test("two checksums at once, or an unknown one, are InvalidRequest", async () => {
   const body = Buffer.from("x");
   const both = await server.raw({
     method: "PUT",
@@ -241,7 +241,7 @@ test("two checksums at once, or an unknown one, are InvalidRequest", async () =>
   await gone("both");
 });
 
-test("listings and attributes tell the algorithm", async () => {
+void test("listings and attributes tell the algorithm", async () => {
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "told", Body: "x", ChecksumAlgorithm: "SHA256" }));
   const { Contents } = await server.s3.send(new ListObjectsV2Command({ Bucket, Prefix: "told" }));
   assert.deepEqual([Contents?.[0]?.ChecksumAlgorithm, Contents?.[0]?.ChecksumType], [["SHA256"], "FULL_OBJECT"]);
@@ -251,7 +251,7 @@ test("listings and attributes tell the algorithm", async () => {
   assert.equal(Checksum?.ChecksumSHA256, valueOf("SHA256", Buffer.from("x")));
 });
 
-test("a range has no checksum", async () => {
+void test("a range has no checksum", async () => {
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "range", Body: "0123456789", ChecksumAlgorithm: "SHA256" }));
   const got = await server.s3.send(
     new GetObjectCommand({ Bucket, Key: "range", ChecksumMode: "ENABLED", Range: "bytes=2-3" }),
@@ -268,7 +268,7 @@ for (const [algorithm, type] of [
   ["SHA1", "COMPOSITE"],
   ["SHA256", "COMPOSITE"],
 ] as const) {
-  test(`a multipart upload with ${algorithm} ${type} keeps the checksum of the whole`, async () => {
+  void test(`a multipart upload with ${algorithm} ${type} keeps the checksum of the whole`, async () => {
     const Key = `mp-${algorithm}-${type}`;
     const bodies = [pattern(5 * 1024 * 1024), pattern(1_000)];
     const made = await server.s3.send(
@@ -290,16 +290,14 @@ for (const [algorithm, type] of [
     );
     const raw = bodies.map((body) => Buffer.from(valueOf(algorithm, body), "base64"));
     const expected =
-      type === "COMPOSITE"
-        ? `${valueOf(algorithm, Buffer.concat(raw))}-2`
-        : valueOf(algorithm, Buffer.concat(bodies));
+      type === "COMPOSITE" ? `${valueOf(algorithm, Buffer.concat(raw))}-2` : valueOf(algorithm, Buffer.concat(bodies));
     assert.deepEqual([done[field(algorithm)], done.ChecksumType], [expected, type]);
     const head = await headWithChecksum(Key);
     assert.deepEqual([head[field(algorithm)], head.ChecksumType], [expected, type]);
   });
 }
 
-test("SHA256 of a whole multipart object does not exist", async () => {
+void test("SHA256 of a whole multipart object does not exist", async () => {
   await failsWith(
     server.s3.send(
       new CreateMultipartUploadCommand({
@@ -314,7 +312,7 @@ test("SHA256 of a whole multipart object does not exist", async () => {
   );
 });
 
-test("completing compares the checksum of the whole it is told", async () => {
+void test("completing compares the checksum of the whole it is told", async () => {
   const Key = "mp-compared";
   const body = pattern(1_000);
   const { UploadId } = await server.s3.send(

@@ -21,14 +21,14 @@ before(async () => {
 });
 after(() => server.close());
 
-test("a presigned GET works without headers, with its overrides", async () => {
+void test("a presigned GET works without headers, with its overrides", async () => {
   const command = new GetObjectCommand({ Bucket, Key: "k", ResponseContentType: "text/other" });
   const answer = await fetch(await getSignedUrl(server.s3, command, { expiresIn: 60 }));
   assert.deepEqual([answer.status, await answer.text()], [200, "body"]);
   assert.equal(answer.headers.get("content-type"), "text/other");
 });
 
-test("a presigned PUT stores the body and the metadata of its URL", async () => {
+void test("a presigned PUT stores the body and the metadata of its URL", async () => {
   const s3 = server.client({ requestChecksumCalculation: "WHEN_REQUIRED" });
   const command = new PutObjectCommand({ Bucket, Key: "presigned", Metadata: { from: "url" } });
   const answer = await fetch(await getSignedUrl(s3, command, { expiresIn: 60 }), { method: "PUT", body: "uploaded" });
@@ -38,21 +38,21 @@ test("a presigned PUT stores the body and the metadata of its URL", async () => 
   assert.deepEqual(got.Metadata, { from: "url" });
 });
 
-test("a presigned URL that asks for what we lack is NotImplemented", async () => {
+void test("a presigned URL that asks for what we lack is NotImplemented", async () => {
   const s3 = server.client({ requestChecksumCalculation: "WHEN_REQUIRED" });
   const command = new PutObjectCommand({ Bucket, Key: "presigned-acl", ACL: "public-read" });
   const answer = await fetch(await getSignedUrl(s3, command, { expiresIn: 60 }), { method: "PUT", body: "x" });
   assert.equal(answer.status, 501);
 });
 
-test("a presigned URL is for one method and one path", async () => {
+void test("a presigned URL is for one method and one path", async () => {
   const url = await getSignedUrl(server.s3, new GetObjectCommand({ Bucket, Key: "k" }), { expiresIn: 60 });
   assert.equal((await fetch(url, { method: "DELETE" })).status, 403);
   assert.equal((await fetch(url.replace("/k?", "/other?"))).status, 403);
   assert.equal((await fetch(url.replace(/Signature=..../, "Signature=0000"))).status, 403);
 });
 
-test("a presigned URL expires", async () => {
+void test("a presigned URL expires", async () => {
   const url = await getSignedUrl(server.s3, new GetObjectCommand({ Bucket, Key: "k" }), { expiresIn: 60 });
   now = () => Date.now() + 61_000;
   try {
@@ -64,7 +64,7 @@ test("a presigned URL expires", async () => {
   }
 });
 
-test("a presigned URL lives a week at most", async () => {
+void test("a presigned URL lives a week at most", async () => {
   const sign = (expiresSeconds: number): string =>
     presignUrl({
       accessKey,
@@ -81,7 +81,7 @@ test("a presigned URL lives a week at most", async () => {
   assert.equal((await fetch(sign(0))).status, 400);
 });
 
-test("the bucket may stand in the host name", async () => {
+void test("the bucket may stand in the host name", async () => {
   const url = new URL(
     presignUrl({
       accessKey,
@@ -101,7 +101,7 @@ test("the bucket may stand in the host name", async () => {
   assert.equal((await send(`other.s3.example.test:${server.port}`)).status, 403);
 });
 
-test("a host that is only the domain is path style", async () => {
+void test("a host that is only the domain is path style", async () => {
   const origin = `http://s3.example.test:${server.port}`;
   const url = new URL(
     presignUrl({
@@ -123,7 +123,7 @@ test("a host that is only the domain is path style", async () => {
   assert.equal(answer.text, "body");
 });
 
-test("the minio client makes a round trip", async () => {
+void test("the minio client makes a round trip", async () => {
   const client = new Client({
     endPoint: "127.0.0.1",
     port: server.port,
@@ -151,7 +151,7 @@ test("the minio client makes a round trip", async () => {
   await client.removeBucket("minio-bucket");
 });
 
-test("the SDK's default client can head and list what another client stored", async () => {
+void test("the SDK's default client can head and list what another client stored", async () => {
   const head = await server.s3.send(new HeadObjectCommand({ Bucket, Key: "k" }));
   assert.equal(head.ContentLength, 4);
   const { KeyCount } = await server.s3.send(new ListObjectsV2Command({ Bucket, Prefix: "k" }));

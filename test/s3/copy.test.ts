@@ -23,7 +23,7 @@ after(() => server.close());
 const copy = (Key: string, more: Partial<CopyObjectCommandInput> = {}) =>
   server.s3.send(new CopyObjectCommand({ Bucket, Key, CopySource: `${Bucket}/source`, ...more }));
 
-test("a copy has the bytes, ETag and metadata of its source", async () => {
+void test("a copy has the bytes, ETag and metadata of its source", async () => {
   const { CopyObjectResult } = await copy("copied");
   assert.equal(CopyObjectResult?.ETag, ETag);
   assert.ok(CopyObjectResult.LastModified instanceof Date);
@@ -32,7 +32,7 @@ test("a copy has the bytes, ETag and metadata of its source", async () => {
   assert.ok(Buffer.from(body).equals(await bytesOf(got.Body)));
 });
 
-test("a copy into another bucket lives on when its source is replaced", async () => {
+void test("a copy into another bucket lives on when its source is replaced", async () => {
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "fleeting", Body: body }));
   await copy("k", { Bucket: "copies-other", CopySource: `/${Bucket}/fleeting` });
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "fleeting", Body: "new" }));
@@ -40,13 +40,13 @@ test("a copy into another bucket lives on when its source is replaced", async ()
   assert.ok(Buffer.from(body).equals(await bytesOf(got.Body)));
 });
 
-test("REPLACE gives the copy metadata of its own", async () => {
+void test("REPLACE gives the copy metadata of its own", async () => {
   await copy("replaced", { MetadataDirective: "REPLACE", ContentType: "text/new", Metadata: { b: "2" } });
   const head = await server.s3.send(new HeadObjectCommand({ Bucket, Key: "replaced" }));
   assert.deepEqual([head.ContentType, head.Metadata], ["text/new", { b: "2" }]);
 });
 
-test("onto itself only with REPLACE", async () => {
+void test("onto itself only with REPLACE", async () => {
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "self", Body: "x" }));
   const CopySource = `${Bucket}/self`;
   await failsWith(copy("self", { CopySource }), 400, "InvalidRequest");
@@ -55,13 +55,13 @@ test("onto itself only with REPLACE", async () => {
   assert.deepEqual(head.Metadata, { c: "3" });
 });
 
-test("a new storage class keeps the other metadata", async () => {
+void test("a new storage class keeps the other metadata", async () => {
   await copy("classed", { StorageClass: "STANDARD_IA" });
   const head = await server.s3.send(new HeadObjectCommand({ Bucket, Key: "classed" }));
   assert.deepEqual([head.StorageClass, head.ContentType, head.Metadata], ["STANDARD_IA", "text/source", { a: "1" }]);
 });
 
-test("a source name is URL-encoded", async () => {
+void test("a source name is URL-encoded", async () => {
   const Key = "träge +?%/ü&x=1";
   await server.s3.send(new PutObjectCommand({ Bucket, Key, Body: "odd" }));
   await copy("from-odd", { CopySource: `${Bucket}/${encodeURIComponent(Key)}` });
@@ -69,7 +69,7 @@ test("a source name is URL-encoded", async () => {
   assert.equal(await got.Body?.transformToString(), "odd");
 });
 
-test("conditions on the source", async () => {
+void test("conditions on the source", async () => {
   const other = '"00000000000000000000000000000000"';
   const { LastModified } = await server.s3.send(new HeadObjectCommand({ Bucket, Key: "source" }));
   await copy("c1", { CopySourceIfMatch: ETag });
@@ -80,20 +80,20 @@ test("conditions on the source", async () => {
   await failsWith(server.s3.send(new HeadObjectCommand({ Bucket, Key: "c2" })), 404, "NotFound");
 });
 
-test("conditions on the destination", async () => {
+void test("conditions on the destination", async () => {
   await copy("d1", { IfNoneMatch: "*" });
   await failsWith(copy("d1", { IfNoneMatch: "*" }), 412, "PreconditionFailed");
   await copy("d1", { IfMatch: ETag });
 });
 
-test("what cannot be a source", async () => {
+void test("what cannot be a source", async () => {
   await failsWith(copy("x", { CopySource: `${Bucket}/missing` }), 404, "NoSuchKey");
   await failsWith(copy("x", { CopySource: "missing-bucket/k" }), 404, "NoSuchBucket");
   await failsWith(copy("x", { CopySource: "nothing" }), 400, "InvalidArgument");
   await failsWith(copy("x", { MetadataDirective: "BOTH" as never }), 400, "InvalidArgument");
 });
 
-test("a copy can be given another checksum than its source has", async () => {
+void test("a copy can be given another checksum than its source has", async () => {
   const { CopyObjectResult } = await copy("rechecked", { ChecksumAlgorithm: "SHA256" });
   assert.ok(CopyObjectResult?.ChecksumSHA256);
   const head = await server.s3.send(new HeadObjectCommand({ Bucket, Key: "rechecked", ChecksumMode: "ENABLED" }));

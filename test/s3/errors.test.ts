@@ -47,7 +47,7 @@ function get(spoiled: Spoiled): Promise<RawAnswer> {
   return sendRaw(server.port, { method: "GET", path, headers: change({ ...headers }) });
 }
 
-test("the request that the next ones spoil is right", async () => {
+void test("the request that the next ones spoil is right", async () => {
   assert.equal((await get({})).status, 200);
 });
 
@@ -66,14 +66,14 @@ for (const [what, spoiled, status, code] of [
   ["Signature Version 2", { change: () => ({ authorization: "AWS key:sig" }) }, 400, "InvalidRequest"],
   ["half a header", { change: (h) => ({ ...h, authorization: "AWS4-HMAC-SHA256 Credential=x" }) }, 400, undefined],
 ] as const satisfies readonly (readonly [string, Spoiled, number, string | undefined])[]) {
-  test(`${what} is ${code ?? status}`, async () => {
+  void test(`${what} is ${code ?? status}`, async () => {
     const answer = await get(spoiled);
     assert.deepEqual(codeOf(answer), [status, code ?? codeOf(answer)[1]], answer.text);
     assert.equal(answer.headers["content-type"], "application/xml");
   });
 }
 
-test("an error document names code, message, resource and request", async () => {
+void test("an error document names code, message, resource and request", async () => {
   const answer = await server.raw({ method: "GET", path: `/${Bucket}/missing` });
   assert.match(answer.text, /^<\?xml version="1.0" encoding="UTF-8"\?>\n<Error><Code>NoSuchKey<\/Code><Message>[^<]+</);
   assert.match(answer.text, /<Resource>\/errors\/missing<\/Resource>/);
@@ -81,12 +81,12 @@ test("an error document names code, message, resource and request", async () => 
 });
 
 for (const path of ["?torrent", "?retention", "?legal-hold", "?restore", "?select&select-type=2"]) {
-  test(`GET ${path} of an object is NotImplemented`, async () => {
+  void test(`GET ${path} of an object is NotImplemented`, async () => {
     assert.deepEqual(codeOf(await server.raw({ method: "GET", path: `/${Bucket}/k${path}` })), [501, "NotImplemented"]);
   });
 }
 
-test("a sub-resource that writes is NotImplemented and writes nothing", async () => {
+void test("a sub-resource that writes is NotImplemented and writes nothing", async () => {
   const body = Buffer.from("<Tagging/>");
   for (const sub of ["acl", "tagging", "retention", "legal-hold"])
     assert.deepEqual(codeOf(await server.raw({ method: "PUT", path: `/${Bucket}/sub?${sub}`, body })), [
@@ -96,11 +96,14 @@ test("a sub-resource that writes is NotImplemented and writes nothing", async ()
   await failsWith(server.s3.send(new HeadObjectCommand({ Bucket, Key: "sub" })), 404, "NotFound");
 });
 
-test("two sub-resources at once are InvalidArgument", async () => {
-  assert.deepEqual(codeOf(await server.raw({ method: "GET", path: `/${Bucket}?acl&policy` })), [400, "InvalidArgument"]);
+void test("two sub-resources at once are InvalidArgument", async () => {
+  assert.deepEqual(codeOf(await server.raw({ method: "GET", path: `/${Bucket}?acl&policy` })), [
+    400,
+    "InvalidArgument",
+  ]);
 });
 
-test("a method nobody knows is MethodNotAllowed", async () => {
+void test("a method nobody knows is MethodNotAllowed", async () => {
   assert.deepEqual(codeOf(await server.raw({ method: "PATCH", path: `/${Bucket}/k` })), [405, "MethodNotAllowed"]);
   assert.deepEqual(codeOf(await server.raw({ method: "DELETE", path: "/" })), [405, "MethodNotAllowed"]);
 });
@@ -112,7 +115,7 @@ for (const [what, xml] of [
   ["a DOCTYPE", '<!DOCTYPE x [<!ENTITY e "k">]><Delete><Object><Key>&e;</Key></Object></Delete>'],
   ["nothing", ""],
 ] as const) {
-  test(`${what} instead of a Delete is MalformedXML`, async () => {
+  void test(`${what} instead of a Delete is MalformedXML`, async () => {
     const body = Buffer.from(xml);
     const headers = { "content-md5": createHash("md5").update(body).digest("base64") };
     const answer = await server.raw({ method: "POST", path: `/${Bucket}?delete`, body, headers });
@@ -120,11 +123,12 @@ for (const [what, xml] of [
   });
 }
 
-test("a body sent in HTTP chunks needs no length, and stores nothing when it ends early", async () => {
+void test("a body sent in HTTP chunks needs no length, and stores nothing when it ends early", async () => {
   const upload = (key: string, chunks: string): Promise<string> =>
     talk(
       server.port,
-      head("PUT", `/${Bucket}/${key}`, { ...signedPut(key), "transfer-encoding": "chunked", connection: "close" }) + chunks,
+      head("PUT", `/${Bucket}/${key}`, { ...signedPut(key), "transfer-encoding": "chunked", connection: "close" }) +
+        chunks,
     );
   assert.match(await upload("http-chunks", "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), /^HTTP\/1\.1 200 /);
   const got = await server.raw({ method: "GET", path: `/${Bucket}/http-chunks` });
@@ -133,7 +137,7 @@ test("a body sent in HTTP chunks needs no length, and stores nothing when it end
   await failsWith(server.s3.send(new HeadObjectCommand({ Bucket, Key: "bad-chunks" })), 404, "NotFound");
 });
 
-test("aws-chunked without its decoded length is MissingContentLength", async () => {
+void test("aws-chunked without its decoded length is MissingContentLength", async () => {
   const { headers } = signRequest({
     accessKey,
     secretKey,
@@ -149,7 +153,7 @@ test("aws-chunked without its decoded length is MissingContentLength", async () 
   assert.deepEqual(codeOf(answer), [411, "MissingContentLength"]);
 });
 
-test("a body that ends early stores nothing", async () => {
+void test("a body that ends early stores nothing", async () => {
   const socket = connect(server.port, "127.0.0.1");
   socket.write(head("PUT", `/${Bucket}/short`, { ...signedPut("short"), "content-length": "1000" }) + "only this");
   await new Promise((resolve) => socket.once("connect", () => setTimeout(resolve, 50)));
@@ -158,7 +162,7 @@ test("a body that ends early stores nothing", async () => {
   await failsWith(server.s3.send(new HeadObjectCommand({ Bucket, Key: "short" })), 404, "NotFound");
 });
 
-test("a refused upload is refused before its body travels", async () => {
+void test("a refused upload is refused before its body travels", async () => {
   const headers = { ...signedPut("refused", "no-such-bucket"), "content-length": "5000000", expect: "100-continue" };
   const answer = await talk(server.port, head("PUT", "/no-such-bucket/refused", headers));
   assert.match(answer, /^HTTP\/1\.1 404 /);
@@ -166,7 +170,7 @@ test("a refused upload is refused before its body travels", async () => {
   assert.match(answer, /connection: close/i);
 });
 
-test("a wrong signature with a large body gets its answer although nobody reads the body", async () => {
+void test("a wrong signature with a large body gets its answer although nobody reads the body", async () => {
   const headers: Record<string, string> = { ...signedPut("large"), "content-length": "3000000" };
   headers["authorization"] = headers["authorization"]!.replace(/Signature=.{4}/, "Signature=0000");
   const answer = await talk(server.port, head("PUT", `/${Bucket}/large`, headers) + "x".repeat(3_000_000));
@@ -175,7 +179,7 @@ test("a wrong signature with a large body gets its answer although nobody reads 
   assert.match(answer, /connection: close/i);
 });
 
-test("metrics see operation, status and code", async () => {
+void test("metrics see operation, status and code", async () => {
   await server.raw({ method: "GET", path: `/${Bucket}/missing` });
   const last = server.events.at(-1);
   assert.deepEqual([last?.operation, last?.status, last?.code, last?.cut], ["GetObject", 404, "NoSuchKey", false]);

@@ -39,7 +39,7 @@ const odd = [
   "日本語",
   "👩‍👩‍👧‍👦",
   "e\u0301 is not é",
-  '<&>"\'',
+  "<&>\"'",
   "\u0001\u001f",
   "line\nfeed\r\ttab",
   "\u007f\u0080\u0085",
@@ -52,7 +52,7 @@ const odd = [
 const named = (key: string): string => JSON.stringify(key.length > 40 ? `${key.slice(0, 10)}…(${key.length})` : key);
 
 for (const key of odd) {
-  test(`${named(key)} is a key like any other`, async () => {
+  void test(`${named(key)} is a key like any other`, async () => {
     const body = Buffer.from(`body of ${key}`);
     const path = `/${Bucket}/${encoded(key)}`;
     const put = await server.raw({ method: "PUT", path, body });
@@ -68,13 +68,16 @@ for (const key of odd) {
   });
 }
 
-test("all of them are there at once, in byte order", async () => {
+void test("all of them are there at once, in byte order", async () => {
   const listed = await server.raw({ method: "GET", path: `/${Bucket}?list-type=2&encoding-type=url` });
   const keys = [...listed.text.matchAll(/<Key>([^<]*)<\/Key>/g)].map((match) => decodeURIComponent(match[1]!));
-  assert.deepEqual(keys, [...odd].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
+  assert.deepEqual(
+    keys,
+    [...odd].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))),
+  );
 });
 
-test("the SDK puts, gets and lists keys it has to encode", async () => {
+void test("the SDK puts, gets and lists keys it has to encode", async () => {
   const Bucket = "sdk-keys";
   await server.bucket(Bucket);
   const keys = ["sp ace", "plus+", "ü", "a//b", "q?x=1&y", "100%", "tab\tkey", "\u0001", "<&>"];
@@ -84,13 +87,10 @@ test("the SDK puts, gets and lists keys it has to encode", async () => {
     assert.equal(await got.Body?.transformToString(), Key);
   }
   const { Contents } = await server.s3.send(new ListObjectsV2Command({ Bucket, EncodingType: "url" }));
-  assert.deepEqual(
-    new Set(Contents?.map((entry) => decodeURIComponent(entry.Key!))),
-    new Set(keys),
-  );
+  assert.deepEqual(new Set(Contents?.map((entry) => decodeURIComponent(entry.Key!))), new Set(keys));
 });
 
-test("1,025 bytes are KeyTooLongError", async () => {
+void test("1,025 bytes are KeyTooLongError", async () => {
   await failsWith(
     server.s3.send(new PutObjectCommand({ Bucket, Key: "x".repeat(1_025), Body: "" })),
     400,
@@ -98,14 +98,14 @@ test("1,025 bytes are KeyTooLongError", async () => {
   );
 });
 
-test("a path that is not UTF-8 or not encoded right is InvalidURI", async () => {
+void test("a path that is not UTF-8 or not encoded right is InvalidURI", async () => {
   for (const path of [`/${Bucket}/%ff`, `/${Bucket}/%zz`, `/${Bucket}/%2`]) {
     const answer = await server.raw({ method: "GET", path });
     assert.deepEqual([answer.status, /<Code>(\w+)</.exec(answer.text)?.[1]], [400, "InvalidURI"], path);
   }
 });
 
-test("an error names its resource without breaking its XML", async () => {
+void test("an error names its resource without breaking its XML", async () => {
   const answer = await server.raw({ method: "GET", path: `/${Bucket}/${encoded("<&>\u0001")}x` });
   assert.equal(answer.status, 404);
   assert.match(answer.text, /<Code>NoSuchKey<\/Code>/);

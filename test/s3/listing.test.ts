@@ -21,9 +21,10 @@ before(async () => {
 after(() => server.close());
 
 const names = (entries: { Key?: string | undefined }[] | undefined) => (entries ?? []).map((entry) => entry.Key);
-const prefixes = (entries: { Prefix?: string | undefined }[] | undefined) => (entries ?? []).map((entry) => entry.Prefix);
+const prefixes = (entries: { Prefix?: string | undefined }[] | undefined) =>
+  (entries ?? []).map((entry) => entry.Prefix);
 
-test("V2 lists all keys in byte order with size, ETag, date and class", async () => {
+void test("V2 lists all keys in byte order with size, ETag, date and class", async () => {
   const page = await server.s3.send(new ListObjectsV2Command({ Bucket }));
   assert.deepEqual(names(page.Contents), keys);
   assert.deepEqual([page.IsTruncated, page.KeyCount, page.MaxKeys, page.Name], [false, keys.length, 1_000, Bucket]);
@@ -35,12 +36,12 @@ test("V2 lists all keys in byte order with size, ETag, date and class", async ()
   assert.equal(first.Owner, undefined);
 });
 
-test("V2 with fetch-owner names the owner", async () => {
+void test("V2 with fetch-owner names the owner", async () => {
   const page = await server.s3.send(new ListObjectsV2Command({ Bucket, FetchOwner: true }));
   assert.ok(page.Contents?.every((entry) => entry.Owner?.ID));
 });
 
-test("pages of every size give each key once", async () => {
+void test("pages of every size give each key once", async () => {
   for (const MaxKeys of [1, 2, 3, 5, 11]) {
     const seen: (string | undefined)[] = [];
     for await (const page of paginateListObjectsV2({ client: server.s3 }, { Bucket, MaxKeys })) {
@@ -51,7 +52,7 @@ test("pages of every size give each key once", async () => {
   }
 });
 
-test("a delimiter rolls keys up, page by page", async () => {
+void test("a delimiter rolls keys up, page by page", async () => {
   for (const MaxKeys of [1, 2, 1_000]) {
     const found: (string | undefined)[] = [];
     const rolled: (string | undefined)[] = [];
@@ -64,43 +65,43 @@ test("a delimiter rolls keys up, page by page", async () => {
   }
 });
 
-test("prefix and delimiter together look into one level", async () => {
+void test("prefix and delimiter together look into one level", async () => {
   const page = await server.s3.send(new ListObjectsV2Command({ Bucket, Prefix: "b/", Delimiter: "/" }));
   assert.deepEqual(names(page.Contents), ["b/y"]);
   assert.deepEqual(prefixes(page.CommonPrefixes), ["b/x/"]);
   assert.deepEqual([page.Prefix, page.Delimiter], ["b/", "/"]);
 });
 
-test("a delimiter may be any text", async () => {
+void test("a delimiter may be any text", async () => {
   const page = await server.s3.send(new ListObjectsV2Command({ Bucket, Delimiter: "/x/" }));
   assert.deepEqual(prefixes(page.CommonPrefixes), ["b/x/"]);
 });
 
-test("start-after begins behind its key", async () => {
+void test("start-after begins behind its key", async () => {
   const page = await server.s3.send(new ListObjectsV2Command({ Bucket, StartAfter: "b/x/2" }));
   assert.deepEqual(names(page.Contents), ["b/y", "c", "d e+f", "z&<>"]);
   assert.equal(page.StartAfter, "b/x/2");
 });
 
-test("max-keys=0 is an empty page that is not truncated", async () => {
+void test("max-keys=0 is an empty page that is not truncated", async () => {
   const page = await server.s3.send(new ListObjectsV2Command({ Bucket, MaxKeys: 0 }));
   assert.deepEqual([page.KeyCount, page.IsTruncated, page.Contents], [0, false, undefined]);
 });
 
-test("max-keys beyond 1,000 counts as 1,000", async () => {
+void test("max-keys beyond 1,000 counts as 1,000", async () => {
   const page = await server.s3.send(new ListObjectsV2Command({ Bucket, MaxKeys: 5_000 }));
   assert.equal(page.MaxKeys, 1_000);
 });
 
 for (const query of ["max-keys=-1", "max-keys=x", "max-keys=", "encoding-type=base64", "continuation-token=!"]) {
-  test(`list-type=2&${query} is InvalidArgument`, async () => {
+  void test(`list-type=2&${query} is InvalidArgument`, async () => {
     const answer = await server.raw({ method: "GET", path: `/${Bucket}?list-type=2&${query}` });
     assert.equal(answer.status, 400);
     assert.match(answer.text, /<Code>InvalidArgument</);
   });
 }
 
-test("encoding-type=url encodes keys, prefixes and markers", async () => {
+void test("encoding-type=url encodes keys, prefixes and markers", async () => {
   const page = await server.raw({
     method: "GET",
     path: `/${Bucket}?list-type=2&encoding-type=url&start-after=c&delimiter=%2B`,
@@ -111,7 +112,7 @@ test("encoding-type=url encodes keys, prefixes and markers", async () => {
   assert.match(page.text, /<Delimiter>%2B<\/Delimiter>/);
 });
 
-test("V1 goes on from a marker and names the next one with a delimiter", async () => {
+void test("V1 goes on from a marker and names the next one with a delimiter", async () => {
   const first = await server.s3.send(new ListObjectsCommand({ Bucket, Delimiter: "/", MaxKeys: 2 }));
   assert.deepEqual([first.IsTruncated, first.NextMarker], [true, "a/"]);
   const second = await server.s3.send(
@@ -124,7 +125,7 @@ test("V1 goes on from a marker and names the next one with a delimiter", async (
   assert.deepEqual([plain.IsTruncated, plain.NextMarker], [true, undefined]);
 });
 
-test("every object is the null version of its key", async () => {
+void test("every object is the null version of its key", async () => {
   const page = await server.s3.send(new ListObjectVersionsCommand({ Bucket, MaxKeys: 3 }));
   assert.deepEqual(
     page.Versions?.map((version) => [version.Key, version.VersionId, version.IsLatest]),
@@ -136,6 +137,6 @@ test("every object is the null version of its key", async () => {
   assert.deepEqual(names(rest.Versions), keys.slice(3));
 });
 
-test("a bucket that is not there cannot be listed", async () => {
+void test("a bucket that is not there cannot be listed", async () => {
   await failsWith(server.s3.send(new ListObjectsV2Command({ Bucket: "missing" })), 404, "NoSuchBucket");
 });

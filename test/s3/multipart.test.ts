@@ -40,9 +40,7 @@ async function part(Key: string, UploadId: string, PartNumber: number, Body: Uin
 }
 
 const complete = (Key: string, UploadId: string, Parts: CompletedPart[], more: object = {}) =>
-  server.s3.send(
-    new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts }, ...more }),
-  );
+  server.s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts }, ...more }));
 
 const whole = [pattern(5 * MiB), pattern(5 * MiB + 3), pattern(100)];
 
@@ -57,7 +55,7 @@ async function uploaded(Key: string): Promise<string> {
   return done.ETag!;
 }
 
-test("parts become one object with an ETag of its own kind and the upload's metadata", async () => {
+void test("parts become one object with an ETag of its own kind and the upload's metadata", async () => {
   const etag = await uploaded("three-parts");
   assert.match(etag, /^"[0-9a-f]{32}-3"$/);
   const got = await server.s3.send(new GetObjectCommand({ Bucket, Key: "three-parts" }));
@@ -65,7 +63,7 @@ test("parts become one object with an ETag of its own kind and the upload's meta
   assert.ok(Buffer.concat(whole).equals(await bytesOf(got.Body)));
 });
 
-test("a part is read by its number; the whole tells how many there are", async () => {
+void test("a part is read by its number; the whole tells how many there are", async () => {
   await uploaded("by-number");
   const second = await server.s3.send(new GetObjectCommand({ Bucket, Key: "by-number", PartNumber: 2 }));
   assert.equal(second.PartsCount, 3);
@@ -81,21 +79,25 @@ test("a part is read by its number; the whole tells how many there are", async (
   );
 });
 
-test("an object that is one piece has one part", async () => {
+void test("an object that is one piece has one part", async () => {
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "single", Body: "abc" }));
   const head = await server.s3.send(new HeadObjectCommand({ Bucket, Key: "single", PartNumber: 1 }));
   assert.deepEqual([head.ContentLength, head.$metadata.httpStatusCode], [3, 206]);
 });
 
-test("a range across parts is exact", async () => {
+void test("a range across parts is exact", async () => {
   await uploaded("ranged");
   const got = await server.s3.send(
     new GetObjectCommand({ Bucket, Key: "ranged", Range: `bytes=${5 * MiB - 2}-${10 * MiB + 4}` }),
   );
-  assert.ok(Buffer.concat(whole).subarray(5 * MiB - 2, 10 * MiB + 5).equals(await bytesOf(got.Body)));
+  assert.ok(
+    Buffer.concat(whole)
+      .subarray(5 * MiB - 2, 10 * MiB + 5)
+      .equals(await bytesOf(got.Body)),
+  );
 });
 
-test("a part sent again replaces the first; parts not named are dropped", async () => {
+void test("a part sent again replaces the first; parts not named are dropped", async () => {
   const Key = "replaced";
   const UploadId = await begin(Key);
   await part(Key, UploadId, 1, pattern(10));
@@ -106,13 +108,13 @@ test("a part sent again replaces the first; parts not named are dropped", async 
   assert.equal(head.ContentLength, 30);
 });
 
-test("an object is not there before its upload is complete", async () => {
+void test("an object is not there before its upload is complete", async () => {
   const UploadId = await begin("pending");
   await part("pending", UploadId, 1, pattern(10));
   await failsWith(server.s3.send(new HeadObjectCommand({ Bucket, Key: "pending" })), 404, "NotFound");
 });
 
-test("completing refuses parts that are wrong, out of order, too small or not there", async () => {
+void test("completing refuses parts that are wrong, out of order, too small or not there", async () => {
   const Key = "refused";
   const UploadId = await begin(Key);
   const one = await part(Key, UploadId, 1, pattern(10));
@@ -125,7 +127,7 @@ test("completing refuses parts that are wrong, out of order, too small or not th
   await complete(Key, UploadId, [two]);
 });
 
-test("completing twice gives the same answer twice", async () => {
+void test("completing twice gives the same answer twice", async () => {
   const Key = "twice";
   const UploadId = await begin(Key);
   const parts = [await part(Key, UploadId, 1, pattern(10))];
@@ -134,16 +136,18 @@ test("completing twice gives the same answer twice", async () => {
   assert.equal(second.ETag, first.ETag);
 });
 
-test("completing with If-None-Match: * loses against an object that is there", async () => {
+void test("completing with If-None-Match: * loses against an object that is there", async () => {
   const Key = "conditional";
   await server.s3.send(new PutObjectCommand({ Bucket, Key, Body: "there" }));
   const UploadId = await begin(Key);
   const parts = [await part(Key, UploadId, 1, pattern(10))];
   await failsWith(complete(Key, UploadId, parts, { IfNoneMatch: "*" }), 412, "PreconditionFailed");
-  await complete(Key, UploadId, parts, { IfMatch: (await server.s3.send(new HeadObjectCommand({ Bucket, Key }))).ETag });
+  await complete(Key, UploadId, parts, {
+    IfMatch: (await server.s3.send(new HeadObjectCommand({ Bucket, Key }))).ETag,
+  });
 });
 
-test("completing checks the size it is told", async () => {
+void test("completing checks the size it is told", async () => {
   const Key = "sized";
   const UploadId = await begin(Key);
   const parts = [await part(Key, UploadId, 1, pattern(10))];
@@ -151,7 +155,7 @@ test("completing checks the size it is told", async () => {
   await complete(Key, UploadId, parts, { MpuObjectSize: 10 });
 });
 
-test("an aborted upload is gone with its parts", async () => {
+void test("an aborted upload is gone with its parts", async () => {
   const Key = "aborted";
   const UploadId = await begin(Key);
   const one = await part(Key, UploadId, 1, pattern(10));
@@ -162,7 +166,7 @@ test("an aborted upload is gone with its parts", async () => {
   await failsWith(part(Key, UploadId, 1, pattern(10)), 404, "NoSuchUpload");
 });
 
-test("an upload that never was is NoSuchUpload", async () => {
+void test("an upload that never was is NoSuchUpload", async () => {
   await failsWith(part("k", "no-upload", 1, pattern(10)), 404, "NoSuchUpload");
   await failsWith(
     server.s3.send(new AbortMultipartUploadCommand({ Bucket, Key: "k", UploadId: "0".repeat(32) })),
@@ -172,7 +176,7 @@ test("an upload that never was is NoSuchUpload", async () => {
 });
 
 for (const partNumber of ["0", "10001", "x", "-1"]) {
-  test(`part number ${partNumber} is InvalidArgument`, async () => {
+  void test(`part number ${partNumber} is InvalidArgument`, async () => {
     const answer = await server.raw({
       method: "PUT",
       path: `/${Bucket}/k?uploadId=${"0".repeat(32)}&partNumber=${partNumber}`,
@@ -183,7 +187,7 @@ for (const partNumber of ["0", "10001", "x", "-1"]) {
   });
 }
 
-test("parts are listed in pages", async () => {
+void test("parts are listed in pages", async () => {
   const Key = "listed";
   const UploadId = await begin(Key);
   for (const number of [3, 1, 2, 10]) await part(Key, UploadId, number, pattern(number));
@@ -203,7 +207,7 @@ test("parts are listed in pages", async () => {
   assert.deepEqual([rest.Parts?.map((one) => one.PartNumber), rest.IsTruncated], [[10], false]);
 });
 
-test("uploads are listed by key, by prefix, in pages and rolled up", async () => {
+void test("uploads are listed by key, by prefix, in pages and rolled up", async () => {
   const Bucket = "uploads-listed";
   await server.bucket(Bucket);
   const ids: string[] = [];
@@ -213,19 +217,31 @@ test("uploads are listed by key, by prefix, in pages and rolled up", async () =>
   }
   const list = (input: object) => server.s3.send(new ListMultipartUploadsCommand({ Bucket, ...input }));
   const all = await list({});
-  assert.deepEqual(all.Uploads?.map((one) => one.Key), ["a/1", "a/2", "b", "c"]);
+  assert.deepEqual(
+    all.Uploads?.map((one) => one.Key),
+    ["a/1", "a/2", "b", "c"],
+  );
   assert.deepEqual(new Set(all.Uploads?.map((one) => one.UploadId)), new Set(ids));
   assert.ok(all.Uploads?.every((one) => one.Initiated instanceof Date));
   const rolled = await list({ Delimiter: "/" });
-  assert.deepEqual(rolled.Uploads?.map((one) => one.Key), ["b", "c"]);
-  assert.deepEqual(rolled.CommonPrefixes?.map((one) => one.Prefix), ["a/"]);
+  assert.deepEqual(
+    rolled.Uploads?.map((one) => one.Key),
+    ["b", "c"],
+  );
+  assert.deepEqual(
+    rolled.CommonPrefixes?.map((one) => one.Prefix),
+    ["a/"],
+  );
   const first = await list({ MaxUploads: 3 });
   assert.equal(first.IsTruncated, true);
   const rest = await list({ KeyMarker: first.NextKeyMarker, UploadIdMarker: first.NextUploadIdMarker });
-  assert.deepEqual(rest.Uploads?.map((one) => one.Key), ["c"]);
+  assert.deepEqual(
+    rest.Uploads?.map((one) => one.Key),
+    ["c"],
+  );
 });
 
-test("a part is copied from a range of another object", async () => {
+void test("a part is copied from a range of another object", async () => {
   const source = pattern(6 * MiB);
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "copy-source", Body: source }));
   const Key = "copied-parts";
@@ -250,7 +266,7 @@ test("a part is copied from a range of another object", async () => {
   assert.ok(Buffer.concat([source, source.subarray(10, 110)]).equals(await bytesOf(got.Body)));
 });
 
-test("a copied range beyond the source is refused", async () => {
+void test("a copied range beyond the source is refused", async () => {
   await server.s3.send(new PutObjectCommand({ Bucket, Key: "short-source", Body: "0123456789" }));
   const UploadId = await begin("short-copy");
   for (const range of ["bytes=5-10", "bytes=3-", "5-6"]) {
@@ -263,7 +279,7 @@ test("a copied range beyond the source is refused", async () => {
   }
 });
 
-test("the attributes of a multipart object tell its parts", async () => {
+void test("the attributes of a multipart object tell its parts", async () => {
   const Key = "attributes";
   const UploadId = await begin(Key, { ChecksumAlgorithm: "SHA256" });
   const { ETag, ChecksumSHA256 } = await server.s3.send(
@@ -290,7 +306,7 @@ test("the attributes of a multipart object tell its parts", async () => {
   assert.ok(attributes.LastModified instanceof Date);
 });
 
-test("lib-storage uploads a stream of unknown length", async () => {
+void test("lib-storage uploads a stream of unknown length", async () => {
   const Body = Buffer.concat(whole);
   const { Readable } = await import("node:stream");
   await new Upload({ client: server.s3, params: { Bucket, Key: "lib-storage", Body: Readable.from([Body]) } }).done();

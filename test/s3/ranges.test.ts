@@ -35,7 +35,7 @@ for (const [key, body] of [
     [`bytes=5-${size + 100}`, 5, size - 1],
     [`bytes=${size - 1}-${size - 1}`, size - 1, size - 1],
   ] as const) {
-    test(`${key}: ${range} is 206`, async () => {
+    void test(`${key}: ${range} is 206`, async () => {
       const answer = await get(key, range);
       assert.equal(answer.status, 206);
       assert.equal(answer.headers["content-range"], `bytes ${first}-${last}/${size}`);
@@ -45,7 +45,7 @@ for (const [key, body] of [
   }
 }
 
-test("a range beyond the end is 416 and tells the size", async () => {
+void test("a range beyond the end is 416 and tells the size", async () => {
   for (const range of ["bytes=1000-", "bytes=5000-6000", "bytes=-0"]) {
     const answer = await get("small", range);
     assert.equal(answer.status, 416, range);
@@ -55,29 +55,29 @@ test("a range beyond the end is 416 and tells the size", async () => {
   }
 });
 
-test("an empty object satisfies no range", async () => {
+void test("an empty object satisfies no range", async () => {
   assert.equal((await get("empty", "bytes=0-")).status, 416);
 });
 
-test("what is no single byte range is ignored", async () => {
+void test("what is no single byte range is ignored", async () => {
   for (const range of ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes="]) {
     const answer = await get("small", range);
     assert.deepEqual([answer.status, answer.body.length], [200, 1_000], range);
   }
 });
 
-test("HEAD answers a range with its length", async () => {
+void test("HEAD answers a range with its length", async () => {
   const answer = await server.raw({ method: "HEAD", path: `/${Bucket}/large`, headers: { range: "bytes=1-10" } });
   assert.deepEqual([answer.status, answer.headers["content-length"]], [206, "10"]);
 });
 
-test("If-Range: the range of the version meant, the whole of any other", async () => {
+void test("If-Range: the range of the version meant, the whole of any other", async () => {
   assert.equal((await get("large", "bytes=0-9", { "if-range": etag })).status, 206);
   const other = await get("large", "bytes=0-9", { "if-range": '"00000000000000000000000000000000"' });
   assert.deepEqual([other.status, other.body.length], [200, large.length]);
 });
 
-test("a range across chunks of a large object is exact", async () => {
+void test("a range across chunks of a large object is exact", async () => {
   const edge = 4 * 1024 * 1024;
   const answer = await get("large", `bytes=${edge - 3}-${edge + 2}`);
   assert.ok(answer.body.equals(large.subarray(edge - 3, edge + 3)));

@@ -156,7 +156,7 @@ export function sendRaw(port: number, raw: RawRequest): Promise<RawAnswer> {
     const length = body.length > 0 || method === "PUT" || method === "POST" ? { "content-length": body.length } : {};
     const req = request(
       { host: "127.0.0.1", port, method, path, headers: { ...length, ...raw.headers }, agent: false },
-      (res) => collect(res).then(resolve, reject),
+      (res) => void collect(res).then(resolve, reject),
     );
     req.on("error", reject);
     req.end(body);

@@ -90,7 +90,7 @@ async function until(condition: () => boolean): Promise<void> {
   assert.ok(condition());
 }
 
-test("a client that reads slowly gets everything", async () => {
+void test("a client that reads slowly gets everything", async () => {
   const res = await open("large");
   const pieces: Buffer[] = [];
   for await (const piece of res) {
@@ -101,7 +101,7 @@ test("a client that reads slowly gets everything", async () => {
   await until(() => releases === opened);
 });
 
-test("a client that leaves ends the read", async () => {
+void test("a client that leaves ends the read", async () => {
   const res = await open("large");
   await once(res, "data");
   res.destroy();
@@ -109,7 +109,7 @@ test("a client that leaves ends the read", async () => {
   await until(() => server.events.at(-1)?.cut === true);
 });
 
-test("a read that fails half-way ends in a cut connection, never in a short body", async () => {
+void test("a read that fails half-way ends in a cut connection, never in a short body", async () => {
   failAfterBytes = 5_000_000;
   try {
     const res = await open("large");
@@ -126,14 +126,14 @@ test("a read that fails half-way ends in a cut connection, never in a short body
   }
 });
 
-test("a small body is released at once", async () => {
+void test("a small body is released at once", async () => {
   const res = await open("small");
   const [piece] = (await once(res, "data")) as [Buffer];
   assert.equal(piece.toString(), "small");
   assert.equal(releases, opened);
 });
 
-test("one request too many is told SlowDown, and there is room again afterwards", async () => {
+void test("one request too many is told SlowDown, and there is room again afterwards", async () => {
   arrived = 0;
   let letGo = (): void => undefined;
   gate = new Promise((resolve) => (letGo = resolve));

@@ -20,10 +20,7 @@ function absent(code: S3ErrorCode, message: string): Handler {
 
 export const getBucketPolicy = absent("NoSuchBucketPolicy", "The bucket policy does not exist");
 export const getBucketCors = absent("NoSuchCORSConfiguration", "The CORS configuration does not exist");
-export const getBucketLifecycle = absent(
-  "NoSuchLifecycleConfiguration",
-  "The lifecycle configuration does not exist",
-);
+export const getBucketLifecycle = absent("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist");
 export const getBucketEncryption = absent(
   "ServerSideEncryptionConfigurationNotFoundError",
   "The server side encryption configuration was not found",

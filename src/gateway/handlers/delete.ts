@@ -107,8 +107,7 @@ async function deleteAll(items: readonly ToDelete[], run: (item: ToDelete) => Pr
 async function deleteOne(objects: Objects, bucket: string, item: ToDelete): Promise<Deleted> {
   const { key, versionId, conditions } = item;
   const names =
-    `<Key>${escapeXml(key)}</Key>` +
-    (versionId === undefined ? "" : `<VersionId>${escapeXml(versionId)}</VersionId>`);
+    `<Key>${escapeXml(key)}</Key>` + (versionId === undefined ? "" : `<VersionId>${escapeXml(versionId)}</VersionId>`);
   try {
     await objects.delete({
       bucket,

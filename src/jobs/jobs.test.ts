@@ -1,0 +1,226 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "../core/clock.ts";
+import { hasReason } from "../core/errors.ts";
+import { silentLog } from "../core/log.ts";
+import { limits } from "../core/limits.ts";
+import type { UploadId } from "../core/ids.ts";
+import type { Commit, Kv } from "../kv/kv.ts";
+import { encodeBlobRoot, newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
+import { blobRootKey, headKey, partKey, tags, usageKey } from "../meta/keys.ts";
+import { encodePart } from "../meta/uploads.ts";
+import { bodyOf, noMetadata, noVerifier, plainPut, readAll } from "../object/object.fixture.ts";
+import { drain, findingsOf, newWorld, rowsOf, startProcess, type World } from "./jobs.fixture.ts";
+import { takeLease } from "./leases.ts";
+import { FenceJob, fenceOthers, sweepAll } from "./sessions.ts";
+
+const bucket = "photos";
+const key = Buffer.from("album");
+const chunked = Buffer.alloc(limits.inlineBytesMax + 1, "x");
+
+async function worldWithBucket() {
+  const world = newWorld();
+  const process = await startProcess(world);
+  const { bucket: info } = await process.store.createBucket(bucket, { region: "here" });
+  return { world, process, info };
+}
+
+async function shards({ node }: World): Promise<number> {
+  return (await node.list(node.drives[0]!, { limit: 1_000 })).length;
+}
+
+test("bytes stay while a read that could see them goes on, in whatever session", async () => {
+  const { world, process } = await worldWithBucket();
+  const reader = await startProcess(world);
+  await process.store.put(plainPut(bucket, "album", chunked));
+  const found = await reader.store.get({ bucket, key });
+  await process.store.delete({ bucket, key });
+  const trash = process.jobs.find((job) => job.name === "trash")!;
+  for (let round = 0; round < 10; round++) {
+    await process.session.heartbeat();
+    await reader.session.heartbeat();
+    assert.equal((await trash.run(new AbortController().signal)).done, 0);
+  }
+  assert.deepEqual(await readAll(found), chunked);
+  await reader.session.heartbeat();
+  await reader.session.heartbeat();
+  await drain(process);
+  assert.equal(await shards(world), 0);
+});
+
+test("a lease is held by one session until that one is gone", async () => {
+  const { world, process } = await worldWithBucket();
+  const other = await startProcess(world);
+  assert.equal(await takeLease(world.kv, "trash", process.session.id), true);
+  assert.equal(await takeLease(world.kv, "trash", other.session.id), false);
+  assert.equal(await takeLease(world.kv, "trash", process.session.id), true);
+  await process.session.close();
+  assert.equal(await takeLease(world.kv, "trash", other.session.id), true);
+  assert.equal(await takeLease(world.kv, "trash", process.session.id), false);
+});
+
+test("a session is fenced when its heartbeat stands still, and only then", async () => {
+  const { world, process } = await worldWithBucket();
+  const other = await startProcess(world);
+  let nowMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => nowMs };
+  const job = new FenceJob({ kv: world.kv, clock, own: process.session.id, log: silentLog });
+  for (let round = 0; round < 3; round++) {
+    assert.equal((await job.run()).done, 0);
+    nowMs += limits.sessionSilentMsMax;
+    await other.session.heartbeat();
+  }
+  assert.equal((await job.run()).done, 0);
+  nowMs += limits.sessionSilentMsMax;
+  assert.equal((await job.run()).done, 1);
+  await assert.rejects(other.session.heartbeat(), (error) => hasReason(error, "session_fenced"));
+  await assert.rejects(other.store.put(plainPut(bucket, "late", chunked)), (error) =>
+    hasReason(error, "session_fenced"),
+  );
+});
+
+test("a full sweep removes shards that came back, and nothing of a live session or of an object", async () => {
+  const { world, process } = await worldWithBucket();
+  await process.store.put(plainPut(bucket, "album", chunked));
+  await process.store.put(plainPut(bucket, "gone", chunked));
+  const drive = world.node.drives[0]!;
+  const [, gone] = await world.node.list(drive, { limit: 2 });
+  await process.store.delete({ bucket, key: Buffer.from("gone") });
+  await drain(process);
+  await world.node.append(drive, { ...gone!, body: [chunked] });
+  const parts = { ...world, log: silentLog };
+  assert.equal(await sweepAll(parts), 0, "its session lives");
+  const next = await startProcess(world);
+  assert.equal(await fenceOthers(world.kv, [next.session.id]), 1);
+  assert.equal(await sweepAll(parts), 1);
+  assert.deepEqual(await readAll(await next.store.get({ bucket, key })), chunked);
+});
+
+test("doctor names what is wrong", async () => {
+  const { world, process, info } = await worldWithBucket();
+  const { kv, node } = world;
+  await process.store.put(plainPut(bucket, "album", chunked));
+  await process.store.put(plainPut(bucket, "small", "inline"));
+  assert.deepEqual(await findingsOf(world), []);
+  const damage = async (commit: Commit["writes"], kinds: string[]) => {
+    const before = await kv.get(commit.map((write) => write.key));
+    await kv.commit({ checks: [], writes: commit });
+    assert.deepEqual([...new Set((await findingsOf(world)).map((finding) => finding.kind))], kinds);
+    await kv.commit({
+      checks: [],
+      writes: before.map((row, index) =>
+        row === undefined
+          ? { kind: "delete", key: commit[index]!.key }
+          : { kind: "put", key: row.key, value: row.value },
+      ),
+    });
+  };
+  const [root, page] = await rowsOf(kv, tags.blob);
+  const [body] = await rowsOf(kv, tags.body);
+  const facts = { sizeBytes: chunked.length, pages: 1, pageEntries: 256, chunkBytes: limits.chunkBytesMax };
+  const twice = encodeBlobRoot({ kind: "chunks", refcount: 2, ...facts });
+  await damage([{ kind: "put", key: root!.key, value: twice }], ["wrong_refcount"]);
+  await damage(
+    [{ kind: "put", key: root!.key, value: Buffer.from("?") }],
+    ["corrupt_record", "stray_record", "missing_record"],
+  );
+  await damage([{ kind: "delete", key: page!.key }], ["missing_record", "wrong_size"]);
+  await damage([{ kind: "delete", key: body!.key }], ["missing_record"]);
+  await damage([{ kind: "delete", key: headKey(info.id, Buffer.from("small")) }], ["stray_record", "wrong_usage"]);
+  await damage([{ kind: "add", key: usageKey(info.id, process.session.id), deltas: [1] }], ["wrong_usage"]);
+  await damage([{ kind: "delete", key: (await rowsOf(kv, tags.bucket))[0]!.key }], ["stray_record"]);
+  const drive = node.drives[0]!;
+  await node.remove(drive, await node.list(drive, { limit: 1 }));
+  assert.deepEqual(
+    (await findingsOf(world)).map((finding) => finding.kind),
+    ["missing_chunk"],
+  );
+});
+
+test("an upload of 10,000 parts is completed in bounded commits, and taken away again", async () => {
+  const world = newWorld();
+  let largest = 0;
+  const kv: Kv = {
+    ...world.kv,
+    name: "counting",
+    get: (keys) => world.kv.get(keys),
+    scan: (range, options) => world.kv.scan(range, options),
+    close: () => world.kv.close(),
+    commit(commit) {
+      largest = Math.max(largest, commit.checks.length + commit.writes.length);
+      return world.kv.commit(commit);
+    },
+  };
+  const process = await startProcess({ ...world, kv });
+  await process.store.createBucket(bucket, { region: "here" });
+  const { id } = await process.store.createUpload({ bucket, key, metadata: noMetadata });
+  const parts = await fakeParts(world.kv, id, process.session.id);
+  const asked = parts.map(({ partNumber, md5 }) => ({ partNumber, etag: md5 }));
+  const done = await process.store.completeUpload({ bucket, key, uploadId: id, parts: asked });
+  assert.match(done.etag, /^[0-9a-f]{32}-10000$/);
+  assert.equal(done.sizeBytes, limits.partsMax * limits.partBytesMin);
+  const head = await process.store.head({ bucket, key, partNumber: 9_999 });
+  assert.ok(head.outcome === "found" && head.range?.length === limits.partBytesMin);
+  assert.ok(largest <= limits.commitOperationsMax);
+  await drain(process);
+  assert.equal((await rowsOf(world.kv, tags.part)).length, 0);
+  await process.store.delete({ bucket, key });
+  await drain(process);
+  assert.equal((await rowsOf(world.kv, tags.blob)).length, 0);
+});
+
+/** Parts whose bytes are only said to be there. */
+async function fakeParts(kv: Kv, id: UploadId, session: string): Promise<PartRecord[]> {
+  const parts = Array.from({ length: limits.partsMax }, (_, index): PartRecord => {
+    const blob = (session + (index + 1).toString(16).padStart(16, "f")) as PartRecord["blob"];
+    const md5 = index.toString(16).padStart(32, "0");
+    return { partNumber: index + 1, blob, sizeBytes: limits.partBytesMin, modifiedMs: 0, md5, checksum: undefined };
+  });
+  const chunkBytes = limits.chunkBytesMax;
+  for (let first = 0; first < parts.length; first += 100) {
+    const writes = parts
+      .slice(first, first + 100)
+      .flatMap((part) => [
+        ...newChunkedBlobWrites({ id: part.blob, sizeBytes: part.sizeBytes, chunkBytes, chunks: [] }),
+        { kind: "put" as const, key: partKey(id, part.partNumber), value: encodePart(part) },
+      ]);
+    await kv.commit({ checks: [], writes });
+  }
+  assert.ok((await kv.get([blobRootKey(parts[0]!.blob)]))[0]);
+  return parts;
+}
+
+test("an attempt to complete whose process died is taken over, and its pages go", async () => {
+  const { world, process } = await worldWithBucket();
+  const { id } = await process.store.createUpload({ bucket, key, metadata: noMetadata });
+  const parts = await fakeParts(world.kv, id, process.session.id);
+  const asked = parts.map(({ partNumber, md5 }) => ({ partNumber, etag: md5 }));
+  const complete = { bucket, key, uploadId: id, parts: asked };
+  let commits = 0;
+  const dying: Kv = {
+    name: "dying",
+    get: (keys) => world.kv.get(keys),
+    scan: (range, options) => world.kv.scan(range, options),
+    close: () => world.kv.close(),
+    commit: (commit) => {
+      commits += 1;
+      return commits > 3 ? Promise.reject(new Error("died")) : world.kv.commit(commit);
+    },
+  };
+  const dead = await startProcess({ ...world, kv: dying });
+  await assert.rejects(dead.store.completeUpload(complete), /died/);
+  const part = { ...complete, partNumber: 7, body: bodyOf(Buffer.from("x")), verifier: noVerifier };
+  await assert.rejects(process.store.uploadPart(part), (error) => hasReason(error, "operation_aborted"));
+  const stray = (await rowsOf(world.kv, tags.upload)).length;
+  assert.equal(stray, 1);
+  assert.equal((await findingsOf(world)).filter((finding) => finding.kind === "stray_record").length, 0);
+  await fenceOthers(world.kv, [process.session.id]);
+  const done = await process.store.completeUpload(complete);
+  assert.equal((await rowsOf(world.kv, tags.abandoned)).length, 1);
+  assert.deepEqual(await process.store.completeUpload(complete), done);
+  await drain(process);
+  assert.equal((await rowsOf(world.kv, tags.abandoned)).length, 0);
+  await process.store.delete({ bucket, key });
+  await drain(process);
+  assert.equal((await rowsOf(world.kv, tags.blob)).length, 0);
+});

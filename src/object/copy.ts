@@ -6,6 +6,7 @@
  * its blob has not gone: a root is only deleted after the last head that points to it.
  */
 import { HoldfastError } from "../core/errors.ts";
+import type { BlobId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { transact } from "../kv/transact.ts";
 import type { Transaction } from "../kv/transact.ts";
@@ -94,8 +95,7 @@ async function copyOnce(
     if (checksum === "unknown") return "source_changed";
     const target = await readTarget(ctx, (keys) => tx.get(keys), options);
     judgeWrite(target.head, options.conditions);
-    const isOntoItself = target.headKey.equals(from.headKey);
-    if (head.data.kind === "blob" && !isOntoItself) await shareBlob(tx, head.data.blob);
+    if (head.data.kind === "blob" && !hasBlob(target.head, head.data.blob)) await shareBlob(tx, head.data.blob);
     const { sizeBytes, etag, data } = head;
     const modifiedMs = clock.nowMs();
     const metadata = options.metadata ?? head.metadata;
@@ -117,7 +117,12 @@ function checksumOfCopy(
   return computed?.stamp === head.stamp ? computed.checksum : "unknown";
 }
 
-async function shareBlob(tx: Transaction, blob: Parameters<typeof blobRootKey>[0]): Promise<void> {
+/** Onto itself, or onto an earlier copy: the target keeps the reference it has (replaceVersion drops none then). */
+function hasBlob(head: HeadRecord | undefined, blob: BlobId): boolean {
+  return head?.data.kind === "blob" && head.data.blob === blob;
+}
+
+async function shareBlob(tx: Transaction, blob: BlobId): Promise<void> {
   const key = blobRootKey(blob);
   const [row] = await tx.get([key]);
   if (row === undefined) throw new HoldfastError("corrupt_record", `The root of blob ${blob} is missing.`);

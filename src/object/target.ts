@@ -139,7 +139,7 @@ function dropBlob(
   next: Pick<HeadRecord, "data"> | undefined,
 ): void {
   if (old?.data.kind !== "blob") return;
-  // A copy onto itself keeps the reference it has.
+  // A copy onto a key that has this blob already keeps the reference that is there.
   if (next?.data.kind === "blob" && next.data.blob === old.data.blob) return;
   const trash = trashWrite({ blob: old.data.blob, atMs: ctx.clock.nowMs() }, ctx.random);
   tx.put(trash.key, trash.value);

@@ -3,6 +3,7 @@
  * their indexes brought up to date, sessions of earlier runs are fenced (their processes are dead: they held the lock),
  * and the root key is found or made.
  */
+import path from "node:path";
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
@@ -40,6 +41,8 @@ export async function prepareServer({ drives, root, random, log }: PrepareServer
     rebuilt ||= prepared.rebuilt;
   }
   const [first] = drives as [string];
+  // Made here and not by the store: it holds secrets, so it is nobody else's to read, whatever mode the drive's folder has.
+  await disk.makeDirectory(path.dirname(metaFile(first)));
   const kv = await openLmdbKv({ path: metaFile(first), log });
   try {
     await fenceEarlierSessions(kv, log);

@@ -169,23 +169,27 @@ export type SettingSources = {
 export function readSettings({ flags, environment, file }: SettingSources): Settings {
   const variables = fromEnvironment(environment);
   const inFile = file === undefined ? new Map<SettingName, unknown>() : fromFile(file.path, file.content);
+  // What is overruled is read too: a value that is wrong is wrong wherever it stands.
   const read = (name: SettingName): unknown => {
-    const [value, said] =
-      flags[name] !== undefined
-        ? [flags[name], name === "drives" ? "The drive list" : `The flag --${name}`]
-        : variables.has(name)
-          ? [variables.get(name), `The environment variable ${variableOf(name)}`]
-          : [inFile.get(name), `"${name}" in the config file ${file?.path}`];
-    if (value === undefined) return settings[name].fallback();
-    const isSecret = name.startsWith("root-");
-    return settings[name].parse(value, (why) =>
-      refuse(`${said} ${why}${isSecret ? "" : `, not ${JSON.stringify(value)}`}.`),
-    );
+    const given: [unknown, string][] = [
+      [flags[name], name === "drives" ? "The drive list" : `The flag --${name}`],
+      [variables.get(name), `The environment variable ${variableOf(name)}`],
+      [inFile.get(name), `"${name}" in the config file ${file?.path}`],
+    ];
+    const values = given
+      .filter(([value]) => value !== undefined)
+      .map(([value, said]) => settings[name].parse(value, (why) => refuse(said + sentence(name, why, value))));
+    return values.length === 0 ? settings[name].fallback() : values[0];
   };
   // One cast: the table's type says that each name is read as its own type.
   const found = Object.fromEntries(settingNames.map((name) => [name, read(name)])) as unknown as Settings;
   checkTogether(found);
   return found;
+}
+
+/** Never with the value of a secret. */
+function sentence(name: SettingName, why: string, value: unknown): string {
+  return name.startsWith("root-") ? ` ${why}.` : ` ${why}, not ${JSON.stringify(value)}.`;
 }
 
 /** Settings that make sense only in pairs. */

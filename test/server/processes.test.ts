@@ -1,0 +1,173 @@
+/** The server as real processes: start, stop, keys, settings, workers that die, a second server, TLS. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync, statSync, writeFileSync, mkdirSync } from "node:fs";
+import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import path from "node:path";
+import { test } from "node:test";
+import { basic, childrenOf, launch, startServer, temporaryFolder, until } from "./harness.ts";
+
+const timeout = 60_000;
+
+test("the root key is made once, kept with mode 0600, and still valid after a restart", { timeout }, async (t) => {
+  const drive = path.join(temporaryFolder(t), "data");
+  const first = await startServer(t, [drive, "--workers", "1"]);
+  assert.ok(first.secretKey !== undefined && first.secretKey.length === 40);
+  const file = path.join(drive, "root-key.json");
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  assert.equal(statSync(path.join(drive, "meta")).mode & 0o777, 0o700);
+  const auth = basic(first.accessKey, first.secretKey);
+  const put = await fetch(`${first.url}/_/files?name=a.txt`, { method: "PUT", headers: auth, body: "hello" });
+  assert.equal(put.status, 201);
+  const { id } = (await put.json()) as { id: string };
+  assert.equal((await first.stop()).status, 0);
+
+  const second = await startServer(t, [drive, "--workers", "1"]);
+  assert.equal(second.accessKey, first.accessKey);
+  assert.equal(second.secretKey, undefined, "the secret is shown once");
+  const got = await fetch(`${second.url}/_/files/${id}`, { headers: auth });
+  assert.equal(await got.text(), "hello");
+  assert.equal((await second.stop("SIGINT")).status, 0);
+});
+
+test("a root key in the environment is used and not kept", { timeout }, async (t) => {
+  const drive = temporaryFolder(t);
+  const environment = { HOLDFAST_ROOT_ACCESS_KEY: "root-key", HOLDFAST_ROOT_SECRET_KEY: "a-secret-of-mine" };
+  const server = await startServer(t, [drive, "--workers", "1"], environment);
+  assert.equal(server.accessKey, "root-key");
+  const answer = await fetch(`${server.url}/_/files`, { headers: basic("root-key", "a-secret-of-mine") });
+  assert.equal(answer.status, 200);
+  assert.throws(() => readFileSync(path.join(drive, "root-key.json")), { code: "ENOENT" });
+});
+
+test("what is wrong at the start is one clear sentence and exit status 1", { timeout }, async (t) => {
+  const folder = temporaryFolder(t);
+  const drive = path.join(folder, "data");
+  mkdirSync(path.join(folder, "foreign"));
+  writeFileSync(path.join(folder, "foreign", "thesis.doc"), "mine");
+  writeFileSync(path.join(folder, "file"), "");
+  writeFileSync(path.join(folder, "config.json"), '{"lisen": "127.0.0.1:0"}');
+  const config = path.join(folder, "config.json");
+  const cases: [string[], Record<string, string>, RegExp][] = [
+    [[], {}, /Name at least one drive/],
+    [[drive, "--listen", "nowhere"], {}, /--listen must be HOST:PORT/],
+    [[drive], { HOLDFAST_WORKERS: "many" }, /HOLDFAST_WORKERS must be a whole number/],
+    [[drive], { HOLDFAST_LISTNE: "x" }, /HOLDFAST_LISTNE is not a setting/],
+    [[drive, "--config", config], {}, /"lisen" in the config file/],
+    [[drive], { HOLDFAST_ROOT_ACCESS_KEY: "only-one" }, /go together/],
+    [[drive], { HOLDFAST_ROOT_ACCESS_KEY: "abc", HOLDFAST_ROOT_SECRET_KEY: "short" }, /A secret key has/],
+    [[path.join(folder, "foreign")], {}, /not empty and not a Holdfast drive/],
+    [[path.join(folder, "file", "below")], {}, /cannot be used as a drive/],
+    [[drive, "--tls-cert", "x.pem"], {}, /tls-cert and tls-key go together/],
+  ];
+  for (const [args, environment, expected] of cases) {
+    const { status, errors } = await launch(["server", "--workers", "1", "--listen", "127.0.0.1:0", ...args], environment)
+      .ended;
+    assert.match(errors, expected);
+    assert.equal(status, 1, errors);
+  }
+});
+
+test("a second server on the same drive is refused, and one on a used port", { timeout }, async (t) => {
+  const drive = temporaryFolder(t);
+  const server = await startServer(t, [drive, "--workers", "1"]);
+  const same = await launch(["server", drive, "--workers", "1", "--listen", "127.0.0.1:0"]).ended;
+  assert.equal(same.status, 1);
+  assert.match(same.errors, /Another Holdfast server is using/);
+  const listen = new URL(server.url).host;
+  const port = await launch(["server", temporaryFolder(t), "--workers", "1", "--listen", listen]).ended;
+  assert.equal(port.status, 1);
+  assert.match(port.errors, /another program listens there already/);
+});
+
+test("a worker that is killed is started again, and what it acknowledged is there", { timeout }, async (t) => {
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "2"]);
+  const auth = basic(server.accessKey, server.secretKey!);
+  const upload = async (name: string): Promise<string> => {
+    const answer = await fetch(`${server.url}/_/files?name=${name}`, {
+      method: "PUT",
+      headers: { ...auth, connection: "close" },
+      body: Buffer.alloc(100_000, name),
+    });
+    assert.equal(answer.status, 201);
+    return ((await answer.json()) as { id: string }).id;
+  };
+  const before = await upload("before");
+  const workers = await childrenOf(server.child.pid!);
+  assert.equal(workers.length, 2);
+  for (const pid of workers) process.kill(pid, "SIGKILL");
+  await until(async () => {
+    const now = await childrenOf(server.child.pid!);
+    return now.length === 2 && now.every((pid) => !workers.includes(pid));
+  });
+  await until(() => server.errors().split("A worker was started again").length === 3);
+  await upload("after");
+  const got = await fetch(`${server.url}/_/files/${before}`, { headers: auth });
+  assert.deepEqual(Buffer.from(await got.arrayBuffer()), Buffer.alloc(100_000, "before"));
+  assert.equal((await server.stop()).status, 0);
+});
+
+test("a stop lets a running upload finish and takes no new connection", { timeout }, async (t) => {
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "1"]);
+  const url = new URL(`${server.url}/_/files?name=slow`);
+  const upload = httpRequest(url, {
+    method: "PUT",
+    headers: { ...basic(server.accessKey, server.secretKey!), "content-length": 200_000, expect: "100-continue" },
+  });
+  const answered = new Promise<{ status: number; connection: string | undefined }>((resolve, reject) => {
+    upload.on("response", (response) => {
+      response.resume();
+      resolve({ status: response.statusCode!, connection: response.headers.connection });
+    });
+    upload.on("error", reject);
+  });
+  const taken = new Promise((resolve) => void upload.once("continue", resolve));
+  upload.flushHeaders();
+  await taken;
+  upload.write(Buffer.alloc(100_000));
+  const ended = server.stop();
+  await until(() => fetch(`${server.url}/_/health/live`).then(() => false, () => true));
+  upload.end(Buffer.alloc(100_000));
+  assert.deepEqual(await answered, { status: 201, connection: "close" });
+  assert.equal((await ended).status, 0);
+});
+
+test("metrics are those of all workers together", { timeout }, async (t) => {
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "2"]);
+  for (let asked = 0; asked < 10; asked++) {
+    await fetch(`${server.url}/_/health/live`, { headers: { connection: "close" } });
+  }
+  const answer = await fetch(`${server.url}/_/metrics`);
+  assert.equal(answer.status, 200);
+  const text = await answer.text();
+  assert.match(text, /holdfast_requests_total\{[^}]*operation="Live"[^}]*\} 10\n/);
+  const viaProxy = await fetch(`${server.url}/_/metrics`, { headers: { "x-forwarded-for": "192.0.2.1" } });
+  assert.equal(viaProxy.status, 401);
+});
+
+test("TLS", { timeout }, async (t) => {
+  const folder = temporaryFolder(t);
+  const [cert, key] = [path.join(folder, "cert.pem"), path.join(folder, "key.pem")];
+  try {
+    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"];
+    const made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert];
+    execFileSync("openssl", [...made, ...subject], { stdio: "ignore" });
+  } catch {
+    t.skip("openssl is not there, so no certificate can be made and TLS was not tested");
+    return;
+  }
+  const drive = path.join(folder, "data");
+  const server = await startServer(t, [drive, "--workers", "1", "--tls-cert", cert, "--tls-key", key]);
+  assert.match(server.url, /^https:/);
+  const status = await new Promise<number>((resolve, reject) => {
+    httpsRequest(`${server.url}/_/health/ready`, { ca: readFileSync(cert) }, (response) => {
+      response.resume();
+      resolve(response.statusCode!);
+    })
+      .on("error", reject)
+      .end();
+  });
+  assert.equal(status, 200);
+  assert.equal((await server.stop()).status, 0);
+});

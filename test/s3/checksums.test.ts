@@ -294,6 +294,8 @@ for (const [algorithm, type] of [
     assert.deepEqual([done[field(algorithm)], done.ChecksumType], [expected, type]);
     const head = await headWithChecksum(Key);
     assert.deepEqual([head[field(algorithm)], head.ChecksumType], [expected, type]);
+    const part = await server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 2, ChecksumMode: "ENABLED" }));
+    assert.equal(part[field(algorithm)], valueOf(algorithm, bodies[1]!));
   });
 }
 

@@ -202,7 +202,7 @@ function head(method: string, path: string, headers: Readonly<Record<string, str
   return `${method} ${path} HTTP/1.1\r\n${lines.join("")}\r\n`;
 }
 
-/** Sends text and reads until the server closes or has answered with a whole error document. */
+/** Sends text and reads until the server closes or has answered with a whole error document. A reset is an error. */
 function talk(port: number, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1");
@@ -213,7 +213,7 @@ function talk(port: number, text: string): Promise<string> {
       if (answer.includes("</Error>")) socket.end();
     });
     socket.on("close", () => resolve(answer));
-    socket.on("error", (error) => (answer === "" ? reject(error) : resolve(answer)));
+    socket.on("error", reject);
     socket.write(text);
   });
 }

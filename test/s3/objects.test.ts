@@ -193,6 +193,18 @@ void test("DeleteObjects takes 1,000 keys and not one more", async () => {
   assert.match((await send(xml(0))).text, /<Code>MalformedXML</);
 });
 
+void test("DeleteObjects with a wrong checksum deletes nothing", async () => {
+  await server.s3.send(new PutObjectCommand({ Bucket, Key: "survivor", Body: "x" }));
+  const answer = await server.raw({
+    method: "POST",
+    path: `/${Bucket}?delete`,
+    body: Buffer.from("<Delete><Object><Key>survivor</Key></Object></Delete>"),
+    headers: { "content-md5": createHash("md5").update("else").digest("base64") },
+  });
+  assert.match(answer.text, /<Code>BadDigest</);
+  await server.s3.send(new HeadObjectCommand({ Bucket, Key: "survivor" }));
+});
+
 void test("DeleteObjects without any checksum is refused", async () => {
   const body = Buffer.from("<Delete><Object><Key>k</Key></Object></Delete>");
   const answer = await server.raw({ method: "POST", path: `/${Bucket}?delete`, body });

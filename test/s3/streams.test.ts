@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { request } from "node:http";
 import type { IncomingMessage } from "node:http";
+import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { limits } from "../../src/core/limits.ts";
@@ -68,8 +69,8 @@ before(async () => {
 });
 after(() => server.close());
 
-async function open(key: string): Promise<IncomingMessage> {
-  const url = presignUrl({
+function presigned(key: string): string {
+  return presignUrl({
     accessKey,
     secretKey,
     region: "us-east-1",
@@ -79,7 +80,10 @@ async function open(key: string): Promise<IncomingMessage> {
     expiresSeconds: 60,
     nowMs: Date.now(),
   });
-  const req = request(url, { agent: false });
+}
+
+async function open(key: string): Promise<IncomingMessage> {
+  const req = request(presigned(key), { agent: false });
   req.end();
   const [res] = (await once(req, "response")) as [IncomingMessage];
   return res;
@@ -123,6 +127,26 @@ void test("a read that fails half-way ends in a cut connection, never in a short
     assert.equal(releases, opened);
   } finally {
     failAfterBytes = Number.POSITIVE_INFINITY;
+  }
+});
+
+void test("on a kept connection nothing follows a body that was cut short", async () => {
+  failAfterBytes = 5_000_000;
+  const socket = connect(server.port, "127.0.0.1");
+  try {
+    for (const key of ["large", "small"]) {
+      const url = new URL(presigned(key));
+      socket.write(`GET ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\n\r\n`);
+    }
+    const pieces: Buffer[] = [];
+    socket.on("data", (piece: Buffer) => pieces.push(piece));
+    await once(socket, "close");
+    const got = Buffer.concat(pieces).toString("latin1");
+    assert.equal(got.split("HTTP/1.1 ").length, 2);
+    assert.ok(got.length < body.length);
+  } finally {
+    failAfterBytes = Number.POSITIVE_INFINITY;
+    socket.destroy();
   }
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { HoldfastError } from "../core/errors.ts";
 import type { BlobId, BucketId, ChunkId, DriveId, UploadId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { HoldfastError } from "../core/errors.ts";
 import { judgeCopySource, judgeDelete, judgeRead, judgeWrite } from "./conditions.ts";
 import type { ReadConditions } from "./object.ts";

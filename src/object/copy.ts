@@ -5,7 +5,7 @@
  * The commit checks the source's head and the blob's root, so the source is what it was when its conditions were judged, and
  * its blob has not gone: a root is only deleted after the last head that points to it.
  */
-import { HoldfastError } from "../core/errors.ts";
+import { hasReason, HoldfastError } from "../core/errors.ts";
 import type { BlobId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { transact } from "../kv/transact.ts";
@@ -56,8 +56,8 @@ async function computeChecksum(ctx: ObjectContext, options: CopyOptions): Promis
     key: source.key,
     conditions: { ifMatch: [seen.etag] },
     ...(signal === undefined ? {} : { signal }),
-  });
-  if (found.outcome === "not_modified") return undefined;
+  }).catch(onlyIfReplaced);
+  if (found?.outcome !== "found") return undefined;
   const digest = ctx.digests.stream([algorithm]);
   try {
     for await (const piece of found.body()) await digest.update(piece);
@@ -67,6 +67,11 @@ async function computeChecksum(ctx: ObjectContext, options: CopyOptions): Promis
     digest.cancel();
     found.release();
   }
+}
+
+/** Replaced or deleted since it was seen: the commit finds out, and judges the source that is there then. */
+function onlyIfReplaced(error: unknown): undefined {
+  if (!hasReason(error, "precondition_failed", "no_such_key")) throw error;
 }
 
 function hasChecksum(head: HeadRecord, algorithm: ChecksumAlgorithm): boolean {

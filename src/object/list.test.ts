@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { openTestStore, plainPut, kvKinds } from "./object.fixture.ts";
 import type { TestStore } from "./object.fixture.ts";
 import type { ListOptions } from "./object.ts";

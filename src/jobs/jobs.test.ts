@@ -57,6 +57,8 @@ test("a lease is held by one session until that one is gone", async () => {
   await process.session.close();
   assert.equal(await takeLease(world.kv, "trash", other.session.id), true);
   assert.equal(await takeLease(world.kv, "trash", process.session.id), false);
+  await other.session.close();
+  assert.equal(await takeLease(world.kv, "trash", process.session.id), false, "a session that is over takes none");
 });
 
 test("a session is fenced when its heartbeat stands still, and only then", async () => {
@@ -223,4 +225,39 @@ test("an attempt to complete whose process died is taken over, and its pages go"
   await process.store.delete({ bucket, key });
   await drain(process);
   assert.equal((await rowsOf(world.kv, tags.blob)).length, 0);
+});
+
+test("an attempt that lost the upload publishes nothing, and a failed one opens it again", async () => {
+  const { world, process } = await worldWithBucket();
+  const { id: uploadId } = await process.store.createUpload({ bucket, key, metadata: noMetadata });
+  const put = async (text: string) => {
+    const body = bodyOf(Buffer.from(text));
+    return process.store.uploadPart({ bucket, key, uploadId, partNumber: 1, body, verifier: noVerifier });
+  };
+  const { etag } = await put("first");
+  let commits = 0;
+  const meanwhile: Kv = {
+    name: "slow",
+    get: (keys) => world.kv.get(keys),
+    scan: (range, options) => world.kv.scan(range, options),
+    close: () => world.kv.close(),
+    async commit(commit) {
+      commits += 1;
+      if (commits === 3) {
+        const wrong = { bucket, key, uploadId, parts: [{ partNumber: 1, etag: "0".repeat(32) }] };
+        await assert.rejects(process.store.completeUpload(wrong), (error) => hasReason(error, "invalid_part"));
+        await put("second");
+      }
+      return world.kv.commit(commit);
+    },
+  };
+  // Its commits: the session, the attempt, the publication.
+  const slow = await startProcess({ ...world, kv: meanwhile });
+  const late = slow.store.completeUpload({ bucket, key, uploadId, parts: [{ partNumber: 1, etag }] });
+  await assert.rejects(late, (error) => hasReason(error, "operation_aborted"));
+  assert.ok(commits >= 3);
+  const { etag: second } = await put("third");
+  await process.store.completeUpload({ bucket, key, uploadId, parts: [{ partNumber: 1, etag: second }] });
+  assert.equal((await readAll(await process.store.get({ bucket, key }))).toString(), "third");
+  assert.deepEqual(await findingsOf(world), []);
 });

@@ -48,9 +48,9 @@ async function race(seed: number): Promise<void> {
     { partNumber: 2, etag: md5(end).toString("hex") },
   ];
   const complete = (end: Buffer) => store.completeUpload({ ...upload, parts: asked(end) });
-  const calls = [complete(ends[0]!), put(2, ends[1]!), complete(ends[1]!), complete(ends[0]!)];
+  const calls: Promise<unknown>[] = [complete(ends[0]!), put(2, ends[1]!), complete(ends[1]!), complete(ends[0]!)];
   if (seed % 2 === 0) calls.push(store.abortUpload(upload).then(() => "aborted"));
-  const outcomes = await Promise.allSettled<unknown>(calls);
+  const outcomes = await Promise.allSettled(calls);
   for (const outcome of outcomes) {
     if (outcome.status === "fulfilled") continue;
     const expected = hasReason(outcome.reason, "no_such_upload", "operation_aborted", "invalid_part");

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { hasReason } from "../core/errors.ts";
+import type { Kv } from "../kv/kv.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
 import { decodeHead } from "../meta/heads.ts";
 import { blobRootKey, headKey, headRange, parseBlobKey, tagRange, tags } from "../meta/keys.ts";
@@ -91,16 +92,36 @@ for (const kind of kvKinds) {
       }
     });
 
+    test("a write that comes between the deletion's look and its end keeps the bucket", async () => {
+      await t.store.createBucket("narrow", { region: "r" });
+      const { kv } = t;
+      const commit: Kv["commit"] = async (wanted) => {
+        if (wanted.writes[0]?.kind === "delete") await t.store.put(plainPut("narrow", "k", "x"));
+        return kv.commit(wanted);
+      };
+      const slow: Kv = {
+        name: "slow",
+        get: (keys) => kv.get(keys),
+        scan: (range, options) => kv.scan(range, options),
+        commit,
+        close: async () => undefined,
+      };
+      const { store } = await t.gateway({ kv: slow });
+      await assert.rejects(store.deleteBucket("narrow"), (error) => hasReason(error, "bucket_not_empty"));
+      const found = await t.store.get({ bucket: "narrow", key: Buffer.from("k") });
+      assert.equal((await readAll(found)).toString(), "x");
+    });
+
     test("a read under a storm of overwrites is always one whole version", async () => {
       const bodies = [patternBytes(300_000, 1), Buffer.from("small"), Buffer.alloc(0), patternBytes(20_000, 2)];
       await t.store.put(plainPut(bucket, "storm", bodies[0]!));
-      let writing = true;
+      const storm = { isOver: false };
       const writers = gateways.map(async ({ store }, index) => {
         for (let round = 0; round < 15; round++)
           await store.put(plainPut(bucket, "storm", bodies[(index + round) % 4]!));
       });
       const reader = async (gateway: TestGateway): Promise<void> => {
-        while (writing) {
+        while (!storm.isOver) {
           // On the memory driver nothing else would yield to the timers that writers wait for.
           await setImmediate();
           const found = await gateway.store.get(address("storm"));
@@ -110,7 +131,7 @@ for (const kind of kvKinds) {
         }
       };
       const readers = gateways.map(reader);
-      await Promise.all(writers).finally(() => (writing = false));
+      await Promise.all(writers).finally(() => (storm.isOver = true));
       await Promise.all(readers);
     });
 

@@ -69,7 +69,11 @@ async function failAt(step: number, fate: Fate): Promise<boolean> {
   const fuse = new Fuse(step, fate);
   try {
     const process = await startProcess(fuse.wrap(world));
-    await story(process).finally(() => (fate === "dies" ? undefined : process.session.close()));
+    try {
+      await story(process);
+    } finally {
+      if (fate !== "dies") await process.session.close();
+    }
   } catch (error) {
     if (!(error instanceof Crash) && !hasReason(error, "unavailable")) throw error;
   }
@@ -85,7 +89,7 @@ async function failAt(step: number, fate: Fate): Promise<boolean> {
 }
 
 for (const fate of ["dies", "fails before", "fails after"] as const) {
-  test(`a process ${fate} at any call, and nothing leaks and nothing breaks`, async () => {
+  void test(`a process ${fate} at any call, and nothing leaks and nothing breaks`, async () => {
     let step = 1;
     while (await failAt(step, fate)) step += fate === "dies" ? 1 : 2;
     assert.ok(step > 60, `the story has ${step} calls`);

@@ -29,7 +29,7 @@ async function shards({ node }: World): Promise<number> {
   return (await node.list(node.drives[0]!, { limit: 1_000 })).length;
 }
 
-test("bytes stay while a read that could see them goes on, in whatever session", async () => {
+void test("bytes stay while a read that could see them goes on, in whatever session", async () => {
   const { world, process } = await worldWithBucket();
   const reader = await startProcess(world);
   await process.store.put(plainPut(bucket, "album", chunked));
@@ -48,7 +48,7 @@ test("bytes stay while a read that could see them goes on, in whatever session",
   assert.equal(await shards(world), 0);
 });
 
-test("a lease is held by one session until that one is gone", async () => {
+void test("a lease is held by one session until that one is gone", async () => {
   const { world, process } = await worldWithBucket();
   const other = await startProcess(world);
   assert.equal(await takeLease(world.kv, "trash", process.session.id), true);
@@ -61,7 +61,7 @@ test("a lease is held by one session until that one is gone", async () => {
   assert.equal(await takeLease(world.kv, "trash", process.session.id), false, "a session that is over takes none");
 });
 
-test("a session is fenced when its heartbeat stands still, and only then", async () => {
+void test("a session is fenced when its heartbeat stands still, and only then", async () => {
   const { world, process } = await worldWithBucket();
   const other = await startProcess(world);
   let nowMs = 0;
@@ -81,7 +81,7 @@ test("a session is fenced when its heartbeat stands still, and only then", async
   );
 });
 
-test("a full sweep removes shards that came back, and nothing of a live session or of an object", async () => {
+void test("a full sweep removes shards that came back, and nothing of a live session or of an object", async () => {
   const { world, process } = await worldWithBucket();
   await process.store.put(plainPut(bucket, "album", chunked));
   await process.store.put(plainPut(bucket, "gone", chunked));
@@ -98,7 +98,7 @@ test("a full sweep removes shards that came back, and nothing of a live session 
   assert.deepEqual(await readAll(await next.store.get({ bucket, key })), chunked);
 });
 
-test("doctor names what is wrong", async () => {
+void test("doctor names what is wrong", async () => {
   const { world, process, info } = await worldWithBucket();
   const { kv, node } = world;
   await process.store.put(plainPut(bucket, "album", chunked));
@@ -139,7 +139,7 @@ test("doctor names what is wrong", async () => {
   );
 });
 
-test("an upload of 10,000 parts is completed in bounded commits, and taken away again", async () => {
+void test("an upload of 10,000 parts is completed in bounded commits, and taken away again", async () => {
   const world = newWorld();
   let largest = 0;
   const kv: Kv = {
@@ -192,7 +192,7 @@ async function fakeParts(kv: Kv, id: UploadId, session: string): Promise<PartRec
   return parts;
 }
 
-test("an attempt to complete whose process died is taken over, and its pages go", async () => {
+void test("an attempt to complete whose process died is taken over, and its pages go", async () => {
   const { world, process } = await worldWithBucket();
   const { id } = await process.store.createUpload({ bucket, key, metadata: noMetadata });
   const parts = await fakeParts(world.kv, id, process.session.id);
@@ -227,7 +227,7 @@ test("an attempt to complete whose process died is taken over, and its pages go"
   assert.equal((await rowsOf(world.kv, tags.blob)).length, 0);
 });
 
-test("an attempt that lost the upload publishes nothing, and a failed one opens it again", async () => {
+void test("an attempt that lost the upload publishes nothing, and a failed one opens it again", async () => {
   const { world, process } = await worldWithBucket();
   const { id: uploadId } = await process.store.createUpload({ bucket, key, metadata: noMetadata });
   const put = async (text: string) => {

@@ -39,7 +39,7 @@ const start = (clock: Clock, jobs: Job[], mayRun = async () => true) =>
 
 const nothing: JobResult = { done: 0, more: false };
 
-test("an idle job waits longer and longer, and at once no longer when poked", async () => {
+void test("an idle job waits longer and longer, and at once no longer when poked", async () => {
   const clock = new ManualClock();
   let runs = 0;
   const runner = start(clock, [
@@ -61,7 +61,7 @@ test("an idle job waits longer and longer, and at once no longer when poked", as
   await runner.stop();
 });
 
-test("work that is left is done without a pause", async () => {
+void test("work that is left is done without a pause", async () => {
   const clock = new ManualClock();
   let left = 5;
   const runner = start(clock, [job(async () => ({ done: 1, more: --left > 0 }))]);
@@ -72,7 +72,7 @@ test("work that is left is done without a pause", async () => {
   await runner.stop();
 });
 
-test("a failure is counted, told and tried again after a growing pause", async () => {
+void test("a failure is counted, told and tried again after a growing pause", async () => {
   const clock = new ManualClock();
   const runner = start(clock, [job(() => Promise.reject(new Error("away")))]);
   await settle();
@@ -85,7 +85,7 @@ test("a failure is counted, told and tried again after a growing pause", async (
   await runner.stop();
 });
 
-test("a leased job runs only where it may", async () => {
+void test("a leased job runs only where it may", async () => {
   const clock = new ManualClock();
   let mine = false;
   let runs = 0;
@@ -105,7 +105,7 @@ test("a leased job runs only where it may", async () => {
   assert.equal(runner.status()[0]!.state, "stopped");
 });
 
-test("stop cuts a running job off and waits for it", async () => {
+void test("stop cuts a running job off and waits for it", async () => {
   const clock = new ManualClock();
   let ended = false;
   const runner = start(clock, [

@@ -78,6 +78,6 @@ async function race(seed: number): Promise<void> {
   assert.equal(blobs, winners.length > 0 ? 3 : 0, `seed ${seed}`);
 }
 
-test(`${runs} races of completing, aborting and replacing parts`, async () => {
+void test(`${runs} races of completing, aborting and replacing parts`, async () => {
   for (let seed = 1; seed <= runs; seed++) await race(seed);
 });

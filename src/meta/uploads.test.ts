@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { BlobId, BucketId } from "../core/ids.ts";
 import { checksumBytes } from "./fields.ts";
 import {
@@ -45,7 +45,7 @@ function agrees<T>(arbitrary: fc.Arbitrary<T>, encode: (value: T) => Buffer, dec
   );
 }
 
-test("an upload's record is read back as it was written", () => {
+void test("an upload's record is read back as it was written", () => {
   const state = fc.oneof(
     fc.constant({ kind: "open" as const }),
     blob.map((partsMap) => ({ kind: "completing" as const, partsMap })),
@@ -58,7 +58,7 @@ test("an upload's record is read back as it was written", () => {
   );
 });
 
-test("a part's record is read back as it was written", () => {
+void test("a part's record is read back as it was written", () => {
   const stored = fc.option(
     checksum.map(({ algorithm, value }) => ({ algorithm, value })),
     { nil: undefined },
@@ -70,7 +70,7 @@ test("a part's record is read back as it was written", () => {
   agrees(part, encodePart, decodePart);
 });
 
-test("a finished upload's record is read back as it was written", () => {
+void test("a finished upload's record is read back as it was written", () => {
   const finished = fc.record(
     {
       bucket: hex<BucketId>(8),
@@ -87,7 +87,7 @@ test("a finished upload's record is read back as it was written", () => {
   agrees(finished, encodeFinished, decodeFinished);
 });
 
-test("leftover and abandoned records are read back as they were written", () => {
+void test("leftover and abandoned records are read back as they were written", () => {
   agrees(
     fc.record({ listed: bytes(0, 1_251), atMs: number }, { noNullPrototype: true }),
     encodeLeftover,
@@ -96,7 +96,7 @@ test("leftover and abandoned records are read back as they were written", () => 
   agrees(fc.constant(undefined), encodeAbandoned, decodeAbandoned);
 });
 
-test("the bits of listed parts tell exactly those", () => {
+void test("the bits of listed parts tell exactly those", () => {
   const numbers = [1, 7, 8, 9, 4_097, 10_000];
   const bits = listedBits(numbers.map((partNumber) => ({ partNumber })));
   for (let number = 1; number <= 10_001; number++) assert.equal(isListedPart(bits, number), numbers.includes(number));

@@ -62,7 +62,7 @@ function judge(present: readonly PartRecord[], request: Partial<CompletionReques
 const fails = (reason: ErrorReason, run: () => unknown) =>
   assert.throws(run, (error) => hasReason(error, reason), reason);
 
-test("the ETag is the MD5 of the parts' MD5s and their number", () => {
+void test("the ETag is the MD5 of the parts' MD5s and their number", () => {
   const parts = [part(1, Buffer.alloc(big, 1)), part(3, Buffer.from("end"))];
   const { etag, sizeBytes, checksum } = judge(parts);
   assert.equal(etag, `${hash("md5", Buffer.from(parts.map((entry) => entry.md5).join(""), "hex")).toString("hex")}-2`);
@@ -70,7 +70,7 @@ test("the ETag is the MD5 of the parts' MD5s and their number", () => {
   assert.equal(checksum, undefined);
 });
 
-test("a request is refused for the right reason", () => {
+void test("a request is refused for the right reason", () => {
   const parts = [part(1, Buffer.alloc(big, 1), "crc32"), part(2, Buffer.from("end"), "crc32")];
   const list = asked(parts);
   fails("invalid_argument", () => judge(parts, { parts: [] }));
@@ -90,7 +90,7 @@ test("a request is refused for the right reason", () => {
   );
 });
 
-test("only the parts named are taken, and ETags are compared without regard to case", () => {
+void test("only the parts named are taken, and ETags are compared without regard to case", () => {
   const parts = [part(1, Buffer.alloc(big, 1)), part(2, Buffer.from("left")), part(5, Buffer.from("end"))];
   const list = [parts[0]!, parts[2]!].map(({ partNumber, md5 }) => ({
     partNumber,
@@ -102,7 +102,7 @@ test("only the parts named are taken, and ETags are compared without regard to c
   );
 });
 
-test("a composite checksum is that of the checksums, a full-object one that of the bytes", () => {
+void test("a composite checksum is that of the checksums, a full-object one that of the bytes", () => {
   const bytes = [Buffer.alloc(big, 7), Buffer.alloc(big, 8), Buffer.from("tail")];
   const crcs = bytes.map((each, index) => part(index + 1, each, "crc32"));
   const full = digests.whole(["crc32"], Buffer.concat(bytes)).crc32!;
@@ -119,7 +119,7 @@ test("a composite checksum is that of the checksums, a full-object one that of t
   fails("invalid_argument", () => judge([part(1, Buffer.from("x"))], {}, choice));
 });
 
-test("checksum types and part numbers that S3 does not know are refused", () => {
+void test("checksum types and part numbers that S3 does not know are refused", () => {
   fails("invalid_argument", () => checkChecksumChoice({ algorithm: "sha256", type: "FULL_OBJECT" }));
   fails("invalid_argument", () => checkChecksumChoice({ algorithm: "crc64nvme", type: "COMPOSITE" }));
   for (const algorithm of ["sha1", "sha256", "crc32", "crc32c", "crc64nvme"] as const)

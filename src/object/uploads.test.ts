@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import { crc32 } from "node:zlib";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { hasReason, type ErrorReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import {
@@ -46,7 +46,7 @@ async function begin(name: string, checksum?: { algorithm: "crc32"; type: "FULL_
 const named = ({ partNumber, etag }: PartInfo) => ({ partNumber, etag });
 const big = patternBytes(limits.partBytesMin, 7);
 
-test("parts become an object; the same request again gets the same answer, any other none", async () => {
+void test("parts become an object; the same request again gets the same answer, any other none", async () => {
   const { store } = shared;
   const { ref, part } = await begin("whole", { algorithm: "crc32", type: "FULL_OBJECT" });
   await part(3, patternBytes(70_000, 1));
@@ -73,7 +73,7 @@ test("parts become an object; the same request again gets the same answer, any o
   await fails("no_such_upload", store.listParts({ ...ref, after: 0, limit: 10 }));
 });
 
-test("a condition on completing is judged on what is there then, and a loser may try again", async () => {
+void test("a condition on completing is judged on what is there then, and a loser may try again", async () => {
   const { store } = shared;
   const { ref, part } = await begin("conditional");
   const parts = [await part(1, Buffer.from("only"))].map(named);
@@ -83,7 +83,7 @@ test("a condition on completing is judged on what is there then, and a loser may
   assert.match(done.etag, /-1$/);
 });
 
-test("uploads and parts that cannot be are refused", async () => {
+void test("uploads and parts that cannot be are refused", async () => {
   const { store } = shared;
   const { ref, part } = await begin("refused", { algorithm: "crc32", type: "COMPOSITE" });
   await fails("invalid_part_number", part(0, big));
@@ -102,7 +102,7 @@ test("uploads and parts that cannot be are refused", async () => {
   assert.deepEqual((await store.listParts({ ...ref, after: 0, limit: 10 })).parts, []);
 });
 
-test("parts are copied from objects, whole and in ranges that lie within", async () => {
+void test("parts are copied from objects, whole and in ranges that lie within", async () => {
   const { store } = shared;
   const bytes = patternBytes(300_000, 5);
   await store.put(plainPut(bucket, "source", bytes));
@@ -117,7 +117,7 @@ test("parts are copied from objects, whole and in ranges that lie within", async
   assert.equal(shared.session.readsUnderWay, 0);
 });
 
-test("parts are listed in pages, the newest of each number", async () => {
+void test("parts are listed in pages, the newest of each number", async () => {
   const { ref, part } = await begin("listed");
   for (const number of [5, 1, 3, 3]) await part(number, Buffer.from(`part ${number}`));
   const first = await shared.store.listParts({ ...ref, after: 0, limit: 2 });
@@ -137,7 +137,7 @@ test("parts are listed in pages, the newest of each number", async () => {
 const letters = fc.array(fc.constantFrom("a", "b", "/", "\0", "ÿ"), { minLength: 1, maxLength: 4 });
 const word = letters.map((each) => Buffer.from(each.join(""), "latin1"));
 
-test("a listing of uploads is what a model says, page by page", async () => {
+void test("a listing of uploads is what a model says, page by page", async () => {
   const { store } = shared;
   let name = 0;
   await fc.assert(

@@ -74,7 +74,14 @@ export async function createServer(options: CreateServerOptions): Promise<Holdfa
     const root = prepared?.rootKey ?? options.credentials ?? newRootKey();
     const metrics = createMetrics();
     undo.push(() => markClean(drives));
-    const store = await openStore({ drives, root, digestThreads: settings.workers, metrics, ...common });
+    const store = await openStore({
+      drives,
+      root,
+      digestThreads: settings.workers,
+      sweepAll: prepared?.rebuilt ?? false,
+      metrics,
+      ...common,
+    });
     undo.push(() => store.close());
     const serving = await serve({
       ...common,

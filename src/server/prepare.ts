@@ -9,9 +9,9 @@ import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Credentials } from "../identity/identity.ts";
 import { rootKey, type RootKey } from "../identity/root_key.ts";
-import type { Kv } from "../kv/kv.ts";
+import { fenceOthers } from "../jobs/jobs.ts";
 import { openLmdbKv } from "../kv/lmdb.ts";
-import { fenceSession, readSessions } from "../meta/sessions.ts";
+
 import { systemDisk } from "../node/disk.system.ts";
 import { prepareDrive } from "../node/drive.ts";
 import { metaFile, openIndex } from "./layout.ts";
@@ -45,16 +45,10 @@ export async function prepareServer({ drives, root, random, log }: PrepareServer
   await disk.makeDirectory(path.dirname(metaFile(first)));
   const kv = await openLmdbKv({ path: metaFile(first), log });
   try {
-    await fenceEarlierSessions(kv, log);
+    const count = await fenceOthers(kv, []);
+    if (count > 0) log.info({ count }, "Sessions of an earlier run were fenced.");
   } finally {
     await kv.close();
   }
   return { rootKey: await rootKey(first, root), rebuilt };
-}
-
-async function fenceEarlierSessions(kv: Kv, log: Log): Promise<void> {
-  for (const session of await readSessions(kv)) {
-    await fenceSession(kv, session);
-    log.info({ session: session.id }, "A session of an earlier run was ended.");
-  }
 }

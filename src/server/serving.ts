@@ -76,6 +76,6 @@ function statusOf({ store, workers, clock }: ServeOptions) {
     startedMs,
     workers,
     drives: await store.drives(),
-    jobs: [],
+    jobs: store.jobs(),
   });
 }

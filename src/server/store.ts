@@ -25,6 +25,7 @@ import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode, DriveStatus } from "../node/node.ts";
 import type { Objects } from "../object/object.ts";
 import { ObjectStore } from "../object/object_store.ts";
+import { startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
 import { metaFile, openIndex } from "./layout.ts";
 import { meteredKv, meteredNode } from "./metered.ts";
 
@@ -34,6 +35,8 @@ export type StoreOptions = {
   readonly root: Credentials;
   /** Threads that hash large bodies. */
   readonly digestThreads: number;
+  /** An index was built anew: chunks that were removed may be back, so all are compared with the metadata once. */
+  readonly sweepAll: boolean;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly random: Random;
@@ -45,6 +48,7 @@ export type Store = {
   readonly identity: Identity;
   readonly digests: DigestPool;
   drives(): Promise<DriveStatus[]>;
+  jobs(): JobStatus[];
   /** What keeps this store from serving requests, in sentences; empty when nothing does. */
   obstacles(): Promise<string[]>;
   /** Resolves when the session was fenced: nothing can be written any more, and the process should end. */
@@ -93,6 +97,9 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const placement = await createNodePlacement({ node, clock, log });
   const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log });
   const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log });
+  const jobs = startJobs({ kv, node, blobs, session, clock, random, log });
+  closers.add(() => jobs.stop());
+  if (options.sweepAll) closers.add(sweepInBackground(kv, node, log));
   const identity = createIdentity({ kv, root: options.root, clock, random });
   const drives = () => Promise.all(node.drives.map((drive) => node.status(drive)));
   return {
@@ -100,6 +107,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     identity,
     digests,
     drives,
+    jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, drives, clock }),
     fenced: pulse.fenced,
     close: () => closers.run(),
@@ -115,6 +123,19 @@ async function openNode({ drives, clock, random, log }: StoreOptions): Promise<C
   if (drives.length === 0) return createMemoryNode();
   const processes = await systemProcesses();
   return openLocalNode({ drives, disk: systemDisk("/"), openIndex, processes, clock, random, log });
+}
+
+/** Returns what cuts it short. Until it has ended once, chunks that nothing refers to only take space. */
+function sweepInBackground(kv: Kv, node: ChunkNode, log: Log): () => Promise<void> {
+  const stop = new AbortController();
+  const ended = sweepAll({ kv, node, log }, stop.signal).then(
+    (removed) => log.info({ removed }, "All chunks were compared with the metadata."),
+    (error: unknown) => log.error({ err: error }, "Chunks could not be compared with the metadata."),
+  );
+  return () => {
+    stop.abort();
+    return ended;
+  };
 }
 
 type Pulse = { readonly fenced: Promise<void>; stop(): Promise<void> };

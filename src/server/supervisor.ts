@@ -6,6 +6,7 @@
  * node:cluster. What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
  */
 import cluster, { type Worker } from "node:cluster";
+import { createServer, type AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
@@ -17,7 +18,7 @@ import { markDriveClean } from "../node/drive.ts";
 import type { DriveLock } from "../node/drive_lock.ts";
 import { lockDrives } from "./lock.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
-import { givenRoot, type Settings } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 
 export type Started = { readonly port: number; readonly rootKey: RootKey; readonly workers: number };
 
@@ -32,7 +33,7 @@ const measureMsMax = 2_000;
 type Collecting = { readonly snapshots: MetricsSnapshot[]; waiting: Set<number>; done(): void };
 
 export class Supervisor {
-  readonly #settings: Settings;
+  #settings: Settings;
   readonly #onEvent: (text: string) => void;
   readonly #collecting = new Map<number, Collecting>();
   #collections = 0;
@@ -50,7 +51,12 @@ export class Supervisor {
   /** Resolves when every worker listens. Errors: a sentence for the operator; nothing is left running then. */
   async start(): Promise<Started> {
     this.#lock = await lockDrives(this.#settings.drives);
-    this.#root = givenRoot(this.#settings);
+    try {
+      await this.#choosePort();
+    } catch (error) {
+      this.#lock.release();
+      throw error;
+    }
     const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
     cluster.setupPrimary({
       exec: fileURLToPath(new URL(`./worker.${ending}`, import.meta.url)),
@@ -68,6 +74,22 @@ export class Supervisor {
       await this.stop();
       throw error;
     }
+  }
+
+  /**
+   * Finds out whether the port is free: workers share it in a way that would let a second server share it too. Port 0
+   * becomes a real one, so that workers that are all started again come back to the same.
+   */
+  async #choosePort(): Promise<void> {
+    const { host, port: asked } = this.#settings.listen;
+    const probe = createServer();
+    await new Promise<void>((resolve, reject) => {
+      probe.once("error", (error) => reject(listenError(error, { host, port: asked })));
+      probe.listen(asked, host, resolve);
+    });
+    const { port } = probe.address() as AddressInfo;
+    await new Promise((resolve) => probe.close(resolve));
+    this.#settings = { ...this.#settings, listen: { host, port } };
   }
 
   #workers(): Worker[] {

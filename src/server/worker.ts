@@ -8,10 +8,9 @@ import { systemClock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import { createMetrics, mergeSnapshots, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
 import { systemRandom } from "../core/random.ts";
-import type { Credentials } from "../identity/identity.ts";
 import { createLog } from "./log.ts";
 import type { FromWorker, StartMessage, ToWorker } from "./messages.ts";
-import { prepareServer } from "./prepare.ts";
+import { prepareServer, type Prepared } from "./prepare.ts";
 import { serve, type Serving } from "./serving.ts";
 import { givenRoot, type Settings } from "./settings.ts";
 import { openStore, type Store } from "./store.ts";
@@ -54,9 +53,10 @@ class Worker {
     this.#log = createLog(settings["log-level"]);
     const common = { clock: systemClock, random: systemRandom, log: this.#log, metrics: this.#metrics };
     const tls = readTls(settings);
-    const key = root ?? (await this.#prepare(settings));
+    const { rootKey: key, rebuilt } =
+      root === undefined ? await this.#prepare(settings) : { rootKey: root, rebuilt: false };
     const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
-    this.#store = await openStore({ ...common, drives: settings.drives, root: key, digestThreads });
+    this.#store = await openStore({ ...common, drives: settings.drives, root: key, digestThreads, sweepAll: rebuilt });
     void this.#store.fenced.then(() => {
       this.#log.error({}, "This worker was taken for dead and fenced; it ends and is started again.");
       this.end(1);
@@ -75,13 +75,13 @@ class Worker {
     tell({ kind: "listening", port: this.#serving.port });
   }
 
-  async #prepare(settings: Settings): Promise<Credentials> {
+  async #prepare(settings: Settings): Promise<Prepared> {
     const { drives } = settings;
     const given = givenRoot(settings);
     const options = { drives, root: given, clock: systemClock, random: systemRandom, log: this.#log };
-    const { rootKey } = await prepareServer(options);
-    tell({ kind: "prepared", rootKey });
-    return rootKey;
+    const prepared = await prepareServer(options);
+    tell({ kind: "prepared", rootKey: prepared.rootKey });
+    return prepared;
   }
 
   /** Asks the supervisor for everybody's; without an answer in time this worker's own must do. */

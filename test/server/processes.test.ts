@@ -62,8 +62,10 @@ test("what is wrong at the start is one clear sentence and exit status 1", { tim
     [[drive, "--tls-cert", "x.pem"], {}, /tls-cert and tls-key go together/],
   ];
   for (const [args, environment, expected] of cases) {
-    const { status, errors } = await launch(["server", "--workers", "1", "--listen", "127.0.0.1:0", ...args], environment)
-      .ended;
+    const { status, errors } = await launch(
+      ["server", "--workers", "1", "--listen", "127.0.0.1:0", ...args],
+      environment,
+    ).ended;
     assert.match(errors, expected);
     assert.equal(status, 1, errors);
   }
@@ -127,7 +129,12 @@ test("a stop lets a running upload finish and takes no new connection", { timeou
   await taken;
   upload.write(Buffer.alloc(100_000));
   const ended = server.stop();
-  await until(() => fetch(`${server.url}/_/health/live`).then(() => false, () => true));
+  await until(() =>
+    fetch(`${server.url}/_/health/live`).then(
+      () => false,
+      () => true,
+    ),
+  );
   upload.end(Buffer.alloc(100_000));
   assert.deepEqual(await answered, { status: 201, connection: "close" });
   assert.equal((await ended).status, 0);

@@ -55,10 +55,12 @@ export async function readForm(request: DoorRequest, take: (file: FormFile) => P
     parser.on("file", (_field, stream, { filename, mimeType }) => {
       // Whoever reads the stream gets its error; before that it must not end the process.
       stream.on("error", () => undefined);
-      // A form's file box that was left empty.
-      if (filename === "") return void stream.resume();
       const cutShort = () => (stream.truncated === true ? tooLarge() : undefined);
-      taken = taken.then(() => take({ stream, name: filename, type: mimeType, cutShort }));
+      taken = taken.then(async () => {
+        // A form's file box that was left empty has neither a name nor a byte.
+        if ((filename ?? "") === "" && !(await hasBytes(stream))) return void stream.resume();
+        await take({ stream, name: filename, type: mimeType, cutShort });
+      });
       taken.catch(reject);
     });
     parser.on("filesLimit", () => reject(tooMany())).on("partsLimit", () => reject(tooMany()));
@@ -81,6 +83,11 @@ export async function readForm(request: DoorRequest, take: (file: FormFile) => P
     await taken.catch(() => undefined);
     throw error;
   }
+}
+
+async function hasBytes(stream: Readable): Promise<boolean> {
+  await new Promise<unknown>((resolve) => void stream.once("readable", resolve).once("close", resolve));
+  return stream.readableLength > 0;
 }
 
 function tooLarge(): HoldfastError {

@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { HoldfastError } from "../core/errors.ts";
+import { readSettings, settingNames, variableOf, type SettingSources } from "./settings.ts";
+
+const none: SettingSources = { flags: {}, environment: {} };
+
+function refusalOf(sources: Partial<SettingSources>): string {
+  try {
+    readSettings({ ...none, ...sources });
+  } catch (error) {
+    assert.ok(error instanceof HoldfastError && error.reason === "invalid_argument");
+    return error.message;
+  }
+  return assert.fail("was accepted");
+}
+
+test("defaults", () => {
+  const found = readSettings(none);
+  assert.deepEqual(found.listen, { host: "127.0.0.1", port: 9000 });
+  assert.equal(found.region, "us-east-1");
+  assert.equal(found["files-bucket"], "files");
+  assert.equal(found["root-secret-key"], undefined);
+  assert.ok(found.workers >= 1);
+});
+
+test("flags win over variables, variables over the file", () => {
+  const file = { path: "c.json", content: JSON.stringify({ region: "file", workers: 3, domain: ["a.org", "b.org"] }) };
+  const environment = { HOLDFAST_REGION: "variable", HOLDFAST_FILES_BUCKET: "my-files", PATH: "/bin" };
+  const found = readSettings({ flags: { region: "flag" }, environment, file });
+  assert.equal(found.region, "flag");
+  assert.equal(found.workers, 3);
+  assert.equal(found["files-bucket"], "my-files");
+  assert.deepEqual(found.domain, ["a.org", "b.org"]);
+  assert.equal(readSettings({ ...none, environment, file }).region, "variable");
+});
+
+test("addresses", () => {
+  const listen = (text: string) => readSettings({ ...none, flags: { listen: text } }).listen;
+  assert.deepEqual(listen("[::1]:80"), { host: "::1", port: 80 });
+  assert.deepEqual(listen(":0"), { host: "::", port: 0 });
+  assert.deepEqual(listen("store.example.org:443"), { host: "store.example.org", port: 443 });
+  for (const bad of ["9000", "a:b", "host:65536", "[nope]:1", "a b:1", "::1:80", ""]) {
+    assert.match(refusalOf({ flags: { listen: bad } }), /--listen must be HOST:PORT/);
+  }
+});
+
+test("what is unknown or malformed is named, where it stands", () => {
+  assert.match(refusalOf({ environment: { HOLDFAST_WORKER: "2" } }), /HOLDFAST_WORKER is not a setting/);
+  assert.match(
+    refusalOf({ environment: { HOLDFAST_WORKERS: "0" } }),
+    /variable HOLDFAST_WORKERS must be a whole number/,
+  );
+  // Also when a flag overrules it.
+  assert.match(refusalOf({ flags: { workers: "1" }, environment: { HOLDFAST_WORKERS: "x" } }), /HOLDFAST_WORKERS/);
+  const file = (content: string) => ({ file: { path: "c.json", content } });
+  assert.match(refusalOf(file("{")), /c\.json is not JSON/);
+  assert.match(refusalOf(file("[]")), /must hold one JSON object/);
+  assert.match(refusalOf(file('{"wrokers": 1}')), /"wrokers" in the config file c\.json is not a setting/);
+  assert.match(refusalOf(file('{"region": 7}')), /"region" in the config file c\.json must be a region name/);
+  assert.match(refusalOf(file('{"__proto__": 1}')), /"__proto__" .* is not a setting/);
+  assert.match(refusalOf({ flags: { drives: ["a", "a"] } }), /names one directory twice/);
+  assert.match(refusalOf({ flags: { "files-bucket": "Files" } }), /--files-bucket must be a bucket name/);
+});
+
+test("a refusal never repeats a secret", () => {
+  const message = refusalOf({ ...none, file: { path: "c.json", content: '{"root-secret-key": ["hush-hush"]}' } });
+  assert.match(message, /root-secret-key/);
+  assert.ok(!message.includes("hush"));
+});
+
+test("client variables are no mistake", () => {
+  const environment = { HOLDFAST_URL: "x", HOLDFAST_ACCESS_KEY: "x", HOLDFAST_SECRET_KEY: "x", HOLDFAST_CONFIG: "x" };
+  assert.doesNotThrow(() => readSettings({ ...none, environment }));
+});
+
+test("any text as any setting is read or refused with its name", () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...settingNames), fc.string(), (name, text) => {
+      try {
+        readSettings({ ...none, environment: { [variableOf(name)]: text } });
+      } catch (error) {
+        assert.ok(error instanceof HoldfastError, String(error));
+        assert.ok(error.message.includes(variableOf(name)) || /go together|names one/.test(error.message));
+      }
+    }),
+  );
+});

@@ -192,9 +192,8 @@ async function main(): Promise<void> {
   const signer = createSigner({ ...keys, region: "us-east-1", host: "127.0.0.1" });
   const ceilings = measureCeilings(directory);
   const bareServer = await start("bench/bare_server.ts", [String(workers), largePath], {}, /^(\d+)$/);
-  const bare = await loadBare(new URL(`http://127.0.0.1:${bareServer.line}`), signer).finally(() =>
-    stop(bareServer.child),
-  );
+  const bare = await loadBare(new URL(`http://127.0.0.1:${bareServer.line}`), signer);
+  await stop(bareServer.child);
   const environment = { HOLDFAST_ROOT_ACCESS_KEY: keys.accessKey, HOLDFAST_ROOT_SECRET_KEY: keys.secretKey };
   const args = [
     "server",

@@ -15,7 +15,7 @@ const tracked = execFileSync("git", ["ls-files", "--cached", "--others", "--excl
   .split("\n")
   .filter((name) => name !== "" && existsSync(path.join(root, name)));
 const read = (name: string): string => readFileSync(path.join(root, name), "utf8");
-const isTest = (name: string): boolean => /\.(test|conformance)\.ts$/.test(name);
+const isTest = (name: string): boolean => /\.(test|conformance|fixture)\.ts$/.test(name);
 const sources = tracked.filter((name) => name.startsWith("src/") && name.endsWith(".ts"));
 const production = sources.filter((name) => !isTest(name));
 
@@ -80,7 +80,10 @@ test("functions stay short", () => {
   for (const name of production) {
     const lines = read(name).split("\n");
     lines.forEach((line, index) => {
-      const start = /^(\s*)(?:export )?(?:default )?(?:static )?(?:async )?(?:function\*?\s|#?\w+\*?(?:<[^>]*>)?\(.*\{$)/.exec(line);
+      const start =
+        /^(\s*)(?:export )?(?:default )?(?:static )?(?:async )?(?:function\*?\s|#?\w+\*?(?:<[^>]*>)?\(.*\{$)/.exec(
+          line,
+        );
       if (!start || !line.endsWith("{") || /^\s*(if|for|while|switch|catch|class|return)\b/.test(line)) return;
       const end = lines.indexOf(`${start[1]}}`, index);
       if (end - index > 71) wrong.push(`${name}:${index + 1} has ${end - index} lines`);
@@ -90,8 +93,16 @@ test("functions stay short", () => {
 });
 
 const banned: { what: RegExp; why: string; except: RegExp }[] = [
-  { what: /"node:fs(\/promises)?"/, why: "files are opened in src/node/disk.system.ts", except: /^src\/(node\/|cli\/|server\/|identity\/|index\.ts)/ },
-  { what: /Date\.now\(|new Date\(\)/, why: "time comes from a Clock", except: /^src\/(core\/clock\.ts|cli\/|client\/)/ },
+  {
+    what: /"node:fs(\/promises)?"/,
+    why: "files are opened in src/node/disk.system.ts",
+    except: /^src\/(node\/|cli\/|server\/|identity\/|index\.ts)/,
+  },
+  {
+    what: /Date\.now\(|new Date\(\)/,
+    why: "time comes from a Clock",
+    except: /^src\/(core\/clock\.ts|cli\/|client\/)/,
+  },
   { what: /Math\.random\(/, why: "randomness comes from a Random", except: /^src\/(core\/random\.ts|cli\/|client\/)/ },
   { what: /console\.(log|error|warn)\(/, why: "only the command line prints", except: /^src\/(cli|server)\// },
   { what: /\bprocess\.exit\(/, why: "only the command line ends the process", except: /^src\/(cli|server)\// },
@@ -118,7 +129,9 @@ test("the lock file holds no download address", () => {
 test("every dependency has its line of reason", () => {
   const { dependencies, devDependencies } = JSON.parse(read("package.json")) as Record<string, Record<string, string>>;
   const reasons = read("docs/dependencies.md");
-  const missing = Object.keys({ ...dependencies, ...devDependencies }).filter((name) => !reasons.includes(`\`${name}\``));
+  const missing = Object.keys({ ...dependencies, ...devDependencies }).filter(
+    (name) => !reasons.includes(`\`${name}\``),
+  );
   assert.deepEqual(missing, []);
 });
 

@@ -174,6 +174,10 @@ export async function downloadFile(client: S3Client, source: Target, file: strin
     );
   }
   const handle = await open(partial, "r+");
-  await handle.sync().finally(() => handle.close());
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
   await rename(partial, file);
 }

@@ -5,14 +5,16 @@
  * Bodies have no total time limit (a 5 TiB upload may take days) but a limit on silence: a connection on which a body
  * should move, and no byte has for bodyIdleTimeoutMs, is closed. A connection whose request waits for us is left alone.
  */
+import cluster from "node:cluster";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Clock } from "../core/clock.ts";
-import { HoldfastError, systemCode } from "../core/errors.ts";
+import { systemCode } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import { listenError } from "./listen_error.ts";
 import type { Listen } from "./settings.ts";
 
 export type Tls = { readonly cert: string | Buffer; readonly key: string | Buffer };
@@ -116,7 +118,7 @@ export class Listener {
     const server = this.#server;
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenError(error, listen)));
-      server.listen({ host: listen.host, port: listen.port, backlog: 1_024 }, resolve);
+      server.listen({ host: listen.host, port: listen.port, backlog: 1_024, ...sharing() }, resolve);
     });
     server.on("error", (error) => this.#options.log.error({ error }, "The listening socket failed."));
     return server.address() as AddressInfo;
@@ -149,13 +151,12 @@ function refuseMalformed(error: Error, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
 }
 
-function listenError(error: Error, { host, port }: Listen): HoldfastError {
-  const reasons: Readonly<Record<string, string>> = {
-    EADDRINUSE: "another program listens there already",
-    EACCES: "this user may not use that port",
-    EADDRNOTAVAIL: "this machine does not have that address",
-    ENOTFOUND: "the host name is not known",
-  };
-  const why = reasons[systemCode(error) ?? ""] ?? error.message;
-  return new HoldfastError("unavailable", `Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
+/**
+ * How the workers share the port. Where the kernel can do it (SO_REUSEPORT) each worker has a socket of its own, and the
+ * kernel resets the connections of one that dies, so that their clients try again. Handing connections out from the
+ * supervisor, the way of node:cluster that is left for other systems, loses those that are on their way to a worker that
+ * has just died: their clients would wait for ever.
+ */
+function sharing(): { exclusive?: boolean; reusePort?: boolean } {
+  return cluster.isWorker && process.platform === "linux" ? { exclusive: true, reusePort: true } : {};
 }

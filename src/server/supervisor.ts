@@ -2,8 +2,8 @@
  * The supervisor: holds the drives' locks, starts the workers, starts those again that die, hands metrics round, and
  * stops everything in order. It opens no store and serves no request, so it stays small and has little to die of.
  *
- * The first worker prepares the drives (prepare.ts) before the others are started. Workers share the port through
- * node:cluster. What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
+ * The first worker prepares the drives (prepare.ts) before the others are started. Workers share the port (http.ts
+ * says how). What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
  */
 import cluster, { type Worker } from "node:cluster";
 import { createServer, type AddressInfo } from "node:net";
@@ -16,6 +16,7 @@ import type { RootKey } from "../identity/root_key.ts";
 import { systemDisk } from "../node/disk.system.ts";
 import { markDriveClean } from "../node/drive.ts";
 import type { DriveLock } from "../node/drive_lock.ts";
+import { listenError } from "./listen_error.ts";
 import { lockDrives } from "./lock.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import type { Settings } from "./settings.ts";

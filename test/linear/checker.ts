@@ -38,43 +38,69 @@ function conditionHolds(state: State, call: Exclude<Operation["call"], { kind: "
   return !(call.kind === "put" && call.ifNoneMatch === "*" && state !== undefined);
 }
 
+/**
+ * A place in the search. Answered operations are numbered by their start: all below `low` are placed, and those in `beyond`.
+ * Unanswered ones may stay out for good, so they are counted apart, as bits of `used`.
+ */
+type Frame = { readonly low: number; readonly beyond: readonly number[]; readonly used: number; readonly state: State };
+
+const unansweredMax = 30;
+
 /** Undefined if the history is linearizable, else a sentence. `statesMax` bounds the search. */
-export function checkHistory(initial: State, history: readonly Operation[], statesMax = 2_000_000): string | undefined {
-  const operations = history
-    .filter((each) => !(each.call.kind === "get" && each.answer.kind === "unknown"))
-    .sort((a, b) => a.startMs - b.startMs);
+export function checkHistory(initial: State, history: readonly Operation[], statesMax = 500_000): string | undefined {
+  const sorted = history.toSorted((a, b) => a.startMs - b.startMs);
+  const answered = sorted.filter((each) => each.answer.kind !== "unknown");
+  const unanswered = sorted.filter((each) => each.answer.kind === "unknown" && each.call.kind !== "get");
+  if (unanswered.length > unansweredMax) return `${unanswered.length} unanswered operations are too many to search`;
   const visited = new Set<string>();
-  type Frame = { readonly done: bigint; readonly state: State };
-  const stack: Frame[] = [{ done: 0n, state: initial }];
-  const required = operations.reduce(
-    (mask, each, index) => (each.answer.kind === "unknown" ? mask : mask | (1n << BigInt(index))),
-    0n,
-  );
+  const stack: Frame[] = [{ low: 0, beyond: [], used: 0, state: initial }];
+  let farthest = 0;
   while (stack.length > 0) {
     const frame = stack.pop()!;
-    if ((frame.done & required) === required) return undefined;
-    const id = `${frame.done.toString(36)} ${frame.state ?? ""}`;
+    if (frame.low === answered.length) return undefined;
+    const id = `${frame.low} ${frame.beyond.join()} ${frame.used} ${frame.state ?? ""}`;
     if (visited.has(id)) continue;
     visited.add(id);
     if (visited.size > statesMax) return `gave up after ${statesMax} states; use a shorter history`;
-    for (const index of candidates(operations, frame.done)) {
-      const result = apply(frame.state, operations[index]!);
-      if (result !== "impossible") stack.push({ done: frame.done | (1n << BigInt(index)), state: result.next });
-    }
+    farthest = Math.max(farthest, frame.low);
+    stack.push(...successors(frame, answered, unanswered));
   }
-  return `no order of these ${operations.length} operations explains their answers: ${JSON.stringify(operations.slice(0, 40))}`;
+  return `no order explains these answers: ${JSON.stringify(answered.slice(Math.max(0, farthest - 3), farthest + 10))}`;
 }
 
-/** Operations that may be next: those not done that began before the earliest end of any other not done. */
-function candidates(operations: readonly Operation[], done: bigint): number[] {
+/** What may come next: operations that began before any other one not yet placed has ended. The likeliest come last. */
+function successors(frame: Frame, answered: readonly Operation[], unanswered: readonly Operation[]): Frame[] {
   const open: number[] = [];
   let earliestEnd = Infinity;
-  for (let index = 0; index < operations.length; index++) {
-    const operation = operations[index]!;
-    if (operation.startMs > earliestEnd) break;
-    if ((done >> BigInt(index)) & 1n) continue;
+  for (let index = frame.low; index < answered.length && answered[index]!.startMs <= earliestEnd; index++) {
+    if (frame.beyond.includes(index)) continue;
     open.push(index);
-    earliestEnd = Math.min(earliestEnd, operation.endMs);
+    earliestEnd = Math.min(earliestEnd, answered[index]!.endMs);
   }
-  return open.filter((index) => operations[index]!.startMs <= earliestEnd);
+  const next: Frame[] = [];
+  for (const [index, operation] of unanswered.entries()) {
+    if (operation.startMs > earliestEnd || (frame.used >>> index) & 1) continue;
+    const result = apply(frame.state, operation);
+    // One that changes nothing here is as good as not there.
+    if (result === "impossible" || result.next === frame.state) continue;
+    next.push({ ...frame, used: frame.used | (1 << index), state: result.next });
+  }
+  const likeliest = open
+    .filter((index) => answered[index]!.startMs <= earliestEnd)
+    .sort((a, b) => answered[b]!.endMs - answered[a]!.endMs);
+  for (const index of likeliest) {
+    const result = apply(frame.state, answered[index]!);
+    if (result !== "impossible") next.push({ ...place(frame, index), state: result.next });
+  }
+  return next;
+}
+
+function place(frame: Frame, index: number): Frame {
+  const beyond = [...frame.beyond, index].sort((a, b) => a - b);
+  let { low } = frame;
+  while (beyond[0] === low) {
+    beyond.shift();
+    low += 1;
+  }
+  return { ...frame, low, beyond };
 }

@@ -1,0 +1,39 @@
+/** `holdfast doctor DIR…`: compares every record of a stopped store with every chunk. Exit status 1 on any finding. */
+import type { Command } from "commander";
+import path from "node:path";
+import { HoldfastError } from "../core/errors.ts";
+import { silentLog } from "../core/log.ts";
+import { runDoctor } from "../jobs/jobs.ts";
+import { inspectStore } from "../server/inspect.ts";
+import { humanBytes, print, printJson } from "./connection.ts";
+
+type Options = { readonly deep?: boolean; readonly json?: boolean };
+
+export function register(program: Command): void {
+  program
+    .command("doctor")
+    .description("check every record of a stopped store against every chunk, and say what is wrong")
+    .argument("<drives...>", "the server's drives, in the same order")
+    .option("--deep", "read every block and check it too")
+    .option("--json", "print JSON lines")
+    .action((drives: string[], options: Options) => doctor(drives, options));
+}
+
+async function doctor(drives: readonly string[], options: Options): Promise<void> {
+  const absolute = drives.map((drive) => path.resolve(drive));
+  const summary = await inspectStore(absolute, silentLog, async ({ kv, node }) => {
+    const run = runDoctor({ kv, node, deep: options.deep ?? false });
+    for (;;) {
+      const next = await run.next();
+      if (next.done) return next.value;
+      if (options.json) printJson({ finding: next.value });
+      else print(`${next.value.kind}  ${next.value.where}: ${next.value.message}`);
+    }
+  });
+  if (options.json) printJson({ summary });
+  else {
+    const { objects, blobs, shards, bytes, findings } = summary;
+    print(`${objects} objects, ${blobs} blobs, ${shards} chunks (${humanBytes(bytes)}): ${findings} findings`);
+  }
+  if (summary.findings > 0) throw new HoldfastError("corrupt_record", `${summary.findings} findings.`);
+}

@@ -58,8 +58,6 @@ export async function main(argv: readonly string[]): Promise<void> {
       program,
       argv.slice(2).find((word) => !word.startsWith("-")),
     );
-    // A command made before its parent's exitOverride would end the process by itself.
-    for (const command of program.commands) command.exitOverride();
     await program.parseAsync([...argv]);
   } catch (error) {
     if (error instanceof CommanderError) {

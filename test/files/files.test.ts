@@ -37,7 +37,7 @@ const listAll = async (): Promise<FileJson[]> => ((await (await call("?limit=100
 test("nothing without the right key", async () => {
   const wrong = [{}, basic(server.accessKey, "wrong"), basic("nobody", server.secretKey), { authorization: "Basic" }];
   for (const headers of wrong) {
-    const answer = await fetch(at(""), { headers: headers as Record<string, string> });
+    const answer = await fetch(at(""), { headers });
     assert.match(answer.headers.get("www-authenticate") ?? "", /^Basic realm=/);
     assert.deepEqual(await errorOf(answer), [401, "unauthorized"]);
   }

@@ -26,6 +26,8 @@ export type ListenerOptions = {
   readonly tls?: Tls | undefined;
   readonly door: Door;
   readonly metrics: Metrics;
+  /** Silence on a connection after which it is closed; a little over bodyIdleTimeoutMs by default. */
+  readonly silenceMsMax?: number;
   readonly clock: Clock;
   readonly log: Log;
 };
@@ -36,6 +38,7 @@ const idleGraceMs = 5_000;
 export class Listener {
   readonly #server: Server;
   readonly #options: ListenerOptions;
+  readonly #silenceMsMax: number;
   /** The request that each busy connection is running (HTTP/1.1 runs one at a time). */
   readonly #running = new Map<Socket, { readonly request: IncomingMessage; readonly response: ServerResponse }>();
   readonly #sockets = new Set<Socket>();
@@ -43,6 +46,7 @@ export class Listener {
 
   constructor(options: ListenerOptions) {
     this.#options = options;
+    this.#silenceMsMax = options.silenceMsMax ?? limits.bodyIdleTimeoutMs + idleGraceMs;
     const bounds = {
       headersTimeout: limits.headersTimeoutMs,
       requestTimeout: 0,
@@ -57,7 +61,7 @@ export class Listener {
     this.#server = tls === undefined ? createServer(bounds) : createTlsServer({ ...bounds, ...tls });
     this.#server.maxHeadersCount = limits.headersMax;
     this.#server.maxConnections = limits.connectionsMax;
-    this.#server.timeout = limits.bodyIdleTimeoutMs + idleGraceMs;
+    this.#server.timeout = this.#silenceMsMax;
     this.#connect();
   }
 
@@ -94,7 +98,7 @@ export class Listener {
     const running = this.#running.get(socket);
     const isOurTurn = running !== undefined && running.request.complete && !running.response.headersSent;
     if (!isOurTurn) return void socket.destroy();
-    socket.setTimeout(limits.bodyIdleTimeoutMs + idleGraceMs);
+    socket.setTimeout(this.#silenceMsMax);
   }
 
   async #run(request: IncomingMessage, response: ServerResponse): Promise<void> {

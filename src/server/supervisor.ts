@@ -40,6 +40,8 @@ export class Supervisor {
   #collections = 0;
   #lock: DriveLock | undefined;
   #root: Credentials | undefined;
+  /** Workers that are about to be started again. */
+  readonly #revivals = new Set<NodeJS.Timeout>();
   #isStopping = false;
   #failuresInARow = 0;
 
@@ -130,13 +132,14 @@ export class Supervisor {
     if (this.#isStopping) return;
     const pauseMs = Math.min(restartMsMax, restartMsMin * 2 ** this.#failuresInARow++);
     this.#onEvent(`${what}; starting another in ${pauseMs} ms.`);
-    setTimeout(() => {
-      if (this.#isStopping) return;
+    const revival = setTimeout(() => {
+      this.#revivals.delete(revival);
       this.#startWorker(this.#root).then(
         () => this.#onEvent("A worker was started again."),
         (error: unknown) => this.#revive(`A worker could not start: ${(error as Error).message}`),
       );
     }, pauseMs);
+    this.#revivals.add(revival);
   }
 
   #send(worker: Worker, message: ToWorker): void {
@@ -176,6 +179,7 @@ export class Supervisor {
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
+    for (const revival of this.#revivals) clearTimeout(revival);
     const workers = this.#workers();
     const gone = workers.map((worker) => new Promise<void>((resolve) => void worker.once("exit", () => resolve())));
     const timer = setTimeout(() => this.kill(), limits.gracefulStopMsMax + killGraceMs);

@@ -1,10 +1,11 @@
 /**
  * A worker process: store and doors, started and stopped by the supervisor's messages. Signals are the supervisor's
- * business; a worker that loses its supervisor, or its session, finishes what it can and ends.
+ * business; a worker that loses its session finishes what it can and ends, one that loses its supervisor ends at once.
  */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { systemClock } from "../core/clock.ts";
+import { HoldfastError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { createMetrics, mergeSnapshots, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
 import { systemRandom } from "../core/random.ts";
@@ -123,12 +124,21 @@ class Worker {
 
 function readTls(settings: Settings) {
   const { "tls-cert": cert, "tls-key": key } = settings;
-  return cert === undefined || key === undefined ? undefined : { cert: readFileSync(cert), key: readFileSync(key) };
+  return cert === undefined || key === undefined ? undefined : { cert: readPem(cert), key: readPem(key) };
+}
+
+function readPem(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new HoldfastError("invalid_argument", `The TLS file ${file} cannot be read: ${(error as Error).message}`);
+  }
 }
 
 const worker = new Worker();
 process.on("message", (message: ToWorker) => worker.take(message));
-process.on("disconnect", () => worker.end(1));
+// The drives' locks died with the supervisor, and another server may take them at any moment: nothing more is done.
+process.on("disconnect", () => process.exit(1));
 // A terminal's Ctrl-C goes to every process; the supervisor's `stop` message is what counts.
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => worker.end(0));

@@ -110,6 +110,31 @@ test("a worker that is killed is started again, and what it acknowledged is ther
   assert.equal((await server.stop()).status, 0);
 });
 
+test("workers end with their supervisor, and the next server takes over what they had", { timeout }, async (t) => {
+  const drive = temporaryFolder(t);
+  const first = await startServer(t, [drive, "--workers", "2"]);
+  const auth = basic(first.accessKey, first.secretKey!);
+  const put = await fetch(`${first.url}/_/files?name=a`, {
+    method: "PUT",
+    headers: auth,
+    body: Buffer.alloc(500_000, 7),
+  });
+  const { id } = (await put.json()) as { id: string };
+  const workers = await childrenOf(first.child.pid!);
+  await first.stop("SIGKILL");
+  const isAlive = (pid: number): boolean => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
+  await until(() => !workers.some(isAlive));
+  const second = await startServer(t, [drive, "--workers", "2"]);
+  const got = await fetch(`${second.url}/_/files/${id}`, { headers: auth });
+  assert.deepEqual(Buffer.from(await got.arrayBuffer()), Buffer.alloc(500_000, 7));
+});
+
 test("a stop lets a running upload finish and takes no new connection", { timeout }, async (t) => {
   const server = await startServer(t, [temporaryFolder(t), "--workers", "1"]);
   const url = new URL(`${server.url}/_/files?name=slow`);

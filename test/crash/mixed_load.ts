@@ -110,7 +110,7 @@ export class MixedLoad {
     const listed = new Set<string>();
     for await (const each of client.list(bucket, "")) listed.add(each.key);
     for (const [key, contents] of this.#expected) {
-      const actual = await this.#read(client, key);
+      const actual = await this.#read(client, key).catch((error: unknown) => `unreadable (${String(error)})`);
       if (!contents.has(actual))
         wrong.push(
           `${key}: is ${actual ?? "absent"}, may be ${[...contents].map((each) => each ?? "absent").join(" or ")}`,

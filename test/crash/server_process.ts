@@ -14,11 +14,14 @@ export class ServerProcess {
   readonly url: URL;
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
+  /** The last of what the server wrote to standard error. */
+  readonly errors: () => string;
 
-  private constructor(child: ChildProcess, url: URL, ended: Promise<void>) {
+  private constructor(child: ChildProcess, facts: { url: URL; ended: Promise<void>; errors: () => string }) {
     this.#child = child;
-    this.url = url;
-    this.#ended = ended;
+    this.url = facts.url;
+    this.#ended = facts.ended;
+    this.errors = facts.errors;
   }
 
   /** Starts a server on a free port, or on the one given, and waits until it says that it is ready. */
@@ -53,7 +56,7 @@ export class ServerProcess {
       const url = /(http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1];
       if (!url) continue;
       child.stdout.resume();
-      return new ServerProcess(child, new URL(url), ended);
+      return new ServerProcess(child, { url: new URL(url), ended, errors: () => errors });
     }
     throw new Error(`the server ended before it was ready: ${errors}`);
   }

@@ -40,7 +40,7 @@ for (const [host, target, bucket, key] of [
   ["b.s3.example.test", "/", "b", ""],
   ["B.S3.Example.Test:9000", "/k/", "b", "k/"],
   ["a.b.s3.example.test", "//k", "a.b", "/k"],
-  ["bs3.example.test", "/b/k", "b", "k"],
+  ["otherS3.example.test", "/b/k", "b", "k"],
   [".s3.example.test", "/b/k", "b", "k"],
 ] as const) {
   void test(`${host} ${target} is bucket "${bucket}", key "${key}"`, () => {

@@ -88,6 +88,7 @@ class KillRounds {
     if (workerOnly) {
       this.#server!.killWorker(this.#random.below(2));
       await sleep(500);
+      await this.#server!.allWorkersServe();
     } else await this.#server!.killAll();
     stop.abort();
     await Promise.all(lanes);

@@ -67,6 +67,17 @@ export class ServerProcess {
     return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
   }
 
+  /** Waits until a worker that was killed has been replaced (the supervisor lets more and more time pass before it does). */
+  async allWorkersServe(count = 2): Promise<void> {
+    for (let attempt = 0; attempt < 300; attempt++) {
+      const answers =
+        this.workers().length === count && (await fetch(new URL("/_/health/ready", this.url)).catch(() => undefined));
+      if (answers && answers.ok) return;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`the workers did not come back: ${this.errors()}`);
+  }
+
   /** Kills one worker, as the kernel would when memory runs out. */
   killWorker(index: number): void {
     const workers = this.workers();

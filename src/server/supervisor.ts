@@ -96,7 +96,8 @@ export class Supervisor {
   }
 
   #workers(): Worker[] {
-    return Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
+    // A worker that has ended stays in this list until its channel is closed too.
+    return Object.values(cluster.workers ?? {}).filter((worker): worker is Worker => worker?.isDead() === false);
   }
 
   /** Resolves when the worker listens. With `root` undefined it prepares the drives first and tells the root key. */

@@ -66,8 +66,8 @@ test("what is wrong at the start is one clear sentence and exit status 1", { tim
       ["server", "--workers", "1", "--listen", "127.0.0.1:0", ...args],
       environment,
     ).ended;
+    assert.equal(status, 1, `${expected.source}: ${errors}`);
     assert.match(errors, expected);
-    assert.equal(status, 1, errors);
   }
 });
 

@@ -69,12 +69,15 @@ export async function packChunk(raw: Uint8Array): Promise<PackedChunk> {
   return storedBytes < raw.length ? { body, storedBytes, blockBytes } : asItIs;
 }
 
+const outputBytesMin = 64;
+
 /** The raw bytes of one stored block. Fails with `corrupt_chunk` when it does not hold exactly `rawBytes`. */
 export function unpackBlock(stored: Buffer, rawBytes: number): Buffer {
   if (stored.length === rawBytes) return stored;
   let raw: Buffer;
   try {
-    raw = zstdDecompressSync(stored, { chunkSize: rawBytes, maxOutputLength: rawBytes });
+    // One output buffer of the right size saves joining several; node takes none below 64 bytes.
+    raw = zstdDecompressSync(stored, { chunkSize: Math.max(rawBytes, outputBytesMin), maxOutputLength: rawBytes });
   } catch (cause) {
     throw new HoldfastError("corrupt_chunk", "A compressed block cannot be decompressed.", { cause });
   }

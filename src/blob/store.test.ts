@@ -444,3 +444,12 @@ void test("a range read touches only the compression blocks it needs", async () 
   assert.ok((await readAll(store, blob, offset, 10)).equals(bytes.subarray(offset, offset + 10)));
   assert.equal(watch.bytesMax, blob.chunks[1]!.blockBytes![1]);
 });
+
+void test("a chunk whose last block is a few bytes long reads back, compressed or not", async () => {
+  for (const tail of [1, 20, 30, 44, 63, 64, 65]) {
+    const bytes = bytesOf(limits.compressionBlockBytes + tail, "zeros", tail);
+    const store = await storeOn(createMemoryNode());
+    const blob = chunked(await store.write(bodyOf(bytes, 64 * KiB, true), options));
+    assert.ok((await readAll(store, blob)).equals(bytes), `${tail} bytes`);
+  }
+});

@@ -35,7 +35,7 @@ export class ServerProcess {
       "--workers",
       String(options.workers),
       "--log-level",
-      "error",
+      "warn",
     ];
     const child = spawn(
       process.execPath,

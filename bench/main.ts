@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: starts Holdfast and a bare `node:http` server with the same number of workers on this machine, loads
+ * `npm run bench` (builds first): starts Holdfast and a bare `node:http` server with the same number of workers on this machine, loads
  * both with the same signed requests, measures the machine's own ceilings, and prints every figure with its ratio.
  * Options: --workers N, --objects N, --seconds N per work, --json.
  */
@@ -69,67 +69,65 @@ async function stop(child: ChildProcess): Promise<void> {
 }
 
 const large = randomBytes(64 * MiB);
+const largeConnections = 4;
 
-type Bare = Record<"PUT" | "GET" | "HEAD" | "DELETE" | "large", LoadResult>;
+const mebibytesPerSecond = (result: LoadResult): number => result.bytesIn / MiB / result.seconds;
 
-/** The same loads, the same signed headers, against the bare server. */
-async function loadBare(url: URL, signer: RequestSigner): Promise<Bare> {
-  const small = large.subarray(0, 4096);
-  const one = (method: string, body?: Buffer) =>
-    runLoad({
-      url,
-      connections,
-      requestsMax: 1_000_000,
-      durationMsMax: Math.min(durationMsMax, 5_000),
-      next: (index) => {
-        const target = `/bench/small/${String(index).padStart(9, "0")}`;
-        const headers = signer.sign({ method, path: target, query: "" });
-        return { method, target, headers, ...(body && { body }) };
-      },
-    });
-  await one("GET");
-  return {
-    PUT: await one("PUT", small),
-    GET: await one("GET"),
-    HEAD: await one("HEAD"),
-    DELETE: await one("DELETE"),
-    large: await runLoad({
-      url,
-      connections: 2,
-      requestsMax: 32,
-      durationMsMax,
-      next: () => ({
-        method: "GET",
-        target: "/large",
-        headers: signer.sign({ method: "GET", path: "/large", query: "" }),
-      }),
-    }),
+type Method = "PUT" | "GET" | "HEAD" | "DELETE";
+
+/** What the bare server did just before each work, with the same signed headers: the machine's speed changes by the minute. */
+type Bare = Partial<Record<BenchWork, LoadResult>>;
+
+const bareMs = 3_000;
+
+function loadBare(url: URL, signer: RequestSigner, work: BenchWork): Promise<LoadResult> | undefined {
+  const methods: Partial<Record<BenchWork, Method>> = {
+    "put-4k": "PUT",
+    "get-4k": "GET",
+    "head-4k": "HEAD",
+    delete: "DELETE",
   };
+  const method = methods[work];
+  if (method) return loadBareSmall(url, signer, method);
+  if (work !== "get-64m") return undefined;
+  const headers = () => signer.sign({ method: "GET", path: "/large", query: "" });
+  const next = () => ({ method: "GET", target: "/large", headers: headers() });
+  return runLoad({ url, connections: largeConnections, requestsMax: 64, durationMsMax: bareMs, next });
+}
+
+function loadBareSmall(url: URL, signer: RequestSigner, method: Method): Promise<LoadResult> {
+  const body = method === "PUT" ? large.subarray(0, 4096) : undefined;
+  return runLoad({
+    url,
+    connections,
+    requestsMax: 1_000_000,
+    durationMsMax: bareMs,
+    next: (index) => {
+      const target = `/bench/small/${String(index).padStart(9, "0")}`;
+      const headers = signer.sign({ method, path: target, query: "" });
+      return { method, target, headers, ...(body && { body }) };
+    },
+  });
 }
 
 type Ratio = { readonly of: string; readonly value: number; readonly floor: number };
 
 function ratioOf(row: BenchRow, bare: Bare, ceilings: Ceilings): Ratio | undefined {
-  const perSecond = (of: string, ceiling: number, floor: number) => ({
-    of,
-    value: row.operationsPerSecond / ceiling,
-    floor,
-  });
-  const perMebibyte = (of: string, ceiling: number, floor: number) => ({
-    of,
-    value: row.mebibytesPerSecond / ceiling,
-    floor,
-  });
+  const bareRow = bare[row.work];
+  const perSecond = (of: string, ceiling: number | undefined, floor: number) =>
+    ceiling ? { of, value: row.operationsPerSecond / ceiling, floor } : undefined;
+  const perMebibyte = (of: string, ceiling: number | undefined, floor: number) =>
+    ceiling ? { of, value: row.mebibytesPerSecond / ceiling, floor } : undefined;
   const sink = Math.min(ceilings.md5MiBps, ceilings.syncedWriteMiBps);
   const ratios: Record<BenchWork, Ratio | undefined> = {
-    "put-4k": perSecond("bare node:http PUT", bare.PUT.requestsPerSecond, 0.35),
-    "get-4k": perSecond("bare node:http GET", bare.GET.requestsPerSecond, 0.55),
-    "head-4k": perSecond("bare node:http HEAD", bare.HEAD.requestsPerSecond, 0.55),
-    delete: perSecond("bare node:http DELETE", bare.DELETE.requestsPerSecond, 0.35),
+    "put-4k": perSecond("bare node:http PUT", bareRow?.requestsPerSecond, 0.35),
+    "get-4k": perSecond("bare node:http GET", bareRow?.requestsPerSecond, 0.55),
+    "head-4k": perSecond("bare node:http HEAD", bareRow?.requestsPerSecond, 0.55),
+    delete: perSecond("bare node:http DELETE", bareRow?.requestsPerSecond, 0.35),
     list: perSecond("200,000 keys/s", 200_000, 1),
     "put-64m": perMebibyte("lesser of MD5 and synced write", sink, 0.75),
     "put-64m-multipart": perMebibyte("lesser of MD5 and synced write", sink, 0.75),
-    "get-64m": perMebibyte("bare node:http streaming a file", bare.large.bytesIn / MiB / bare.large.seconds, 0.7),
+    "get-64m": perMebibyte("bare node:http streaming a file", bareRow && mebibytesPerSecond(bareRow), 0.7),
   };
   return ratios[row.work];
 }
@@ -173,11 +171,11 @@ function report(rows: readonly BenchRow[], bare: Bare, ceilings: Ceilings, memor
   process.stdout.write("\n");
   printTable([
     ["ceiling or memory", "value"],
-    ["bare PUT 4 KiB, requests/s", number(bare.PUT.requestsPerSecond)],
-    ["bare GET 4 KiB, requests/s", number(bare.GET.requestsPerSecond)],
-    ["bare HEAD, requests/s", number(bare.HEAD.requestsPerSecond)],
-    ["bare DELETE, requests/s", number(bare.DELETE.requestsPerSecond)],
-    ["bare GET 64 MiB, MiB/s", number(bare.large.bytesIn / MiB / bare.large.seconds)],
+    ...Object.entries(bare).map(([work, result]) =>
+      work === "get-64m"
+        ? ["bare node:http streaming 64 MiB, MiB/s", number(mebibytesPerSecond(result))]
+        : [`bare node:http for ${work}, requests/s`, number(result.requestsPerSecond)],
+    ),
     ["MD5, MiB/s", number(ceilings.md5MiBps)],
     ["64 MiB synced write, MiB/s", number(ceilings.syncedWriteMiBps)],
     ["4 KiB append + fdatasync, per second", number(ceilings.syncsPerSecond)],
@@ -186,50 +184,52 @@ function report(rows: readonly BenchRow[], bare: Bare, ceilings: Ceilings, memor
   for (const { row } of measured) if (row.firstError) process.stderr.write(`${row.work}: ${row.firstError}\n`);
 }
 
+async function runAll(server: { child: ChildProcess; line: string }, bareUrl: URL, ceilings: Ceilings): Promise<void> {
+  const idle = treeMemory(server.child.pid!);
+  const watch = watchMemory(server.child.pid!);
+  const endpoint = new URL(server.line);
+  const bareSigner = createSigner({ ...keys, region: "us-east-1", host: bareUrl.host });
+  const bare: Bare = {};
+  const rows = await runBench({
+    endpoint,
+    signer: createSigner({ ...keys, region: "us-east-1", host: endpoint.host }),
+    bucket: "bench",
+    works: values.works.split(",") as BenchWork[],
+    objects: Number(values.objects),
+    connections,
+    largeConnections,
+    durationMsMax,
+    before: async (work) => {
+      const result = await loadBare(bareUrl, bareSigner, work);
+      if (result) bare[work] = result;
+    },
+    onRow: (row) => process.stderr.write(`${row.work}: ${row.requests} requests in ${row.seconds.toFixed(1)} s\n`),
+  });
+  const peak = watch.stop();
+  report(rows, bare, ceilings, {
+    "idle memory of the process tree, MiB": idle.totalMiB,
+    "peak memory, MiB": peak.totalMiB,
+    "peak memory without file maps, MiB": peak.withoutMapsMiB,
+  });
+}
+
 async function main(): Promise<void> {
   const largePath = path.join(directory, "large.bin");
   writeFileSync(largePath, large);
-  const signer = createSigner({ ...keys, region: "us-east-1", host: "127.0.0.1" });
   const ceilings = measureCeilings(directory);
   const bareServer = await start("bench/bare_server.ts", [String(workers), largePath], {}, /^(\d+)$/);
-  const bare = await loadBare(new URL(`http://127.0.0.1:${bareServer.line}`), signer);
-  await stop(bareServer.child);
   const environment = { HOLDFAST_ROOT_ACCESS_KEY: keys.accessKey, HOLDFAST_ROOT_SECRET_KEY: keys.secretKey };
-  const args = [
-    "server",
-    path.join(directory, "data"),
-    "--listen",
-    "127.0.0.1:0",
-    "--workers",
-    String(workers),
-    "--log-level",
-    "error",
-  ];
-  const server = await start("bin/holdfast.js", args, environment, /(http:\/\/127\.0\.0\.1:\d+)/);
+  const listen = ["--listen", "127.0.0.1:0", "--workers", String(workers), "--log-level", "error"];
+  const args = ["server", path.join(directory, "data"), ...listen];
   try {
-    const idle = treeMemory(server.child.pid!);
-    const watch = watchMemory(server.child.pid!);
-    const endpoint = new URL(server.line);
-    const rows = await runBench({
-      endpoint,
-      signer: createSigner({ ...keys, region: "us-east-1", host: endpoint.host }),
-      bucket: "bench",
-      works: values.works.split(",") as BenchWork[],
-      objects: Number(values.objects),
-      connections,
-      largeConnections: 4,
-      durationMsMax,
-      onRow: (row) =>
-        process.stderr.write(`${row.work} done: ${row.requests} requests in ${row.seconds.toFixed(1)} s\n`),
-    });
-    const peak = watch.stop();
-    report(rows, bare, ceilings, {
-      "idle memory of the process tree, MiB": idle.totalMiB,
-      "peak memory, MiB": peak.totalMiB,
-      "peak memory without file maps, MiB": peak.withoutMapsMiB,
-    });
+    const server = await start("bench/built.mjs", args, environment, /(http:\/\/127\.0\.0\.1:\d+)/);
+    try {
+      await runAll(server, new URL(`http://127.0.0.1:${bareServer.line}`), ceilings);
+    } finally {
+      await stop(server.child);
+    }
   } finally {
-    await stop(server.child);
+    await stop(bareServer.child);
   }
 }
 

@@ -43,6 +43,8 @@ export type BenchOptions = {
   readonly connections: number;
   readonly largeConnections: number;
   readonly durationMsMax: number;
+  /** Awaited before each work; a place to measure what the work is compared with, in the same minute. */
+  before?(work: BenchWork): Promise<void>;
   onRow?(row: BenchRow): void;
 };
 
@@ -61,6 +63,7 @@ export async function runBench(options: BenchOptions): Promise<BenchRow[]> {
     largeWritten: 0,
   };
   for (const work of options.works) {
+    await options.before?.(work);
     const row = await works[work](state);
     rows.push(row);
     options.onRow?.(row);

@@ -20,7 +20,7 @@ import { createSigner } from "../src/client/signer.ts";
 import type { RequestSigner } from "../src/client/signer.ts";
 import { measureCeilings } from "./ceilings.ts";
 import type { Ceilings } from "./ceilings.ts";
-import { treeMemory, watchMemory } from "./process_tree.ts";
+import { treeMemoryMiB, watchMemory } from "./process_tree.ts";
 
 const { values } = parseArgs({
   options: {
@@ -185,7 +185,7 @@ function report(rows: readonly BenchRow[], bare: Bare, ceilings: Ceilings, memor
 }
 
 async function runAll(server: { child: ChildProcess; line: string }, bareUrl: URL, ceilings: Ceilings): Promise<void> {
-  const idle = treeMemory(server.child.pid!);
+  const idleMiB = treeMemoryMiB(server.child.pid!);
   const watch = watchMemory(server.child.pid!);
   const endpoint = new URL(server.line);
   const bareSigner = createSigner({ ...keys, region: "us-east-1", host: bareUrl.host });
@@ -205,11 +205,11 @@ async function runAll(server: { child: ChildProcess; line: string }, bareUrl: UR
     },
     onRow: (row) => process.stderr.write(`${row.work}: ${row.requests} requests in ${row.seconds.toFixed(1)} s\n`),
   });
-  const peak = watch.stop();
+  const peakMiB = watch.stop();
   report(rows, bare, ceilings, {
-    "idle memory of the process tree, MiB": idle.totalMiB,
-    "peak memory, MiB": peak.totalMiB,
-    "peak memory without file maps, MiB": peak.withoutMapsMiB,
+    "idle memory of the process tree (PSS), MiB": idleMiB,
+    "peak memory without file maps, MiB": peakMiB,
+    "memory at the end (PSS, with the metadata map), MiB": treeMemoryMiB(server.child.pid!),
   });
 }
 

@@ -10,44 +10,46 @@ function children(pid: number): number[] {
   return direct.flatMap((child) => [child, ...children(child)]);
 }
 
-function kilobytes(pid: number, field: string): number {
-  const match = new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"));
+function kilobytes(pid: number, file: string, field: string): number {
+  const match = new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/${file}`, "utf8"));
   return match ? Number(match[1]) : 0;
 }
 
-/**
- * `totalMiB` is everything; `withoutMapsMiB` leaves out file pages (the metadata store's map, which the kernel takes back
- * when it needs the room).
- */
-export function treeMemory(pid: number): { totalMiB: number; withoutMapsMiB: number } {
+/** Sums a figure over the tree; a process that ends while it is being read has no memory any more. */
+function sum(pid: number, figure: (pid: number) => number): number {
   let total = 0;
-  let anonymous = 0;
   for (const each of [pid, ...children(pid)]) {
     try {
-      total += kilobytes(each, "Pss");
-      anonymous += kilobytes(each, "Pss_Anon") + kilobytes(each, "Pss_Shmem");
+      total += figure(each);
     } catch {
-      // A process that ended between the two reads has no memory any more.
+      // It ended.
     }
   }
-  return { totalMiB: total / 1024, withoutMapsMiB: anonymous / 1024 };
+  return total / 1024;
 }
 
-/** Watches until stopped; returns the peaks. */
-export function watchMemory(pid: number): { stop(): { totalMiB: number; withoutMapsMiB: number } } {
-  let totalMiB = 0;
-  let withoutMapsMiB = 0;
+/** Everything, in MiB. Walking a large map stops the process for a while, so this is for quiet moments. */
+export function treeMemoryMiB(pid: number): number {
+  return sum(pid, (each) => kilobytes(each, "smaps_rollup", "Pss"));
+}
+
+/** What is not backed by files, in MiB; file pages (the metadata store's map) the kernel takes back when it needs room. */
+function ownMemoryMiB(pid: number): number {
+  return sum(pid, (each) => kilobytes(each, "status", "RssAnon") + kilobytes(each, "status", "RssShmem"));
+}
+
+/** Watches until stopped; returns the peak of what is not backed by files. */
+export function watchMemory(pid: number): { stop(): number } {
+  let peakMiB = 0;
   const look = () => {
-    const now = treeMemory(pid);
-    totalMiB = Math.max(totalMiB, now.totalMiB);
-    withoutMapsMiB = Math.max(withoutMapsMiB, now.withoutMapsMiB);
+    peakMiB = Math.max(peakMiB, ownMemoryMiB(pid));
   };
   const timer = setInterval(look, 200);
   return {
     stop() {
       clearInterval(timer);
       look();
-      return { totalMiB, withoutMapsMiB };
+      return peakMiB;
     },
   };
 }

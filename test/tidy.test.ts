@@ -126,6 +126,18 @@ test("the lock file holds no download address", () => {
   assert.ok(!read("package-lock.json").includes('"resolved"'));
 });
 
+test("the lock file names the optional packages of every platform", () => {
+  // Without them `npm ci` refuses on every machine; npm leaves out those that a registry mirror does not have.
+  type Locked = { readonly optionalDependencies?: Record<string, string> };
+  const { packages } = JSON.parse(read("package-lock.json")) as { packages: Record<string, Locked> };
+  const missing = Object.entries(packages).flatMap(([place, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies).filter(
+      (name) => !packages[`node_modules/${name}`] && !packages[`${place}/node_modules/${name}`],
+    ),
+  );
+  assert.deepEqual(missing, []);
+});
+
 test("every dependency has its line of reason", () => {
   const { dependencies, devDependencies } = JSON.parse(read("package.json")) as Record<string, Record<string, string>>;
   const reasons = read("docs/dependencies.md");

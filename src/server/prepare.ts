@@ -11,7 +11,6 @@ import type { Credentials } from "../identity/identity.ts";
 import { rootKey, type RootKey } from "../identity/root_key.ts";
 import { fenceOthers } from "../jobs/jobs.ts";
 import { openLmdbKv } from "../kv/lmdb.ts";
-
 import { systemDisk } from "../node/disk.system.ts";
 import { prepareDrive } from "../node/drive.ts";
 import { metaFile, openIndex } from "./layout.ts";
@@ -42,9 +41,14 @@ export async function prepareServer({ drives, root, random, log }: PrepareServer
   }
   const [first] = drives as [string];
   // Made here and not by the store: it holds secrets, so it is nobody else's to read, whatever mode the drive's folder has.
-  await disk.makeDirectory(path.dirname(metaFile(first)));
+  const metaFolder = path.dirname(metaFile(first));
+  await disk.makeDirectory(metaFolder);
   const kv = await openLmdbKv({ path: metaFile(first), log });
   try {
+    // The store syncs its bytes; its name, and its folder's, are durable only with these. At every start, since the one
+    // that made them may have been cut off before it came here.
+    await disk.syncDirectory(metaFolder);
+    await disk.syncDirectory(first);
     const count = await fenceOthers(kv, []);
     if (count > 0) log.info({ count }, "Sessions of an earlier run were fenced.");
   } finally {

@@ -5,6 +5,7 @@
 import { HoldfastError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 
+export const accessKeyCharsMax = 128;
 const accessKeyPattern = /^[A-Za-z0-9_.-]{3,128}$/;
 /** Printable ASCII without the space. */
 const secretKeyPattern = /^[\x21-\x7e]{8,128}$/;

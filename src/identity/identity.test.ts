@@ -36,6 +36,8 @@ test("keys are created, found, listed and removed", async () => {
     (await identity.list({ limit: 10, after: "AAA" })).map((key) => key.description),
     ["backup"],
   );
+  for (const after of ["A".repeat(2_000), `AAA${"\0".repeat(5_000)}`, ""])
+    assert.equal((await identity.list({ limit: 10, after })).length, after === "" ? 2 : 1);
   await identity.remove("AAA");
   assert.equal(await identity.secretFor("AAA"), undefined);
   await assert.rejects(identity.remove("AAA"), (error) => hasReason(error, "no_such_access_key"));

@@ -13,6 +13,7 @@ import type { Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import { accessKeyKey, tagRange, tags } from "../meta/keys.ts";
 import {
+  accessKeyCharsMax,
   checkAccessKey,
   checkDescription,
   checkSecretKey,
@@ -81,7 +82,9 @@ export function createIdentity({ kv, root, clock, random = systemRandom }: Ident
 
   const list = async ({ after, limit }: { after?: string | undefined; limit: number }): Promise<KeyInfo[]> => {
     const range = tagRange(tags.accessKey);
-    const start = after === undefined ? range.start : Buffer.concat([accessKeyKey(after), Buffer.of(0)]);
+    // A marker may be longer than any row's key: the same keys lie behind its beginning.
+    const last = after === undefined ? undefined : accessKeyKey(after).subarray(0, 1 + accessKeyCharsMax);
+    const start = last === undefined ? range.start : Buffer.concat([last, Buffer.of(0)]);
     const rows = await kv.scan({ start, end: range.end }, { limit: Math.min(limit, limits.listPageKeysMax) });
     return rows.map(({ key, value }) => {
       const { createdMs, description } = decodeKeyRecord(value);

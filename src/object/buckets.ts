@@ -87,8 +87,8 @@ export async function listBuckets(ctx: ObjectContext, options: ListBucketsOption
   const { prefix = "", after, limit } = options;
   if (limit <= 0) return { buckets: [], next: undefined };
   const family = tagRange(tags.bucket);
-  let start = bucketKey(prefix);
-  const pastAfter = after === undefined ? start : Buffer.concat([bucketKey(after), Buffer.of(0)]);
+  let start = clippedRow(prefix);
+  const pastAfter = after === undefined ? start : Buffer.concat([clippedRow(after), Buffer.of(0)]);
   if (Buffer.compare(pastAfter, start) > 0) start = pastAfter;
   const buckets: BucketInfo[] = [];
   for await (const entries of pages(ctx.kv, { start, end: family.end })) {
@@ -100,6 +100,11 @@ export async function listBuckets(ctx: ObjectContext, options: ListBucketsOption
     }
   }
   return { buckets, next: undefined };
+}
+
+/** The same names lie behind it; no longer than any bucket's row, whatever a client sent. */
+function clippedRow(name: string): Buffer {
+  return bucketKey(name).subarray(0, 1 + limits.bucketNameCharsMax);
 }
 
 /** Errors: `no_such_bucket`, `bucket_not_empty`, `operation_aborted` when writes kept coming between. */

@@ -10,6 +10,7 @@ import type { Entry } from "../kv/kv.ts";
 import { decodeListed } from "../meta/heads.ts";
 import { headKey, headRange, objectKeyOf, prefixEnd, prefixRange } from "../meta/keys.ts";
 import type { ObjectContext } from "./context.ts";
+import { canBegin, clipMarker } from "./markers.ts";
 import type { ListedObject, ListOptions, ListResult } from "./object.ts";
 import { readBucket, readRows } from "./target.ts";
 
@@ -22,7 +23,8 @@ export async function listObjects(ctx: ObjectContext, options: ListOptions): Pro
     throw new HoldfastError("invalid_argument", `A page has 0 to ${limits.listPageKeysMax} keys.`);
   }
   const { bucket } = await readBucket(ctx, readRows(ctx.kv), options.bucket);
-  if (options.limit === 0) return { objects: [], commonPrefixes: [], next: undefined };
+  const nothing = options.limit === 0 || (options.prefix !== undefined && !canBegin(options.prefix));
+  if (nothing) return { objects: [], commonPrefixes: [], next: undefined };
   return listPage(ctx, bucket.id, options);
 }
 
@@ -62,7 +64,7 @@ class Page {
     this.#bucket = bucket;
     this.#prefixBytes = options.prefix?.length ?? 0;
     this.#delimiter = options.delimiter === undefined || options.delimiter.length === 0 ? undefined : options.delimiter;
-    this.#after = options.after;
+    this.#after = options.after && clipMarker(options.after);
     this.#limit = options.limit;
     assert(options.limit > 0, "an empty page reads nothing");
   }

@@ -4,6 +4,7 @@
  */
 import { HoldfastError } from "../core/errors.ts";
 import type { BucketId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
 import type { Entry, Key, Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import type { Transaction } from "../kv/transact.ts";
@@ -46,13 +47,19 @@ export function noSuchKey(): HoldfastError {
   return new HoldfastError("no_such_key", "The specified key does not exist.");
 }
 
+/** A name from a client may be longer than a row's key. */
+function bucketRow(name: string): Buffer {
+  if (name.length > limits.bucketNameCharsMax) throw noSuchBucket(name);
+  return bucketKey(name);
+}
+
 /** A bucket's row. Errors: `no_such_bucket`. */
 export async function readBucket(
   ctx: ObjectContext,
   read: ReadRows,
   name: string,
 ): Promise<{ readonly entry: Entry; readonly bucket: BucketRecord }> {
-  const [entry] = await read([bucketKey(name)]);
+  const [entry] = await read([bucketRow(name)]);
   return bucketOf(ctx, name, entry);
 }
 
@@ -78,7 +85,7 @@ export async function readTarget(
     options.body === true ? [headKey(id, key), bodyKey(id, key)] : [headKey(id, key)];
   const guess = ctx.bucketIds.get(name);
   let keys = guess === undefined ? [] : rowsOf(guess);
-  let rows = await read([bucketKey(name), ...keys]);
+  let rows = await read([bucketRow(name), ...keys]);
   const { entry, bucket } = bucketOf(ctx, name, rows[0]);
   if (bucket.id !== guess) {
     keys = rowsOf(bucket.id);

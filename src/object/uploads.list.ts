@@ -9,6 +9,7 @@ import type { Entry, Kv } from "../kv/kv.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
 import { escapeKey, parseUploadKey, prefixEnd, uploadKey, uploadRange } from "../meta/keys.ts";
 import { decodeUpload } from "../meta/uploads.ts";
+import { canBegin, clipMarker } from "./markers.ts";
 import type { ListUploadsOptions, ListUploadsResult, UploadInfo } from "./object.ts";
 import { parseUploadId } from "./uploads.rows.ts";
 
@@ -25,7 +26,7 @@ export async function listUploads(
 ): Promise<ListUploadsResult> {
   assert(options.limit >= 0 && options.limit <= limits.listPageKeysMax, "a page has 0 to listPageKeysMax entries");
   const items: Item[] = [];
-  if (options.limit > 0) {
+  if (options.limit > 0 && canBegin(options.prefix ?? Buffer.alloc(0))) {
     for await (const item of itemsOf(kv, bucket, options)) {
       items.push(item);
       if (items.length > options.limit) break;
@@ -79,8 +80,10 @@ function after(key: Buffer): Buffer {
 
 function firstKey(bucket: BucketRecord, options: ListUploadsOptions): Buffer | undefined {
   const first = startingWith(bucket, options.prefix ?? Buffer.alloc(0));
-  const { afterKey, afterUploadId } = options;
-  if (afterKey === undefined || afterKey.length === 0) return first;
+  if (options.afterKey === undefined || options.afterKey.length === 0) return first;
+  const afterKey = clipMarker(options.afterKey);
+  // What no key can be has no uploads.
+  const afterUploadId = afterKey.length === options.afterKey.length ? options.afterUploadId : undefined;
   const marker = afterMarker(bucket, afterKey, { ...options, afterUploadId });
   return marker === undefined || marker.compare(first) > 0 ? marker : first;
 }

@@ -10,6 +10,7 @@ import { abandonedKey, sessionKey, uploadKey } from "../meta/keys.ts";
 import { fencedError, type Session } from "../meta/sessions.ts";
 import { decodeUpload, encodeAbandoned, encodeUpload, type UploadRecord } from "../meta/uploads.ts";
 import type { ObjectContext } from "./context.ts";
+import { checkObjectKey } from "./names.ts";
 import type { PartInfo, UploadRef } from "./object.ts";
 import { readBucket } from "./target.ts";
 
@@ -39,13 +40,14 @@ export type FoundUpload = {
   readonly rows: readonly (Entry | undefined)[];
 };
 
-/** Reads bucket and upload, and with the latter the rows that `also` names. `no_such_bucket`. */
+/** Reads bucket and upload, and with the latter the rows that `also` names. `no_such_bucket`, and what is wrong with the key. */
 export async function readUpload(
   ctx: ObjectContext,
   tx: Pick<Transaction, "get">,
   ref: UploadRef,
   also: (bucket: BucketRecord, id: UploadId) => readonly Buffer[] = () => [],
 ): Promise<FoundUpload> {
+  checkObjectKey(ref.key);
   const id = parseUploadId(ref.uploadId);
   const { bucket } = await readBucket(ctx, (keys) => tx.get(keys), ref.bucket);
   const rowKey = uploadKey(bucket.id, ref.key, id);

@@ -1,13 +1,14 @@
 /**
  * Gathers the commits of this process into batches, one write transaction each.
  *
- * A write transaction is asked for as soon as one commit waits, and takes whatever waits when it begins. So a lone commit
- * waits for nobody, and under load the commits that arrive while one batch syncs make the next. At most one transaction
- * is asked for and not begun; one more may be syncing.
+ * A write transaction is asked for when a turn of the event loop brought no more commits (gather.ts), and takes whatever
+ * waits when it begins. So a lone commit waits for nobody, and under load the commits that arrive while one batch syncs
+ * make the next. At most one transaction is asked for and not begun; one more may be syncing.
  */
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
+import { gathered } from "./gather.ts";
 import type { Commit, CommitResult } from "./kv.ts";
 import type { WriteBatch } from "./lmdb_rows.ts";
 
@@ -64,7 +65,9 @@ export class Batches {
   #ask(): void {
     if (this.#asked || this.#queue.length === 0) return;
     this.#asked = true;
-    const running = this.#run().finally(() => this.#underWay.delete(running));
+    const running = gathered(() => this.#queue.length)
+      .then(() => this.#run())
+      .finally(() => this.#underWay.delete(running));
     this.#underWay.add(running);
   }
 

@@ -143,7 +143,7 @@ export class Appender {
       // Durable first, then findable, then acknowledged.
       const places = await writer.append(contents);
       await this.#index.addRows(
-        writer.segment,
+        writer.lease,
         places.map((place, index) => ({ ref: contents[index]!, place })),
       );
       this.#state.wrote(bytes);

@@ -2,7 +2,7 @@
  * Gives the space of removed shards back: sealed segments that are at least half dead are rewritten.
  *
  * The order for each segment: live records read and verified → copied to a compaction segment → synced → rows moved,
- * each only if it still points at the old place → the old file removed → the folder synced → the segment's rows removed.
+ * each only if it still points at the old place and the new segment is still this process's → the old file removed → the folder synced → the segment's rows removed.
  * Stopped at any step, every shard is still found, at the old place or the new one.
  *
  * A live record that is damaged stays where it is, and with it its segment: what is left of it may yet be of use, and
@@ -166,7 +166,7 @@ export class Compactor {
     const writer = await this.#writerFor(bytes);
     const places = await writer.append(contents);
     await index.move(
-      writer.segment,
+      writer.lease,
       good.map(({ ref, from }, at) => ({ ref, from, place: places[at]! })),
     );
     this.#options.state.wrote(bytes);

@@ -70,6 +70,8 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
   if (trusted) {
     // From here on the index changes without being synced.
     await writeState(disk, path, { ...state!, bootId, clean: false });
+    // Fences processes of an earlier server that may be woken yet, before their segments are brought to an end.
+    await trusted.setGeneration(state!.generation);
     await replayTails({ disk, drive: id, drivePath: path, index: trusted, log });
     await trusted.close();
     return { id, path, rebuilt: false };
@@ -97,7 +99,14 @@ async function openTrusted(options: PrepareOptions, state: State): Promise<Drive
 
 /** Opens the index of a drive that was prepared. */
 export async function openPreparedIndex(path: string, openIndex: OpenIndex): Promise<DriveIndex> {
-  return new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }));
+  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }));
+  try {
+    await index.join();
+    return index;
+  } catch (error) {
+    await index.close();
+    throw error;
+  }
 }
 
 /**

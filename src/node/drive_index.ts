@@ -9,6 +9,11 @@
  *   o <segment>              the process that may still append to the segment; no row once it is sealed
  *
  * Rows of shards and counters change in the same commit, so live + dead + header = indexed for each segment, always.
+ *
+ * Fencing. A process may be stopped while another server takes the drive over, and be woken later in the middle of an append
+ * or a compaction. A takeover rewrites the generation, then seals every segment. Who adds a segment checks the generation
+ * it joined under; who adds rows to one or moves rows there checks the owner row it wrote (its lease). So nothing of a
+ * process that was taken for dead enters the index any more: its segments may be gone.
  */
 import { assert } from "../core/assert.ts";
 import { ByteReader, ByteWriter } from "../core/codec.ts";
@@ -41,6 +46,8 @@ export type SegmentStats = {
 
 export type NewRow = { readonly ref: ShardRef; readonly place: Place };
 export type Move = NewRow & { readonly from: Found };
+/** That a segment is still its writer's own. */
+export type Lease = { readonly segment: SegmentId; readonly check: Check };
 
 const placeVersion = 1;
 const PREFIX = { generation: 0x67, shard: 0x63, stats: 0x73, owner: 0x6f } as const;
@@ -125,6 +132,8 @@ class StatsDelta {
 
 export class DriveIndex {
   readonly #kv: Kv;
+  /** The generation as it stood when this process joined; none for recovery, which is the one that sets it. */
+  #joined: readonly Check[] = [];
 
   constructor(kv: Kv) {
     this.#kv = kv;
@@ -155,27 +164,53 @@ export class DriveIndex {
     return (await this.#kv.commit({ checks, writes })).outcome === "committed";
   }
 
-  /** Announces a segment before its file exists, so that every file in the folder has rows. */
-  async addSegment(segment: SegmentId, owner: string): Promise<void> {
+  /** As `#commit`, by one who must not have been fenced. Errors: `unavailable` when it was. */
+  async #commitFenced(writes: readonly Write[], fences: readonly Check[], checks: readonly Check[]): Promise<boolean> {
+    if (await this.#commit(writes, [...fences, ...checks])) return true;
+    const rows = await this.#kv.get(fences.map(({ key }) => key));
+    if (fences.some(({ version }, index) => rows[index]?.version !== version)) throw fenced();
+    return false;
+  }
+
+  /** To be called once by a process that will add segments. */
+  async join(): Promise<void> {
+    const [row] = await this.#kv.get([generationKey]);
+    assert(row !== undefined, "a drive is prepared before it is opened");
+    this.#joined = [{ key: generationKey, version: row.version }];
+  }
+
+  /**
+   * Announces a segment before its file exists, so that every file in the folder has rows. Returns what shows later that
+   * the segment is still the caller's. Errors: `unavailable` when another server has taken the drive over.
+   */
+  async addSegment(segment: SegmentId, owner: string): Promise<Lease> {
     const stats = new StatsDelta();
     stats.add(segment, { indexed: SEGMENT_HEADER_BYTES });
-    const ownerRow: Write = { kind: "put", key: segmentKey(PREFIX.owner, segment), value: Buffer.from(owner) };
-    const added = await this.#commit(
-      [...stats.writes(), ownerRow],
+    const ownerKey = segmentKey(PREFIX.owner, segment);
+    const added = await this.#commitFenced(
+      [...stats.writes(), { kind: "put", key: ownerKey, value: Buffer.from(owner) }],
+      this.#joined,
       [{ key: segmentKey(PREFIX.stats, segment), version: absent }],
     );
     assert(added, "segment ids are never used again");
+    const [row] = await this.#kv.get([ownerKey]);
+    if (!row) throw fenced();
+    return { segment, check: { key: ownerKey, version: row.version } };
   }
 
-  /** Rows of records just synced. `rows` follow one another in the segment and end at its end. */
-  async addRows(segment: SegmentId, rows: readonly NewRow[]): Promise<void> {
+  /**
+   * Rows of records just synced. `rows` follow one another in the segment and end at its end.
+   * Errors: `unavailable` when the segment is its writer's no more.
+   */
+  async addRows({ segment, check }: Lease, rows: readonly NewRow[]): Promise<void> {
     const stats = new StatsDelta();
     const writes: Write[] = [];
     for (const { ref, place } of rows) {
       stats.add(segment, { live: placeBytes(place), indexed: placeBytes(place) });
       writes.push({ kind: "put", key: shardKey(ref), value: encodePlace(place) });
     }
-    await this.#commit([...writes, ...stats.writes()]);
+    const added = await this.#commitFenced([...writes, ...stats.writes()], [check], []);
+    assert(added, "only a fence keeps rows out");
   }
 
   /** Moves one row to a place that recovery found better; the old place counts as dead from then on. */
@@ -221,8 +256,9 @@ export class DriveIndex {
   /**
    * Points shards at their copies in `to`, each only if it still stands where it was copied from; the copy of another
    * one counts as dead. `moves` follow one another in `to` and end at its end. Returns how many were moved.
+   * Errors: `unavailable` when the segment is its writer's no more.
    */
-  async move(to: SegmentId, moves: readonly Move[]): Promise<number> {
+  async move({ segment: to, check }: Lease, moves: readonly Move[]): Promise<number> {
     assert(moves.length <= shardsPerCommitMax, "a move fits a commit");
     for (let attempt = 0; attempt < removeAttemptsMax; attempt++) {
       const now = await this.find(moves.map((move) => move.ref));
@@ -238,7 +274,7 @@ export class DriveIndex {
         stats.add(move.from.segment, { live: -placeBytes(move.from), dead: placeBytes(move.from) });
         stats.add(to, { live: bytes, indexed: bytes });
       });
-      if (await this.#commit([...writes, ...stats.writes()], checks)) return checks.length;
+      if (await this.#commitFenced([...writes, ...stats.writes()], [check], checks)) return checks.length;
     }
     throw new HoldfastError("operation_aborted", "The shards to move are being removed; try again.");
   }
@@ -263,9 +299,18 @@ export class DriveIndex {
 
   /** Segments somebody may still append to. There are a few per process. */
   async owned(): Promise<Map<SegmentId, string>> {
+    return new Map((await this.#owners()).map((entry) => [segmentOfKey(entry.key), entry.value.toString()]));
+  }
+
+  /** The leases of these segments, for the recovery that brings them to an end. */
+  async leases(): Promise<Lease[]> {
+    const owners = await this.#owners();
+    return owners.map(({ key, version }) => ({ segment: segmentOfKey(key), check: { key, version } }));
+  }
+
+  #owners(): Promise<Entry[]> {
     const range = { start: Buffer.from([PREFIX.owner]), end: Buffer.from([PREFIX.owner + 1]) };
-    const entries = await this.#kv.scan(range, { limit: limits.scanEntriesMax });
-    return new Map(entries.map((entry) => [segmentOfKey(entry.key), entry.value.toString()]));
+    return this.#kv.scan(range, { limit: limits.scanEntriesMax });
   }
 
   /**
@@ -297,6 +342,7 @@ export class DriveIndex {
     return (await this.#kv.get([generationKey]))[0]?.value.toString();
   }
 
+  /** Also when it stays the same: whoever joined before adds no segment any more. */
   async setGeneration(generation: string): Promise<void> {
     await this.#commit([{ kind: "put", key: generationKey, value: Buffer.from(generation) }]);
   }
@@ -304,6 +350,10 @@ export class DriveIndex {
   close(): Promise<void> {
     return this.#kv.close();
   }
+}
+
+function fenced(): HoldfastError {
+  return new HoldfastError("unavailable", "Another server has taken the drive over.");
 }
 
 function uniqueRefs(refs: readonly ShardRef[]): ShardRef[] {

@@ -14,7 +14,7 @@ import { systemCode } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
 import type { Disk, DiskFile } from "./disk.ts";
-import { placeBytes, shardsPerCommitMax, type DriveIndex, type NewRow } from "./drive_index.ts";
+import { placeBytes, shardsPerCommitMax, type DriveIndex, type Lease, type NewRow } from "./drive_index.ts";
 import { decodeSegmentHeader, sameRef, SEGMENT_HEADER_BYTES, type SegmentId, type SegmentKind } from "./segment.ts";
 import { SegmentFiles, segmentPath, segmentSuffix } from "./segment_files.ts";
 import { walkSegment } from "./segment_walk.ts";
@@ -35,27 +35,29 @@ export async function rebuildIndex(options: RecoveryOptions): Promise<void> {
   for (const name of names.sort()) {
     if (!segmentName.test(name)) continue;
     const segment = name.slice(0, -segmentSuffix.length) as SegmentId;
-    await options.index.addSegment(segment, "recovery");
-    await new SegmentRecovery(options, segment).run({ from: SEGMENT_HEADER_BYTES, indexCompactions: true });
+    const lease = await options.index.addSegment(segment, "recovery");
+    await new SegmentRecovery(options, lease).run({ from: SEGMENT_HEADER_BYTES, indexCompactions: true });
   }
 }
 
 export async function replayTails(options: RecoveryOptions): Promise<void> {
-  for (const segment of (await options.index.owned()).keys()) {
-    const [stats] = await options.index.stats([segment]);
+  for (const lease of await options.index.leases()) {
+    const [stats] = await options.index.stats([lease.segment]);
     const from = stats?.indexedBytes ?? SEGMENT_HEADER_BYTES;
-    await new SegmentRecovery(options, segment).run({ from, indexCompactions: false });
+    await new SegmentRecovery(options, lease).run({ from, indexCompactions: false });
   }
 }
 
 class SegmentRecovery {
   readonly #options: RecoveryOptions;
   readonly #segment: SegmentId;
+  readonly #lease: Lease;
   #rows: NewRow[] = [];
 
-  constructor(options: RecoveryOptions, segment: SegmentId) {
+  constructor(options: RecoveryOptions, lease: Lease) {
     this.#options = options;
-    this.#segment = segment;
+    this.#segment = lease.segment;
+    this.#lease = lease;
   }
 
   async run(how: { from: number; indexCompactions: boolean }): Promise<void> {
@@ -112,7 +114,7 @@ class SegmentRecovery {
     if (rows.length === 0) return;
     const known = await this.#options.index.find(rows.map((row) => row.ref));
     const fresh = rows.filter((_, index) => !known[index]);
-    if (fresh.length > 0) await this.#options.index.addRows(this.#segment, fresh);
+    if (fresh.length > 0) await this.#options.index.addRows(this.#lease, fresh);
     for (const [index, row] of rows.entries()) {
       if (known[index]) await this.#settleDuplicate(row);
     }

@@ -10,7 +10,7 @@ import { assert } from "../core/assert.ts";
 import { HoldfastError, systemCode } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import type { Disk, DiskFile } from "./disk.ts";
-import type { DriveIndex, Place } from "./drive_index.ts";
+import type { DriveIndex, Lease, Place } from "./drive_index.ts";
 import { encodeRecord, encodeSegmentHeader, recordBytes, SEGMENT_HEADER_BYTES, totalBytes } from "./segment.ts";
 import type { RecordContent, SegmentId, SegmentKind } from "./segment.ts";
 import { segmentPath } from "./segment_files.ts";
@@ -26,20 +26,23 @@ export type SegmentOwner = {
 
 export class SegmentWriter {
   readonly segment: SegmentId;
+  /** Goes with every change of the segment's rows. */
+  readonly lease: Lease;
   readonly #owner: SegmentOwner;
   readonly #file: DiskFile;
   #endBytes = SEGMENT_HEADER_BYTES;
   #usable = true;
 
-  private constructor(segment: SegmentId, owner: SegmentOwner, file: DiskFile) {
-    this.segment = segment;
+  private constructor(lease: Lease, owner: SegmentOwner, file: DiskFile) {
+    this.segment = lease.segment;
+    this.lease = lease;
     this.#owner = owner;
     this.#file = file;
   }
 
   /** Errors: `drive_full`, `drive_failed`. Either way nothing is left that counts as live. */
   static async create(segment: SegmentId, kind: SegmentKind, owner: SegmentOwner): Promise<SegmentWriter> {
-    await owner.index.addSegment(segment, owner.process);
+    const lease = await owner.index.addSegment(segment, owner.process);
     const path = segmentPath(owner.drivePath, segment);
     let file: DiskFile | undefined;
     try {
@@ -47,7 +50,7 @@ export class SegmentWriter {
       await file.writev([encodeSegmentHeader({ drive: owner.drive, segment, kind })], 0);
       await file.sync();
       await owner.disk.syncDirectory(`${owner.drivePath}/segments`);
-      return new SegmentWriter(segment, owner, file);
+      return new SegmentWriter(lease, owner, file);
     } catch (error) {
       const why = driveError(error, "a new segment cannot be made");
       await file?.close().catch(() => undefined);

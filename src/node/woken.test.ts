@@ -1,0 +1,135 @@
+/**
+ * A process that was stopped while another server took its drive over, and woken afterwards: what it still wanted to write
+ * into the index must not be taken, whatever it had in hand. The index fences it, not the lock and not a grace period.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hasReason } from "../core/errors.ts";
+import { IdSource, type SessionId } from "../core/ids.ts";
+import { silentLog } from "../core/log.ts";
+import type { Commit, Kv } from "../kv/kv.ts";
+import { DriveIndex } from "./drive_index.ts";
+import { FakeMachine, stoppedClock } from "./fake_machine.ts";
+import { openLocalNode, type LocalNode } from "./local_node.ts";
+import type { ChunkNode, Shard } from "./node.ts";
+import { SEGMENT_HEADER_BYTES } from "./segment.ts";
+
+const ids = new IdSource("00000000000000cc" as SessionId);
+
+function shard(sizeBytes: number): Shard {
+  const body = [Buffer.alloc(sizeBytes, sizeBytes % 251)];
+  return { chunk: ids.chunk(), shardIndex: 0, owner: { blob: ids.blob(), chunkIndex: 0 }, body };
+}
+
+/** A process whose next commit that puts a shard's row is held until `wake`. */
+class Sleeper {
+  readonly #machine: FakeMachine;
+  #armed = false;
+  #wake: () => void = () => undefined;
+  readonly #woken = new Promise<void>((resolve) => (this.#wake = resolve));
+  #fellAsleep: () => void = () => undefined;
+  readonly asleep = new Promise<void>((resolve) => (this.#fellAsleep = resolve));
+
+  constructor(machine: FakeMachine) {
+    this.#machine = machine;
+  }
+
+  arm(): void {
+    this.#armed = true;
+  }
+
+  wake(): void {
+    this.#wake();
+  }
+
+  async #commit(kv: Kv, commit: Commit): ReturnType<Kv["commit"]> {
+    const putsShard = commit.writes.some(({ kind, key }) => kind === "put" && key[0] === 0x63);
+    if (this.#armed && putsShard) {
+      this.#fellAsleep();
+      await this.#woken;
+    }
+    return kv.commit(commit);
+  }
+
+  openNode(): Promise<LocalNode> {
+    const machine = this.#machine;
+    const openIndex = async (): Promise<Kv> => ({
+      name: "held",
+      get: (keys) => machine.kv.get(keys),
+      scan: (range, options) => machine.kv.scan(range, options),
+      commit: (commit) => this.#commit(machine.kv, commit),
+      close: async () => undefined,
+    });
+    const processes = { self: "sleeper", isAlive: async () => true };
+    const { disk, random, path } = machine;
+    return openLocalNode({ drives: [path], disk, openIndex, processes, clock: stoppedClock, random, log: silentLog });
+  }
+}
+
+async function readsBack(node: ChunkNode, one: Shard): Promise<boolean> {
+  const bytes = Buffer.concat(one.body);
+  return (await node.read(node.drives[0]!, one, { offset: 0, length: bytes.length })).equals(bytes);
+}
+
+async function checkCounters(machine: FakeMachine): Promise<void> {
+  for await (const stats of new DriveIndex(machine.kv).segments()) {
+    assert.ok(stats.liveBytes >= 0 && stats.deadBytes >= 0);
+    assert.equal(stats.liveBytes + stats.deadBytes + SEGMENT_HEADER_BYTES, stats.indexedBytes);
+  }
+}
+
+void test("a compaction that slept through a takeover moves nothing to its lost copies", async () => {
+  const machine = new FakeMachine(1);
+  const sleeper = new Sleeper(machine);
+  const first = await machine.start();
+  const drive = first.drives[0]!;
+  const [kept, doomed] = [shard(1_000), shard(9_000)];
+  for (const each of [kept, doomed]) await first.append(drive, each);
+  await first.remove(drive, [doomed]);
+  await first.close();
+  const old = await sleeper.openNode();
+  sleeper.arm();
+  const compaction = old.compact(drive).catch(() => 0);
+  await sleeper.asleep;
+  // The next server: the sleeper's segment holds only second copies, and goes first. The sleeper wakes right then.
+  await machine.prepare();
+  const now = await machine.openNode();
+  const stop = new AbortController();
+  machine.disk.onOperation = (operation) => {
+    if (operation === "remove") stop.abort();
+  };
+  await now.compact(drive, stop.signal);
+  sleeper.wake();
+  await compaction;
+  assert.ok(await readsBack(now, kept), "the shard is where the index says");
+  await now.compact(drive);
+  assert.ok(await readsBack(now, kept), "and its bytes were not taken for dead");
+  await checkCounters(machine);
+});
+
+void test("an append that slept through a takeover fails, and is not counted twice", async () => {
+  const machine = new FakeMachine(1);
+  await machine.prepare();
+  const sleeper = new Sleeper(machine);
+  const old = await sleeper.openNode();
+  const drive = old.drives[0]!;
+  const [one, two] = [shard(1_000), shard(2_000)];
+  await old.append(drive, one);
+  sleeper.arm();
+  const append = old.append(drive, two).then(
+    () => "acknowledged",
+    (error: unknown) => (hasReason(error, "unavailable") ? "refused" : error),
+  );
+  await sleeper.asleep;
+  // The next server indexes what was synced and not acknowledged, removes it, and compacts.
+  await machine.prepare();
+  const now = await machine.openNode();
+  await now.remove(drive, [two]);
+  await now.compact(drive);
+  sleeper.wake();
+  assert.equal(await append, "refused");
+  assert.equal((await now.verify(drive, two)).outcome, "missing", "what was removed stays removed");
+  await assert.rejects(old.append(drive, shard(3_000)), (error) => hasReason(error, "unavailable"), "in a new segment");
+  assert.ok(await readsBack(now, one));
+  await checkCounters(machine);
+});

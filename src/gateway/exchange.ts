@@ -5,10 +5,13 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:
 import { limits } from "../core/limits.ts";
 import type { DigestPool } from "../digest/digest.ts";
 import type { Objects } from "../object/object.ts";
+import { hasReason } from "../core/errors.ts";
 import { openBody } from "./body.ts";
 import type { RequestBody } from "./body.ts";
+import { S3Error } from "./errors.ts";
 import { operations } from "./operations.ts";
 import type { Operation } from "./operations.ts";
+import { invalidArgument } from "./params.ts";
 import type { Reply } from "./respond.ts";
 import type { Query, Route } from "./route.ts";
 import type { AuthResult } from "./sigv4.ts";
@@ -87,24 +90,40 @@ export class S3Request {
   /** The whole body of an operation whose body is XML, verified; empty when there is none. */
   async xml(): Promise<Buffer> {
     const { source, verifier } = this.body();
-    const bytes = await source.collect(limits.xmlBodyBytesMax);
+    const bytes = await source.collect(limits.xmlBodyBytesMax).catch(asTooLong);
     verifier.verify(this.#parts.digests.whole(verifier.digests, bytes));
     return bytes;
   }
 }
 
-export function expectsContinue(req: IncomingMessage): boolean {
-  return req.headers.expect?.toLowerCase() === "100-continue";
+function asTooLong(error: unknown): never {
+  if (!hasReason(error, "entity_too_large")) throw error;
+  throw new S3Error("MaxMessageLengthExceeded", "Your request was too big.", { cause: error });
 }
 
-/** SDKs move x-amz-* headers into the query of a presigned URL; there they mean the same. */
+/** HTTP/1.0 does not know the expectation: there it is ignored (RFC 9110, section 10.1.1). */
+export function expectsContinue({ headers, httpVersionMinor }: IncomingMessage): boolean {
+  return headers.expect?.toLowerCase() === "100-continue" && httpVersionMinor > 0;
+}
+
+/**
+ * SDKs move x-amz-* headers into the query of a presigned URL; there they mean the same. But a query can spell what no
+ * header can: some of it is kept and sent as a header again, so it is held to what a header may be.
+ */
 function withHoisted(headers: IncomingHttpHeaders, query: Query): IncomingHttpHeaders {
   const merged: IncomingHttpHeaders = { ...headers };
   for (const [name, value] of query) {
     const lower = name.toLowerCase();
-    if (lower.startsWith("x-amz-") && !signatureNames.has(lower)) merged[lower] ??= value;
+    if (lower.startsWith("x-amz-") && !signatureNames.has(lower)) merged[lower] ??= hoisted(lower, value);
   }
   return merged;
+}
+
+function hoisted(name: string, value: string): string {
+  if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) || /[\0-\x08\x0a-\x1f\x7f]/.test(value))
+    throw invalidArgument(name, value, "A header in the query is one that could have been sent as a header.");
+  // Header bytes are latin1 in node: this is what the header would have been.
+  return Buffer.from(value).toString("latin1");
 }
 
 const signatureNames = new Set([

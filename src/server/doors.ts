@@ -14,6 +14,7 @@ import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { FilesDoor } from "../files/files.ts";
+import { expectsContinue } from "../gateway/exchange.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { send, type Reply } from "../gateway/respond.ts";
 import { decodeKey, parseQuery, splitTarget } from "../gateway/route.ts";
@@ -68,7 +69,7 @@ class Visit implements DoorRequest {
     this.remoteAddress = incoming.socket.remoteAddress;
     this.#incoming = incoming;
     this.#response = response;
-    this.#awaitsContinue = awaitsContinue(incoming);
+    this.#awaitsContinue = expectsContinue(incoming);
     const left = new AbortController();
     this.signal = left.signal;
     response.once("close", () => {
@@ -91,10 +92,6 @@ class Visit implements DoorRequest {
     this.#awaitsContinue = false;
     return this.#incoming;
   }
-}
-
-function awaitsContinue({ headers }: IncomingMessage): boolean {
-  return headers.expect?.toLowerCase() === "100-continue";
 }
 
 class OwnDoors {
@@ -124,7 +121,7 @@ class OwnDoors {
       if (failed.isOurs) log.error({ err: error, ...served }, "A request failed.");
     }
     try {
-      const waits = visit === undefined ? awaitsContinue(req) : visit.awaitsContinue;
+      const waits = visit === undefined ? expectsContinue(req) : visit.awaitsContinue;
       const sent = await send({ req, res, reply, common: [], awaitsContinue: waits });
       if (sent.cut !== undefined && visit?.signal.aborted === false)
         log.warn({ err: sent.cut, ...served }, "An answer was cut.");

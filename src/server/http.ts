@@ -10,11 +10,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Clock } from "../core/clock.ts";
-import { systemCode } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import { expectsContinue } from "../gateway/exchange.ts";
+import { send } from "../gateway/respond.ts";
 import { listenError } from "./listen_error.ts";
+import { endMalformed, refusalOf, type Exchange } from "./malformed.ts";
 import type { Listen } from "./settings.ts";
 
 export type Tls = { readonly cert: string | Buffer; readonly key: string | Buffer };
@@ -28,6 +30,9 @@ export type ListenerOptions = {
   readonly metrics: Metrics;
   /** Silence on a connection after which it is closed; a little over bodyIdleTimeoutMs by default. */
   readonly silenceMsMax?: number;
+  /** Tests shorten it, and make it fewer. */
+  readonly headersTimeoutMs?: number;
+  readonly connectionsMax?: number;
   readonly clock: Clock;
   readonly log: Log;
 };
@@ -39,8 +44,8 @@ export class Listener {
   readonly #server: Server;
   readonly #options: ListenerOptions;
   readonly #silenceMsMax: number;
-  /** The request that each busy connection is running (HTTP/1.1 runs one at a time). */
-  readonly #running = new Map<Socket, { readonly request: IncomingMessage; readonly response: ServerResponse }>();
+  /** What each busy connection is running, in the order of its requests: a pipelining client does not wait for answers. */
+  readonly #running = new Map<Socket, Exchange[]>();
   readonly #sockets = new Set<Socket>();
   #isStopping = false;
 
@@ -48,19 +53,20 @@ export class Listener {
     this.#options = options;
     this.#silenceMsMax = options.silenceMsMax ?? limits.bodyIdleTimeoutMs + idleGraceMs;
     const bounds = {
-      headersTimeout: limits.headersTimeoutMs,
+      headersTimeout: options.headersTimeoutMs ?? limits.headersTimeoutMs,
       requestTimeout: 0,
       keepAliveTimeout: limits.keepAliveTimeoutMs,
       maxHeaderSize: limits.headersBytesMax + limits.requestTargetBytesMax,
-      connectionsCheckingInterval: 5_000,
+      connectionsCheckingInterval: Math.min(5_000, options.headersTimeoutMs ?? limits.headersTimeoutMs),
       requireHostHeader: true,
       insecureHTTPParser: false,
       noDelay: true,
     };
     const { tls } = options;
     this.#server = tls === undefined ? createServer(bounds) : createTlsServer({ ...bounds, ...tls });
-    this.#server.maxHeadersCount = limits.headersMax;
-    this.#server.maxConnections = limits.connectionsMax;
+    // One more than are taken: node drops what is beyond, and then nobody could tell that there were more.
+    this.#server.maxHeadersCount = limits.headersMax + 1;
+    this.#server.maxConnections = options.connectionsMax ?? limits.connectionsMax;
     this.#server.timeout = this.#silenceMsMax;
     this.#connect();
   }
@@ -81,7 +87,7 @@ export class Listener {
     server.on("checkContinue", take);
     server.on("connection", (socket: Socket) => this.#watch(socket));
     server.on("timeout", (socket: Socket) => this.#onSilence(socket));
-    server.on("clientError", (error: Error, socket: Socket) => refuseMalformed(error, socket));
+    server.on("clientError", (error: Error, socket: Socket) => this.#onMalformed(error, socket));
     server.on("tlsClientError", (_error: Error, socket: Socket) => socket.destroy());
   }
 
@@ -93,28 +99,46 @@ export class Listener {
     });
   }
 
+  #onMalformed(error: Error, socket: Socket): void {
+    endMalformed(error, socket, this.#running.get(socket) ?? []);
+  }
+
   /** No byte has moved for the bound's time. */
   #onSilence(socket: Socket): void {
-    const running = this.#running.get(socket);
-    const isOurTurn = running !== undefined && running.request.complete && !running.response.headersSent;
+    const [first] = this.#running.get(socket) ?? [];
+    const isOurTurn = first !== undefined && first.request.complete && !first.response.headersSent;
     if (!isOurTurn) return void socket.destroy();
     socket.setTimeout(this.#silenceMsMax);
   }
 
   async #run(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { socket } = request;
     if (this.#isStopping) response.shouldKeepAlive = false;
-    this.#running.set(socket, { request, response });
-    response.once("close", () => {
-      if (this.#running.get(socket)?.response === response) this.#running.delete(socket);
-      if (this.#isStopping && !this.#running.has(socket)) socket.destroySoon();
-    });
+    this.#begin({ request, response });
     try {
-      await this.#options.door(request, response);
+      const refusal = refusalOf(request);
+      if (refusal === undefined) await this.#options.door(request, response);
+      else await refuseWith(refusal, request, response);
     } catch (error) {
       this.#options.log.error({ error }, "A request ended in an error that no door handled.");
       response.destroy();
     }
+  }
+
+  #begin(exchange: Exchange): void {
+    const { socket } = exchange.request;
+    const running = this.#running.get(socket);
+    if (running === undefined) this.#running.set(socket, [exchange]);
+    else running.push(exchange);
+    exchange.response.once("close", () => this.#end(socket, exchange));
+  }
+
+  #end(socket: Socket, exchange: Exchange): void {
+    const running = this.#running.get(socket) ?? [];
+    const index = running.indexOf(exchange);
+    if (index >= 0) running.splice(index, 1);
+    if (running.length > 0) return;
+    this.#running.delete(socket);
+    if (this.#isStopping) socket.destroySoon();
   }
 
   /** The port it really has. Errors: `unavailable` with a sentence for the operator. */
@@ -133,7 +157,7 @@ export class Listener {
     if (this.#isStopping || !this.#server.listening) return;
     this.#isStopping = true;
     const closed = new Promise<void>((resolve) => void this.#server.close(() => resolve()));
-    for (const { response } of this.#running.values()) response.shouldKeepAlive = false;
+    for (const running of this.#running.values()) running.at(-1)!.response.shouldKeepAlive = false;
     for (const socket of this.#sockets) if (!this.#running.has(socket)) socket.destroySoon();
     const given = new AbortController();
     await Promise.race([closed, this.#options.clock.sleep(graceMs, given.signal)]);
@@ -143,16 +167,10 @@ export class Listener {
   }
 }
 
-function refuseMalformed(error: Error, socket: Socket): void {
-  const code = systemCode(error);
-  if (code === "ECONNRESET" || !socket.writable) return void socket.destroy();
-  const status =
-    code === "HPE_HEADER_OVERFLOW"
-      ? "431 Request Header Fields Too Large"
-      : code === "ERR_HTTP_REQUEST_TIMEOUT"
-        ? "408 Request Timeout"
-        : "400 Bad Request";
-  socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+/** A refusal that ends the connection: what follows on it could be the doubtful part. */
+async function refuseWith(status: number, req: IncomingMessage, res: ServerResponse): Promise<void> {
+  res.shouldKeepAlive = false;
+  await send({ req, res, reply: { status, headers: [] }, common: [], awaitsContinue: expectsContinue(req) });
 }
 
 /**

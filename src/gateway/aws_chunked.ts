@@ -4,6 +4,7 @@
  * stream fails before its end. Bytes of a chunk are passed on before its signature is known, so that a chunk may be large
  * (one SDK sends a whole body as one chunk): readers must publish nothing before the stream has ended.
  *
+ * A chunk may be as small as one byte, where AWS wants 8 KiB of all but the last: some SDKs send what they are given.
  * Which coding a body has is said by x-amz-content-sha256 alone: some clients (restic) do not name it in Content-Encoding.
  * Source: "Signature calculations: transferring payload in multiple chunks" and "… with trailing headers" (S3 API).
  */
@@ -34,8 +35,9 @@ export function isChunked(payload: Payload): payload is ChunkedMode {
 }
 
 const empty: Trailers = new Map();
+/** IncompleteBody is what AWS answers to any framing it cannot follow. */
 const malformedChunk = (why: string): S3Error =>
-  new S3Error("InvalidChunkSizeError", `The aws-chunked body is malformed: ${why}.`);
+  new S3Error("IncompleteBody", `The request body terminated unexpectedly: ${why}.`);
 const malformedTrailer = (): S3Error =>
   new S3Error(
     "MalformedTrailerError",
@@ -137,11 +139,9 @@ export class ChunkedDecoder {
     if (this.#state === "trailers") return this.#onTrailer(line);
     if (!whole) throw malformedChunk("a line must end with CR LF");
     if (this.#state === "header") return this.#onHeader(line);
-    if (line !== "") throw malformedChunk("there are bytes behind a chunk or behind the last line");
-    if (this.#state === "data-end") {
-      this.#endChunk();
-      this.#state = "header";
-    }
+    if (line !== "" || this.#state === "done") throw malformedChunk("there are bytes behind a chunk or the last line");
+    this.#endChunk();
+    this.#state = "header";
   }
 
   #onHeader(line: string): void {

@@ -59,16 +59,18 @@ function announcedLength({ req, payload, lengthRequired }: OpenBodyOptions): num
   const text = chunked ? headers["x-amz-decoded-content-length"] : headers["content-length"];
   if (text !== undefined) return lengthOf(String(text));
   if (!chunked && headers["transfer-encoding"] !== undefined) return undefined;
-  if (chunked || lengthRequired)
-    throw new S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.");
+  if (chunked || lengthRequired) throw missingLength();
   return 0;
 }
 
+/** A length beyond all bounds is a number too, though not an exact one. What is none counts as missing, as with AWS. */
 function lengthOf(text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw new S3Error("InvalidArgument", "The length of the body is not a number.", {
-    details: { ArgumentName: "x-amz-decoded-content-length", ArgumentValue: text },
-  });
+  if (/^\d{1,20}$/.test(text)) return Number(text);
+  throw missingLength();
+}
+
+function missingLength(): S3Error {
+  return new S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.");
 }
 
 class HttpBody implements BodySource {
@@ -94,20 +96,13 @@ class HttpBody implements BodySource {
 
   async collect(bytesMax: number): Promise<Buffer> {
     if (this.sizeBytes !== undefined && this.sizeBytes > bytesMax) throw tooLarge();
-    const pieces: Uint8Array[] = [];
-    let length = 0;
-    const take = (piece: Uint8Array): void => {
-      length += piece.length;
-      if (length > bytesMax) throw tooLarge();
-      pieces.push(piece);
-    };
+    const gathered = new Gathered(bytesMax, this.sizeBytes);
+    const take = (piece: Uint8Array): void => gathered.take(piece);
     const decoder = this.#decoder;
     const onData = decoder === undefined ? take : (bytes: Buffer): void => decodeInto(decoder, bytes, take);
     await readWhole(this.#open(), onData, this.#options.idleTimeoutMs ?? limits.bodyIdleTimeoutMs);
     decoder?.finish();
-    const [only] = pieces;
-    if (pieces.length === 1 && Buffer.isBuffer(only)) return only;
-    return Buffer.concat(pieces, length);
+    return gathered.whole();
   }
 
   async *stream(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -119,6 +114,51 @@ class HttpBody implements BodySource {
     }
     for await (const bytes of source) yield* decoder.push(bytes);
     decoder.finish();
+  }
+}
+
+/** Pieces below this are copied together: each one kept would cost more than its bytes, and hold a whole read's buffer. */
+const keptPieceBytesMin = 4 * 1024;
+
+/** A small body as it comes in, however finely its sender cut it. */
+class Gathered {
+  readonly #bytesMax: number;
+  readonly #expectedBytes: number | undefined;
+  readonly #pieces: Uint8Array[] = [];
+  #length = 0;
+  #small: Buffer | undefined;
+  #smallBytes = 0;
+
+  constructor(bytesMax: number, expectedBytes: number | undefined) {
+    this.#bytesMax = bytesMax;
+    this.#expectedBytes = expectedBytes;
+  }
+
+  take(piece: Uint8Array): void {
+    this.#length += piece.length;
+    if (this.#length > this.#bytesMax) throw tooLarge();
+    if (piece.length >= keptPieceBytesMin || piece.length === this.#expectedBytes) {
+      this.#flush();
+      this.#pieces.push(piece);
+      return;
+    }
+    if (this.#smallBytes + piece.length > (this.#small?.length ?? 0)) this.#flush();
+    this.#small ??= Buffer.allocUnsafe(4 * keptPieceBytesMin);
+    this.#small.set(piece, this.#smallBytes);
+    this.#smallBytes += piece.length;
+  }
+
+  #flush(): void {
+    if (this.#small !== undefined) this.#pieces.push(this.#small.subarray(0, this.#smallBytes));
+    this.#small = undefined;
+    this.#smallBytes = 0;
+  }
+
+  whole(): Buffer {
+    this.#flush();
+    const [only] = this.#pieces;
+    if (this.#pieces.length === 1 && Buffer.isBuffer(only)) return only;
+    return Buffer.concat(this.#pieces, this.#length);
   }
 }
 

@@ -6,6 +6,7 @@
  * Path style is `/bucket/key`; virtual-host style is a host `bucket.<domain>` for one of the configured domains.
  */
 import { isUtf8 } from "node:buffer";
+import { limits } from "../core/limits.ts";
 import { S3Error } from "./errors.ts";
 import { operations, subResources } from "./operations.ts";
 import type { Level, Operation } from "./operations.ts";
@@ -15,7 +16,7 @@ export type Query = ReadonlyMap<string, string>;
 
 export type Route = {
   readonly operation: Operation;
-  /** "" for the service itself. Not checked: a name that cannot be a bucket is simply not found. */
+  /** "" for the service itself. Only its length is checked: a name that cannot be a bucket is simply not found. */
   readonly bucket: string;
   /** Empty unless the operation is on an object. */
   readonly key: Buffer;
@@ -50,6 +51,7 @@ function indexKey(level: Level, method: string, sub: string, copy: boolean): str
 export function detect(input: RouteInput): Route {
   const { path, rawQuery } = splitTarget(input.target);
   const { bucket, key } = locate(path, hostBucket(input.host, input.domains));
+  checkBucketLength(bucket);
   const query = rawQuery === "" ? noQuery : parseQuery(rawQuery);
   const level: Level = bucket === "" ? "service" : key.length === 0 ? "bucket" : "object";
   const sub = query.size === 0 ? "" : subResourceOf(query);
@@ -98,6 +100,12 @@ function locate(path: string, virtualBucket: string | undefined): { readonly buc
   if (slash >= 0 && bucketPart === "") throw invalidUri();
   const bucket = bucketPart.includes("%") ? decodeKey(bucketPart).toString() : bucketPart;
   return { bucket, key: slash < 0 ? noKey : decodeKey(path.slice(slash + 1)) };
+}
+
+/** AWS judges a name before it looks for it; here only its length is, for what else cannot be a name is not found. */
+function checkBucketLength(bucket: string): void {
+  if (bucket.length <= limits.bucketNameCharsMax) return;
+  throw new S3Error("InvalidBucketName", "The specified bucket is not valid.", { details: { BucketName: bucket } });
 }
 
 /** Percent-decodes to bytes. A key is UTF-8 in S3: anything else is refused, so that listings can always name it. */

@@ -90,11 +90,14 @@ export function childrenOf(element: XmlElement, name: string): readonly XmlEleme
   return element.children.filter((each) => each.name === name);
 }
 
-/** The text of the first child of that name; a child that holds elements instead of text is MalformedXML. */
+/**
+ * The text of the one child of that name. A second one (whoever wrote it may mean either) and one that holds elements
+ * instead of text are MalformedXML.
+ */
 export function childText(element: XmlElement, name: string): string | undefined {
-  const found = child(element, name);
+  const [found, second] = childrenOf(element, name);
   if (found === undefined) return undefined;
-  if (found.children.length > 0) throw malformed();
+  if (second !== undefined || found.children.length > 0) throw malformed();
   return found.text;
 }
 

@@ -30,6 +30,8 @@ const REASONS = {
   access_key_already_exists: "conflict",
   precondition_failed: "precondition_failed",
   invalid_argument: "invalid",
+  /** The request as a whole makes no sense, though each of its values may. */
+  invalid_request: "invalid",
   invalid_bucket_name: "invalid",
   key_too_long: "invalid",
   invalid_key: "invalid",

@@ -209,7 +209,7 @@ export type CompleteOptions = UploadRef & {
   /** The whole object's checksum as the client knows it; compared (`checksum_mismatch` otherwise). */
   readonly checksum?: Omit<StoredChecksum, "type">;
   readonly checksumType?: ChecksumType;
-  /** x-amz-mp-object-size; compared (`invalid_argument` otherwise). */
+  /** x-amz-mp-object-size; compared (`invalid_request` otherwise). */
   readonly sizeBytes?: number;
 };
 

@@ -81,7 +81,7 @@ void test("a request is refused for the right reason", () => {
   fails("invalid_part", () => judge(parts, { parts: [list[0]!, { partNumber: 2, etag: "0".repeat(32) }] }));
   const wrong = { algorithm: "crc32" as const, value: Buffer.alloc(4) };
   fails("invalid_part", () => judge(parts, { parts: [list[0]!, { ...list[1]!, checksum: wrong }] }));
-  fails("invalid_argument", () => judge(parts, { sizeBytes: 5 }));
+  fails("invalid_request", () => judge(parts, { sizeBytes: 5 }));
   fails("entity_too_small", () => judge([part(1, Buffer.from("small")), part(2, Buffer.from("end"))]));
   fails("entity_too_large", () =>
     judge(
@@ -114,14 +114,33 @@ void test("a composite checksum is that of the checksums, a full-object one that
   assert.deepEqual(judge(crcs, right, choice).checksum?.value, full);
   assert.equal(judge(crcs, { ...right, checksumType: "FULL_OBJECT" }).checksum?.type, "FULL_OBJECT");
   fails("checksum_mismatch", () => judge(crcs, { checksum: { algorithm: "crc32", value: composite } }, choice));
-  fails("invalid_argument", () => judge(crcs, { checksumType: "COMPOSITE" }, choice));
-  fails("invalid_argument", () => judge(crcs, { checksum: { algorithm: "sha1", value: full } }, choice));
-  fails("invalid_argument", () => judge([part(1, Buffer.from("x"))], {}, choice));
+  fails("invalid_request", () => judge(crcs, { checksumType: "COMPOSITE" }, choice));
+  fails("invalid_request", () => judge(crcs, { checksum: { algorithm: "sha1", value: full } }, choice));
+  fails("invalid_request", () => judge([part(1, Buffer.from("x"))], {}, choice));
+});
+
+void test("a composite checksum chosen at the start wants every part's checksum in the request, as AWS does", () => {
+  const bytes = [Buffer.alloc(big, 7), Buffer.from("tail")];
+  const parts = bytes.map((each, index) => part(index + 1, each, "crc32"));
+  const full = asked(parts);
+  const bare = full.map(({ partNumber, etag }) => ({ partNumber, etag }));
+  const composite = { algorithm: "crc32", type: "COMPOSITE" } as const;
+  const other = { algorithm: "sha1" as const, value: Buffer.alloc(20) };
+  assert.ok(judge(parts, { parts: full }, composite).checksum);
+  fails("invalid_request", () => judge(parts, { parts: bare }, composite));
+  fails("invalid_request", () => judge(parts, { parts: [full[0]!, bare[1]!] }, composite));
+  fails("invalid_request", () => judge(parts, { parts: [full[0]!, { ...bare[1]!, checksum: other }] }, composite));
+  assert.throws(
+    () => judge(parts, { parts: [full[0]!, bare[1]!] }, composite),
+    /created using a crc32 checksum.* missing for part 2 in/,
+  );
+  assert.ok(judge(parts, { parts: bare }, { algorithm: "crc32", type: "FULL_OBJECT" }).checksum);
+  assert.equal(judge(parts, { parts: bare }).checksum, undefined, "nothing was chosen at the start");
 });
 
 void test("checksum types and part numbers that S3 does not know are refused", () => {
-  fails("invalid_argument", () => checkChecksumChoice({ algorithm: "sha256", type: "FULL_OBJECT" }));
-  fails("invalid_argument", () => checkChecksumChoice({ algorithm: "crc64nvme", type: "COMPOSITE" }));
+  fails("invalid_request", () => checkChecksumChoice({ algorithm: "sha256", type: "FULL_OBJECT" }));
+  fails("invalid_request", () => checkChecksumChoice({ algorithm: "crc64nvme", type: "COMPOSITE" }));
   for (const algorithm of ["sha1", "sha256", "crc32", "crc32c", "crc64nvme"] as const)
     checkChecksumChoice({ algorithm, type: defaultChecksumType(algorithm) });
   checkPartNumber(limits.partsMax);

@@ -33,12 +33,12 @@ export function defaultChecksumType(algorithm: ChecksumAlgorithm): ChecksumType 
   return algorithm === "crc64nvme" ? "FULL_OBJECT" : "COMPOSITE";
 }
 
-/** `invalid_argument` for a pair that S3 does not know. */
+/** `invalid_request` for a pair that S3 does not know. */
 export function checkChecksumChoice({ algorithm, type }: ChecksumChoice): void {
   const possible = type === "FULL_OBJECT" ? isCrc(algorithm) : algorithm !== "crc64nvme";
   if (possible) return;
   throw new HoldfastError(
-    "invalid_argument",
+    "invalid_request",
     `The ${type} checksum type cannot be used with the ${algorithm} checksum algorithm.`,
   );
 }
@@ -81,6 +81,7 @@ export function judgeCompletion(
   },
 ): Completion {
   checkPartList(request.parts);
+  if (context.choice?.type === "COMPOSITE") checkChecksumsNamed(request.parts, context.choice);
   const parts = request.parts.map((asked) => matchPart(asked, context.present.get(asked.partNumber)));
   checkPartSizes(parts);
   const sizeBytes = checkTotal(parts, request.sizeBytes);
@@ -90,6 +91,17 @@ export function judgeCompletion(
   const checksum = choice && checksumOf(parts, choice, context.digests);
   checkWholeChecksum(request, checksum);
   return { parts, sizeBytes, etag: `${md5.toString("hex")}-${parts.length}`, checksum };
+}
+
+/** AWS: an upload started with a composite checksum is only completed by one who knows the checksum of each part. */
+function checkChecksumsNamed(parts: readonly CompletedPart[], { algorithm }: ChecksumChoice): void {
+  const missing = parts.find(({ checksum }) => checksum?.algorithm !== algorithm);
+  if (missing === undefined) return;
+  throw new HoldfastError(
+    "invalid_request",
+    `The upload was created using a ${algorithm} checksum. The complete request must include the checksum for each ` +
+      `part. It was missing for part ${missing.partNumber} in the request.`,
+  );
 }
 
 function matchPart(asked: CompletedPart, part: PartRecord | undefined): PartRecord {
@@ -134,7 +146,7 @@ function checkTotal(parts: readonly PartRecord[], expectedBytes: number | undefi
     });
   if (expectedBytes !== undefined && expectedBytes !== sizeBytes)
     throw new HoldfastError(
-      "invalid_argument",
+      "invalid_request",
       `The parts have ${sizeBytes} bytes together, not ${expectedBytes} as the request says.`,
     );
   return sizeBytes;
@@ -154,7 +166,7 @@ function resolveChoice(request: CompletionRequest, chosen: ChecksumChoice | unde
     (request.checksumType !== undefined && request.checksumType !== chosen.type)
   )
     throw new HoldfastError(
-      "invalid_argument",
+      "invalid_request",
       `The upload was created with a ${chosen.type} ${chosen.algorithm} checksum; the request names another.`,
     );
   return chosen;
@@ -167,7 +179,7 @@ function checksumOf(
 ): StoredChecksum {
   const values = parts.map(({ partNumber, checksum }) => {
     if (checksum?.algorithm === algorithm) return checksum.value;
-    throw new HoldfastError("invalid_argument", `Part ${partNumber} was uploaded without a ${algorithm} checksum.`);
+    throw new HoldfastError("invalid_request", `Part ${partNumber} was uploaded without a ${algorithm} checksum.`);
   });
   if (type === "COMPOSITE") {
     const value = digests.whole([algorithm], Buffer.concat(values))[algorithm];

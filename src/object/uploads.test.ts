@@ -95,10 +95,10 @@ void test("uploads and parts that cannot be are refused", async () => {
     digests: ["sha1"],
     verify: ({ sha1 }) => ({ algorithm: "sha1", value: sha1! }),
   };
-  await fails("invalid_argument", part(1, Buffer.from("x"), sha));
+  await fails("invalid_request", part(1, Buffer.from("x"), sha));
   const key = Buffer.from("x");
   const checksum = { algorithm: "sha256", type: "FULL_OBJECT" } as const;
-  await fails("invalid_argument", store.createUpload({ bucket, key, metadata: noMetadata, checksum }));
+  await fails("invalid_request", store.createUpload({ bucket, key, metadata: noMetadata, checksum }));
   assert.deepEqual((await store.listParts({ ...ref, after: 0, limit: 10 })).parts, []);
 });
 

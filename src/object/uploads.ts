@@ -77,7 +77,7 @@ export class Uploads {
     this.#get = get;
   }
 
-  /** `no_such_bucket`, `invalid_argument` for a checksum S3 does not know, and what is wrong with key or metadata. */
+  /** `no_such_bucket`, `invalid_request` for a checksum S3 does not know, and what is wrong with key or metadata. */
   async createUpload(options: CreateUploadOptions): Promise<UploadInfo> {
     const { key, metadata, checksum } = options;
     checkObjectKey(key);
@@ -232,7 +232,7 @@ function partChecksum(
   if (choice === undefined) return verified;
   if (verified !== undefined && verified.algorithm !== choice.algorithm)
     throw new HoldfastError(
-      "invalid_argument",
+      "invalid_request",
       `Checksum type mismatch: the upload was created with ${choice.algorithm}, the part was sent with ${verified.algorithm}.`,
     );
   const value = digests[choice.algorithm];
@@ -250,7 +250,7 @@ function copiedBytes(found: Found, range: UploadPartCopyOptions["range"]): numbe
       details: { sizeBytes: found.info.sizeBytes },
     });
   if (sizeBytes <= limits.partBytesMax) return sizeBytes;
-  throw new HoldfastError("invalid_argument", "The source of a part's copy is larger than the largest part.", {
+  throw new HoldfastError("invalid_request", "The source of a part's copy is larger than the largest part.", {
     details: { sizeBytes, maxSizeBytes: limits.partBytesMax },
   });
 }

@@ -151,7 +151,7 @@ void test("completing checks the size it is told", async () => {
   const Key = "sized";
   const UploadId = await begin(Key);
   const parts = [await part(Key, UploadId, 1, pattern(10))];
-  await failsWith(complete(Key, UploadId, parts, { MpuObjectSize: 11 }), 400, "InvalidArgument");
+  await failsWith(complete(Key, UploadId, parts, { MpuObjectSize: 11 }), 400, "InvalidRequest");
   await complete(Key, UploadId, parts, { MpuObjectSize: 10 });
 });
 

@@ -28,7 +28,6 @@ const STATUS = {
   InvalidArgument: 400,
   InvalidBucketName: 400,
   InvalidBucketState: 409,
-  InvalidChunkSizeError: 400,
   InvalidDigest: 400,
   InvalidLocationConstraint: 400,
   InvalidObjectState: 403,

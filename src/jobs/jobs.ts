@@ -7,6 +7,7 @@
  *   uploads            part rows of ended uploads, parts maps that were given up
  *   trash              drops references, and with a blob's last one its bytes
  *   finished-uploads   forgets the answers of finished uploads
+ *   usage              folds the counters of sessions that are over
  *   compaction         gives dead bytes back to the file system
  */
 import type { BlobStore } from "../blob/blob.ts";
@@ -22,6 +23,7 @@ import { takeLease } from "./leases.ts";
 import { JobRunner, type Job, type JobStatus } from "./runner.ts";
 import { FenceJob, SweepJob } from "./sessions.ts";
 import { TrashJob } from "./trash.ts";
+import { UsageJob } from "./usage.ts";
 
 export { fenceOthers, sweepAll } from "./sessions.ts";
 export { runDoctor, type DoctorSummary, type Finding } from "./doctor.ts";
@@ -38,7 +40,7 @@ export type JobsParts = {
   readonly log: Log;
 };
 
-export type JobName = "fence" | "sweep" | "uploads" | "trash" | "finished-uploads" | "compaction";
+export type JobName = "fence" | "sweep" | "uploads" | "trash" | "finished-uploads" | "usage" | "compaction";
 
 export type Jobs = {
   /** A hint that there may be work now; without it idle jobs look by themselves, seldom. */
@@ -63,6 +65,7 @@ export function createJobs(parts: JobsParts): Job[] {
     endedUploadsJob(parts),
     new TrashJob(parts),
     new FinishedUploadsJob(parts),
+    new UsageJob(parts),
     compactionJob(parts),
   ];
 }

@@ -282,10 +282,18 @@ export function sessionIdOf(row: Buffer): SessionId {
   return row.toString("hex", 1, 1 + SESSION_ID_BYTES) as SessionId;
 }
 
+/** Stands in a usage row for all sessions that are over. No session has it: its first bytes are a time. */
+export const foldedSession = "0".repeat(SESSION_ID_BYTES * 2) as SessionId;
+
 export function usageKey(bucket: BucketId, session: SessionId): Buffer {
   const key = idKey(tags.usage, bucket, BUCKET_ID_BYTES, SESSION_ID_BYTES);
   key.write(session, 1 + BUCKET_ID_BYTES, "hex");
   return key;
+}
+
+export function parseUsageKey(row: Buffer): { readonly bucket: BucketId; readonly session: SessionId } {
+  const bucket = row.toString("hex", 1, headPrefixBytes) as BucketId;
+  return { bucket, session: row.toString("hex", headPrefixBytes) as SessionId };
 }
 
 export function usageRange(bucket: BucketId): KeyRange {

@@ -3,7 +3,8 @@
  *
  * Fencing. Every process watches every session, by its own monotonic clock: a heartbeat row whose version has not changed
  * for sessionSilentMsMax is fenced by a transaction that checks it still stands there (meta/sessions.ts). No time is
- * trusted: a live session that is fenced by mistake fails its next commit cleanly.
+ * trusted: a live session that is fenced by mistake fails its next commit cleanly. Where somebody knows that a process is
+ * dead (the supervisor that was its parent), fenceDead does the same at once.
  *
  * Sweeping. The commit that ends a session leaves an `ended` row. The session can publish nothing more, so a shard with
  * its id in front that no chunk map mentions never will be mentioned. A chunk's owner (kept with the shard) says in which
@@ -62,6 +63,20 @@ export async function fenceOthers(kv: Kv, keep: readonly SessionId[]): Promise<n
   let fenced = 0;
   for (const session of await readSessions(kv)) {
     if (!keep.includes(session.id) && (await fenceSession(kv, session))) fenced += 1;
+  }
+  return fenced;
+}
+
+/**
+ * Fences the sessions of processes that are known to have ended, by the names their sessions bear. May be repeated and be
+ * done by several processes at once. Returns how many this call fenced.
+ */
+export async function fenceDead(kv: Kv, names: readonly string[], log: Log): Promise<number> {
+  let fenced = 0;
+  for (const session of await readSessions(kv)) {
+    if (!names.includes(session.node) || !(await fenceSession(kv, session))) continue;
+    log.warn({ session: session.id, node: session.node }, "The session of a worker that died was fenced.");
+    fenced += 1;
   }
   return fenced;
 }

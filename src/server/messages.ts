@@ -9,11 +9,17 @@ export type StartMessage = {
   readonly kind: "start";
   readonly settings: Settings;
   readonly root: Credentials | undefined;
+  /** What the worker's session is called. */
+  readonly name: string;
+  /** Names of workers that died and whose sessions may still stand. */
+  readonly dead: readonly string[];
 };
 
 export type ToWorker =
   | StartMessage
   | { readonly kind: "stop" }
+  /** These workers died: fence their sessions. */
+  | { readonly kind: "fence"; readonly dead: readonly string[] }
   /** Send your metrics. */
   | { readonly kind: "measure"; readonly id: number }
   /** All workers' metrics, which this worker asked for. */
@@ -26,6 +32,8 @@ export type FromWorker =
   | { readonly kind: "listening"; readonly port: number }
   /** Starting failed; the worker ends. `message` is a sentence for the operator. */
   | { readonly kind: "failed"; readonly message: string }
+  /** No session of these dead workers stands any more. */
+  | { readonly kind: "fenced"; readonly dead: readonly string[] }
   /** Send me all workers' metrics. */
   | { readonly kind: "collect"; readonly id: number }
   | { readonly kind: "snapshot"; readonly id: number; readonly snapshot: MetricsSnapshot };

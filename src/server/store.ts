@@ -25,11 +25,13 @@ import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode, DriveStatus } from "../node/node.ts";
 import type { Objects } from "../object/object.ts";
 import { ObjectStore } from "../object/object_store.ts";
-import { startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
+import { fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
 import { metaFile, openIndex } from "./layout.ts";
 import { meteredKv, meteredNode } from "./metered.ts";
 
 export type StoreOptions = {
+  /** What this session is called, unlike all others on these drives; by default after the process. */
+  readonly name?: string;
   /** Absolute paths of prepared drives; empty: everything in memory. */
   readonly drives: readonly string[];
   readonly root: Credentials;
@@ -51,6 +53,8 @@ export type Store = {
   jobs(): JobStatus[];
   /** What keeps this store from serving requests, in sentences; empty when nothing does. */
   obstacles(): Promise<string[]>;
+  /** Fences the sessions of processes that have ended, by their names, so that what they left is reclaimed soon. */
+  fenceDead(names: readonly string[]): Promise<void>;
   /** Resolves when the session was fenced: nothing can be written any more, and the process should end. */
   readonly fenced: Promise<void>;
   close(): Promise<void>;
@@ -86,7 +90,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const { metrics, clock, random, log } = options;
   const kv = meteredKv(await openKv(options), metrics, clock);
   closers.add(() => kv.close());
-  const session = await Session.start({ kv, clock, random, node: `pid ${process.pid}` });
+  const session = await Session.start({ kv, clock, random, node: options.name ?? `pid ${process.pid}` });
   closers.add(() => session.close());
   const pulse = beat(session, clock, log);
   closers.add(() => pulse.stop());
@@ -109,6 +113,9 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     drives,
     jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, drives, clock }),
+    fenceDead: async (names) => {
+      if ((await fenceDead(kv, names, log)) > 0) jobs.poke("sweep");
+    },
     fenced: pulse.fenced,
     close: () => closers.run(),
   };

@@ -3,7 +3,7 @@
  * stops everything in order. It opens no store and serves no request, so it stays small and has little to die of.
  *
  * The first worker prepares the drives (prepare.ts) before the others are started. Workers share the port (http.ts
- * says how). What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
+ * says how). A worker's death is known here first, so its session is fenced from here at once. What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
  */
 import cluster, { type Worker } from "node:cluster";
 import { createServer, type AddressInfo } from "node:net";
@@ -40,6 +40,8 @@ export class Supervisor {
   #collections = 0;
   #lock: DriveLock | undefined;
   #root: Credentials | undefined;
+  /** Names of workers that died, until another worker says that their sessions are fenced. */
+  readonly #dead = new Set<string>();
   /** Workers that are about to be started again. */
   readonly #revivals = new Set<NodeJS.Timeout>();
   #isStopping = false;
@@ -106,12 +108,15 @@ export class Supervisor {
   ): Promise<{ readonly port: number; readonly rootKey: RootKey | undefined }> {
     const worker = cluster.fork();
     const startedMs = performance.now();
+    const name = `worker ${worker.id}, pid ${worker.process.pid}`;
     let rootKey: RootKey | undefined;
     let isListening = false;
     return new Promise((resolve, reject) => {
       let why = "A worker ended while it was starting.";
       worker.on("message", (message: FromWorker) => {
-        if (message.kind === "awake") this.#send(worker, { kind: "start", settings: this.#settings, root });
+        if (message.kind === "awake") {
+          this.#send(worker, { kind: "start", settings: this.#settings, root, name, dead: [...this.#dead] });
+        } else if (message.kind === "fenced") for (const dead of message.dead) this.#dead.delete(dead);
         else if (message.kind === "prepared") rootKey = message.rootKey;
         else if (message.kind === "failed") why = message.message;
         else if (message.kind === "listening") {
@@ -121,11 +126,22 @@ export class Supervisor {
       });
       worker.once("exit", (code, signal) => {
         this.#forget(worker.id);
+        this.#bury(name);
         if (!isListening) return reject(new HoldfastError("unavailable", why));
         if (performance.now() - startedMs > steadyMs) this.#failuresInARow = 0;
         this.#revive(`Worker ${worker.process.pid} ended (${signal ?? `status ${code}`})`);
       });
     });
+  }
+
+  /**
+   * Has a dead worker's session fenced: by the others now, and, should none of them come to it, by each worker that starts
+   * until one says it is done. Should the supervisor itself die, the next start fences all sessions.
+   */
+  #bury(name: string): void {
+    this.#dead.add(name);
+    if (this.#isStopping) return;
+    for (const worker of this.#workers()) this.#send(worker, { kind: "fence", dead: [...this.#dead] });
   }
 
   /** Starts a worker in place of one that died, after a pause that doubles with each failure in a row. */

@@ -38,6 +38,9 @@ class Worker {
       case "start":
         this.#start(message).catch((error: unknown) => this.#fail(error));
         break;
+      case "fence":
+        void this.#fence(message.dead);
+        break;
       case "stop":
         this.end(0);
         break;
@@ -50,18 +53,20 @@ class Worker {
     }
   }
 
-  async #start({ settings, root }: StartMessage): Promise<void> {
+  async #start({ settings, root, name, dead }: StartMessage): Promise<void> {
     this.#log = createLog(settings["log-level"]);
     const common = { clock: systemClock, random: systemRandom, log: this.#log, metrics: this.#metrics };
     const tls = readTls(settings);
     const { rootKey: key, rebuilt } =
       root === undefined ? await this.#prepare(settings) : { rootKey: root, rebuilt: false };
     const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
-    this.#store = await openStore({ ...common, drives: settings.drives, root: key, digestThreads, sweepAll: rebuilt });
+    const { drives } = settings;
+    this.#store = await openStore({ ...common, name, drives, root: key, digestThreads, sweepAll: rebuilt });
     void this.#store.fenced.then(() => {
       this.#log.error({}, "This worker was taken for dead and fenced; it ends and is started again.");
       this.end(1);
     });
+    await this.#fence(dead);
     this.#serving = await serve({
       ...common,
       store: this.#store,
@@ -74,6 +79,17 @@ class Worker {
       allMetrics: () => this.#allMetrics(),
     });
     tell({ kind: "listening", port: this.#serving.port });
+  }
+
+  /** What cannot be done now is done by the next worker that starts, or in the end by the fence job. */
+  async #fence(dead: readonly string[]): Promise<void> {
+    if (this.#store === undefined || dead.length === 0) return;
+    try {
+      await this.#store.fenceDead(dead);
+      tell({ kind: "fenced", dead });
+    } catch (error) {
+      this.#log.warn({ err: error }, "The session of a worker that died could not be fenced.");
+    }
   }
 
   async #prepare(settings: Settings): Promise<Prepared> {

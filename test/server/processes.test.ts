@@ -110,6 +110,26 @@ test("a worker that is killed is started again, and what it acknowledged is ther
   assert.equal((await server.stop()).status, 0);
 });
 
+for (const workers of [1, 2]) {
+  const name = `the session of a worker that died is fenced at once, by whoever is there (${workers} workers)`;
+  test(name, { timeout }, async (t) => {
+    const server = await startServer(t, [temporaryFolder(t), "--workers", String(workers)]);
+    const [victim] = (await childrenOf(server.child.pid!)) as [number];
+    process.kill(victim, "SIGKILL");
+    const fencing = (): { msg: string; node: string } | undefined =>
+      linesOf(server.errors()).find(({ msg, node }) => msg.includes("fenced") && node.endsWith(`pid ${victim}`));
+    await until(() => fencing() !== undefined);
+    assert.equal(fencing()!.msg, "The session of a worker that died was fenced.");
+    assert.equal((await server.stop()).status, 0);
+  });
+}
+
+/** The lines of a server's log, as far as they are whole. */
+function linesOf(errors: string): { msg: string; node: string }[] {
+  const lines = errors.split("\n").filter((line) => line.startsWith("{") && line.endsWith("}"));
+  return lines.map((line) => ({ msg: "", node: "", ...(JSON.parse(line) as object) }));
+}
+
 test("workers end with their supervisor, and the next server takes over what they had", { timeout }, async (t) => {
   const drive = temporaryFolder(t);
   const first = await startServer(t, [drive, "--workers", "2"]);

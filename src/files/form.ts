@@ -86,6 +86,8 @@ export async function readForm(request: DoorRequest, take: (file: FormFile) => P
 }
 
 async function hasBytes(stream: Readable): Promise<boolean> {
+  // The form may have broken off while an earlier file was being stored: then nothing will happen here any more.
+  if (stream.destroyed) return false;
   await new Promise<unknown>((resolve) => void stream.once("readable", resolve).once("close", resolve));
   return stream.readableLength > 0;
 }

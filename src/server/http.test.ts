@@ -1,17 +1,22 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect } from "node:net";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
-import { Listener, type Door } from "./http.ts";
+import { Listener, type Door, type ListenerOptions } from "./http.ts";
+
+type Bounds = Pick<ListenerOptions, "headersTimeoutMs" | "connectionsMax">;
 
 async function listening(
   t: TestContext,
   door: Door,
   silenceMsMax: number,
+  bounds: Bounds = {},
 ): Promise<{ listener: Listener; port: number }> {
-  const listener = new Listener({ door, silenceMsMax, metrics: createMetrics(), clock: systemClock, log: silentLog });
+  const options = { door, silenceMsMax, metrics: createMetrics(), clock: systemClock, log: silentLog, ...bounds };
+  const listener = new Listener(options);
   const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
   t.after(() => listener.stop(0));
   return { listener, port };
@@ -63,6 +68,67 @@ test("a client that reads nothing is given up", async (t) => {
   socket.on("error", () => undefined);
   await isClosed;
   socket.destroy();
+});
+
+const short: Door = async (_request, response) => void response.writeHead(200, { "content-length": 2 }).end("ok");
+
+test("headers that come a byte at a time are not waited for, and neither are those of a second request", async (t) => {
+  const { port } = await listening(t, short, 60_000, { headersTimeoutMs: 100 });
+  for (const first of ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"]) {
+    const socket = connect(port, "127.0.0.1", () => socket.write(`${first}GET / HTTP/1.1\r\nHost: x\r\nX: `));
+    const drip = setInterval(() => socket.write("a"), 20);
+    let heard = "";
+    socket.on("data", (data) => (heard += data.toString()));
+    socket.on("error", () => undefined);
+    await once(socket, "close");
+    clearInterval(drip);
+    assert.match(heard, first === "" ? /^HTTP\/1.1 408 / : /^HTTP\/1.1 200 [^]*ok(HTTP\/1.1 408 |$)/);
+  }
+});
+
+test("connections beyond the bound are closed at once, idle ones are counted, and there is room again afterwards", async (t) => {
+  const { listener, port } = await listening(t, short, 60_000, { connectionsMax: 20 });
+  const idle = Array.from({ length: 20 }, () => connect(port, "127.0.0.1"));
+  for (const socket of idle) if (socket.connecting) await once(socket, "connect");
+  while (listener.openConnections < 20) await new Promise((resolve) => setImmediate(resolve));
+  const request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  for (let round = 0; round < 5; round++) assert.equal(await send(port, request), "");
+  idle[0]!.destroy();
+  while (listener.openConnections === 20) await new Promise((resolve) => setImmediate(resolve));
+  assert.match(await send(port, request), /ok$/);
+  for (const socket of idle) socket.destroy();
+});
+
+test("a stalled first answer is given up although a second request waits behind it", async (t) => {
+  let closed: () => void = () => undefined;
+  const isClosed = new Promise<void>((resolve) => (closed = resolve));
+  const door: Door = async (request, response) => {
+    if (request.url === "/waits") return new Promise(() => undefined);
+    response.once("close", closed);
+    response.writeHead(200).write(Buffer.alloc(64_000_000));
+  };
+  const { port } = await listening(t, door, 100);
+  const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+  const socket = connect(port, "127.0.0.1", () => socket.write(get("/large") + get("/waits")));
+  socket.pause();
+  socket.on("error", () => undefined);
+  await isClosed;
+  socket.destroy();
+});
+
+test("a stop answers every request that a pipelining client has sent", async (t) => {
+  const waiting: (() => void)[] = [];
+  const door: Door = async (_request, response) => {
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    response.writeHead(200, { "content-length": 2 }).end("ok");
+  };
+  const { listener, port } = await listening(t, door, 60_000);
+  const heard = send(port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3));
+  while (waiting.length < 3) await new Promise((resolve) => setImmediate(resolve));
+  const stopped = listener.stop(60_000);
+  for (const letGo of waiting) letGo();
+  assert.equal((await heard).split("ok").length - 1, 3);
+  await stopped;
 });
 
 test("a request that waits for us is left alone, however long it takes", async (t) => {

@@ -78,7 +78,7 @@ export async function createServer(options: CreateServerOptions): Promise<Holdfa
       drives,
       root,
       digestThreads: settings.workers,
-      sweepAll: prepared?.rebuilt ?? false,
+      sweepAll: prepared?.sweepDue ?? false,
       metrics,
       ...common,
     });

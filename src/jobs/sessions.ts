@@ -8,7 +8,8 @@
  *
  * Sweeping. The commit that ends a session leaves an `ended` row. The session can publish nothing more, so a shard with
  * its id in front that no chunk map mentions never will be mentioned. A chunk's owner (kept with the shard) says in which
- * page of which blob it would stand. When all drives are looked through, the row goes.
+ * page of which blob it would stand. When all drives are looked through, the row goes. A drive that failed takes no new
+ * chunks but still gives up old ones, so it is looked through like any other; one that does not answer keeps the row.
  */
 import type { Clock } from "../core/clock.ts";
 import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
@@ -153,15 +154,8 @@ export class SweepJob implements Job {
     const [row] = await this.#parts.kv.scan(tagRange(tags.ended), { limit: 1 });
     if (row === undefined) return undefined;
     const session = sessionIdOf(row.key);
-    return { session, drives: await usableDrives(this.#parts.node), after: beforeSession(session) };
+    return { session, drives: [...this.#parts.node.drives], after: beforeSession(session) };
   }
-}
-
-/** A failed drive's shards are lost or out of reach; its index is rebuilt, and swept whole, when it comes back. */
-async function usableDrives(node: ChunkNode): Promise<DriveId[]> {
-  const drives: DriveId[] = [];
-  for (const drive of node.drives) if ((await node.status(drive)).state !== "failed") drives.push(drive);
-  return drives;
 }
 
 async function removeOrphans(
@@ -178,12 +172,17 @@ async function removeOrphans(
 }
 
 /**
- * Looks through every shard of every usable drive, for after an index was rebuilt from the segments: removed shards may
+ * Looks through every shard of every drive, for after an index was rebuilt from the segments: removed shards may
  * have come back then. Chunks of live sessions are left alone. Returns the shards removed. Costs a read of every chunk map.
+ * `onSwept` is called after each drive that was looked through to its end.
  */
-export async function sweepAll(parts: SweepParts, signal?: AbortSignal): Promise<number> {
+export async function sweepAll(
+  parts: SweepParts,
+  signal?: AbortSignal,
+  onSwept: (drive: DriveId) => Promise<void> = async () => undefined,
+): Promise<number> {
   let removed = 0;
-  for (const drive of await usableDrives(parts.node)) {
+  for (const drive of parts.node.drives) {
     let after: ShardRef | undefined;
     for (;;) {
       if (signal?.aborted === true) return removed;
@@ -195,6 +194,7 @@ export async function sweepAll(parts: SweepParts, signal?: AbortSignal): Promise
       after = listed.at(-1);
       if (listed.length < limits.jobBatchMax) break;
     }
+    await onSwept(drive);
   }
   return removed;
 }

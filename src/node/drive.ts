@@ -35,8 +35,11 @@ export type OpenIndex = (options: {
 export type PreparedDrive = {
   readonly id: DriveId;
   readonly path: string;
-  /** Shards removed before may be there again: the caller runs a full orphan sweep. */
-  readonly rebuilt: boolean;
+  /**
+   * The index was rebuilt, now or earlier: shards removed before may be there again, and the caller runs a full orphan
+   * sweep. It stays due, over any number of starts, until `markDriveSwept`.
+   */
+  readonly sweepDue: boolean;
 };
 
 const driveFormat = 1;
@@ -44,7 +47,12 @@ const stateFormat = 1;
 /** What a folder may hold and still count as empty. */
 const ignoredNames = /^(lock.*|lost\+found|drive\.json\.new)$/;
 
-type State = { readonly bootId: string; readonly clean: boolean; readonly generation: string };
+type State = {
+  readonly bootId: string;
+  readonly clean: boolean;
+  readonly generation: string;
+  readonly sweepDue: boolean;
+};
 
 export type PrepareOptions = {
   readonly path: string;
@@ -74,7 +82,7 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
     await trusted.setGeneration(state!.generation);
     await replayTails({ disk, drive: id, drivePath: path, index: trusted, log });
     await trusted.close();
-    return { id, path, rebuilt: false };
+    return { id, path, sweepDue: state!.sweepDue };
   }
   const rebuilt = knownId !== undefined;
   log.info({ drive: id, path }, rebuilt ? "rebuilding the drive's index" : "a new drive");
@@ -84,8 +92,8 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
   const generation = Buffer.from(random.bytes(8)).toString("hex");
   await index.setGeneration(generation);
   await index.close();
-  await writeState(disk, path, { bootId, clean: false, generation });
-  return { id, path, rebuilt };
+  await writeState(disk, path, { bootId, clean: false, generation, sweepDue: rebuilt });
+  return { id, path, sweepDue: rebuilt };
 }
 
 async function openTrusted(options: PrepareOptions, state: State): Promise<DriveIndex | undefined> {
@@ -127,6 +135,15 @@ export async function markDriveClean(disk: Disk, path: string): Promise<void> {
   }
   if ((await listIfThere(disk, indexPath(path))).length > 0) await disk.syncDirectory(indexPath(path));
   await writeState(disk, path, { ...state, clean: true });
+}
+
+/**
+ * Notes that every shard was compared with the metadata since the index was rebuilt. A sweep that was cut short notes
+ * nothing, and is due again. Not to be called while another call for the drive is under way.
+ */
+export async function markDriveSwept(disk: Disk, path: string): Promise<void> {
+  const state = await readState(disk, path);
+  if (state?.sweepDue === true) await writeState(disk, path, { ...state, sweepDue: false });
 }
 
 function indexPath(drivePath: string): string {
@@ -174,9 +191,10 @@ async function formatDrive(disk: Disk, path: string, random: Random): Promise<Dr
 async function readState(disk: Disk, path: string): Promise<State | undefined> {
   const content = await readJson(disk, `${path}/state.json`);
   if (content?.["format"] !== stateFormat) return undefined;
-  const { bootId, clean, generation } = content;
+  const { bootId, clean, generation, sweepDue } = content;
   if (typeof bootId !== "string" || typeof clean !== "boolean" || typeof generation !== "string") return undefined;
-  return { bootId, clean, generation };
+  // Absent in the first files of this version, and then nothing is due.
+  return { bootId, clean, generation, sweepDue: sweepDue === true };
 }
 
 async function writeState(disk: Disk, path: string, state: State): Promise<void> {

@@ -12,7 +12,7 @@ import { silentLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
 import { openLmdbKv } from "../kv/lmdb.ts";
 import { systemDisk, systemProcesses } from "./disk.system.ts";
-import { markDriveClean, prepareDrive, type OpenIndex } from "./drive.ts";
+import { markDriveClean, markDriveSwept, prepareDrive, type OpenIndex } from "./drive.ts";
 import { lockDrive } from "./drive_lock.ts";
 import { FakeMachine } from "./fake_machine.ts";
 import { openLocalNode, type LocalNode } from "./local_node.ts";
@@ -32,7 +32,7 @@ function shard(sizeBytes: number): Shard {
 
 async function prepareOn(path: string): Promise<boolean> {
   const disk = systemDisk("/");
-  return (await prepareDrive({ path, disk, openIndex, random: systemRandom, log: silentLog })).rebuilt;
+  return (await prepareDrive({ path, disk, openIndex, random: systemRandom, log: silentLog })).sweepDue;
 }
 
 async function openOn(path: string): Promise<LocalNode> {
@@ -252,13 +252,18 @@ void test("the index is trusted after a clean stop or within one boot, and rebui
     await markDriveClean(systemDisk("/"), path);
     const rebooted = { ...systemDisk("/"), bootId: async () => "another" };
     const prepare = () => prepareDrive({ path, disk: rebooted, openIndex, random: systemRandom, log: silentLog });
-    assert.equal((await prepare()).rebuilt, false, "clean");
+    assert.equal((await prepare()).sweepDue, false, "clean");
     assert.equal(await prepareOn(path), true, "another boot, not clean");
     await rm(`${path}/index`, { recursive: true });
     assert.equal(await prepareOn(path), true, "no index");
     const again = await openOn(path);
     assert.ok(await readsBack(again, one));
     await again.close();
+    assert.equal(await prepareOn(path), true, "trusted, but removed shards may still be back");
+    await markDriveClean(systemDisk("/"), path);
+    assert.equal(await prepareOn(path), true, "however it was closed");
+    await markDriveSwept(systemDisk("/"), path);
+    assert.equal(await prepareOn(path), false, "until it was swept");
   });
 });
 

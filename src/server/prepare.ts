@@ -18,8 +18,8 @@ import { aboutFolder } from "./lock.ts";
 
 export type Prepared = {
   readonly rootKey: RootKey;
-  /** An index was built anew, so shards that were removed may be back: a full sweep is due. */
-  readonly rebuilt: boolean;
+  /** An index was built anew and not swept since: shards that were removed may be back. */
+  readonly sweepDue: boolean;
 };
 
 export type PrepareServerOptions = {
@@ -34,10 +34,10 @@ export type PrepareServerOptions = {
 /** Errors: a sentence for the operator that names the folder. */
 export async function prepareServer({ drives, root, random, log }: PrepareServerOptions): Promise<Prepared> {
   const disk = systemDisk("/");
-  let rebuilt = false;
+  let sweepDue = false;
   for (const drive of drives) {
     const prepared = await prepareDrive({ path: drive, disk, openIndex, random, log }).catch(aboutFolder(drive));
-    rebuilt ||= prepared.rebuilt;
+    sweepDue ||= prepared.sweepDue;
   }
   const [first] = drives as [string];
   // Made here and not by the store: it holds secrets, so it is nobody else's to read, whatever mode the drive's folder has.
@@ -54,5 +54,5 @@ export async function prepareServer({ drives, root, random, log }: PrepareServer
   } finally {
     await kv.close();
   }
-  return { rootKey: await rootKey(first, root), rebuilt };
+  return { rootKey: await rootKey(first, root), sweepDue };
 }

@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
-import { IdSource } from "../core/ids.ts";
+import { IdSource, type DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
@@ -20,6 +20,7 @@ import { openLmdbKv } from "../kv/lmdb.ts";
 import { openMemoryKv } from "../kv/memory.ts";
 import { Session } from "../meta/sessions.ts";
 import { systemDisk, systemProcesses } from "../node/disk.system.ts";
+import { markDriveSwept } from "../node/drive.ts";
 import { openLocalNode } from "../node/local_node.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode, DriveStatus } from "../node/node.ts";
@@ -132,10 +133,15 @@ async function openNode({ drives, clock, random, log }: StoreOptions): Promise<C
   return openLocalNode({ drives, disk: systemDisk("/"), openIndex, processes, clock, random, log });
 }
 
-/** Returns what cuts it short. Until it has ended once, chunks that nothing refers to only take space. */
+/**
+ * Returns what cuts it short. Until it has ended once, chunks that nothing refers to only take space; each drive notes
+ * that it was swept, so that a sweep cut short is done again after the next start.
+ */
 function sweepInBackground(kv: Kv, node: ChunkNode, log: Log): () => Promise<void> {
   const stop = new AbortController();
-  const ended = sweepAll({ kv, node, log }, stop.signal).then(
+  const disk = systemDisk("/");
+  const onSwept = async (drive: DriveId): Promise<void> => markDriveSwept(disk, (await node.status(drive)).path);
+  const ended = sweepAll({ kv, node, log }, stop.signal, onSwept).then(
     (removed) => log.info({ removed }, "All chunks were compared with the metadata."),
     (error: unknown) => log.error({ err: error }, "Chunks could not be compared with the metadata."),
   );

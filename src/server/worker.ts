@@ -57,11 +57,11 @@ class Worker {
     this.#log = createLog(settings["log-level"]);
     const common = { clock: systemClock, random: systemRandom, log: this.#log, metrics: this.#metrics };
     const tls = readTls(settings);
-    const { rootKey: key, rebuilt } =
-      root === undefined ? await this.#prepare(settings) : { rootKey: root, rebuilt: false };
+    const { rootKey: key, sweepDue } =
+      root === undefined ? await this.#prepare(settings) : { rootKey: root, sweepDue: false };
     const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
     const { drives } = settings;
-    this.#store = await openStore({ ...common, name, drives, root: key, digestThreads, sweepAll: rebuilt });
+    this.#store = await openStore({ ...common, name, drives, root: key, digestThreads, sweepAll: sweepDue });
     void this.#store.fenced.then(() => {
       this.#log.error({}, "This worker was taken for dead and fenced; it ends and is started again.");
       this.end(1);

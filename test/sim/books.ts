@@ -2,13 +2,13 @@
 import { silentLog } from "../../src/core/log.ts";
 import { createJobs, runDoctor, sweepAll } from "../../src/jobs/jobs.ts";
 import { tagRange, tags } from "../../src/meta/keys.ts";
-import type { Running, World } from "./world.ts";
+import type { Running, Started, World } from "./world.ts";
 
 /** Runs the background jobs until none has work, then doctor; returns its findings. */
-export async function balanceBooks(world: World, running: Running): Promise<string[]> {
+export async function balanceBooks(world: World, { first: running, sweepDue }: Started): Promise<string[]> {
   const { kv, node, blobs, session } = running;
   const parts = { kv, node, blobs, session, clock: world.clock, random: world.random, log: silentLog };
-  if (running.rebuilt) await sweepAll(parts);
+  if (sweepDue) await sweepAll(parts);
   const jobs = createJobs(parts);
   const { signal } = new AbortController();
   // Trash waits for two heartbeats after it was seen; a few rounds more do no harm.

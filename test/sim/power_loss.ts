@@ -1,13 +1,14 @@
-/** One seed of the power-loss simulation: several lives of a store, each ended by a cut at a random call. */
+/** One seed of the power-loss simulation: several lives of a store, each ended by a cut or a kill at a random call. */
 import { createHash } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
-import { HoldfastError, hasReason } from "../../src/core/errors.ts";
+import { hasReason } from "../../src/core/errors.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
 import { bodyOf } from "./bodies.ts";
 import { balanceBooks } from "./books.ts";
+import { Crew, isRefusal } from "./crew.ts";
 import { World } from "./world.ts";
-import type { Running } from "./world.ts";
+import type { Running, Started } from "./world.ts";
 
 const bucket = "sim";
 const lanes = 4;
@@ -33,64 +34,78 @@ export type SeedReport = {
   readonly seed: number;
   readonly wrong: string[];
   readonly acknowledged: number;
+  readonly reads: number;
   readonly cuts: number;
 };
 
-export async function runSeed(seed: number, lives = 4): Promise<SeedReport> {
+/** What the lanes of one life share. */
+type Life = {
+  readonly world: World;
+  readonly crew: Crew;
+  readonly expected: Expected;
+  readonly wrong: string[];
+  readonly counts: { acknowledged: number; reads: number; cuts: number };
+};
+
+export async function runSeed(seed: number, lives = 5): Promise<SeedReport> {
   const world = new World(seed);
   const expected: Expected = new Map();
   const wrong: string[] = [];
-  const counts = { acknowledged: 0, cuts: 0 };
+  const counts = { acknowledged: 0, reads: 0, cuts: 0 };
   for (let life = 0; life < lives && wrong.length === 0; life++) {
     const last = life === lives - 1;
-    const running = await startAgain(world, counts, last ? Number.POSITIVE_INFINITY : 100 + world.random.below(900));
-    if (!running) continue;
-    if (life > 0) wrong.push(...(await verifyAll(running, expected)).map((each) => `life ${life}: ${each}`));
+    const started = await startAgain(world, counts, last ? Number.POSITIVE_INFINITY : 100 + world.random.below(1_500));
+    if (!started) continue;
+    const { first } = started;
+    if (life > 0) wrong.push(...(await verifyAll(first, expected)).map((each) => `life ${life}: ${each}`));
     if (last) {
-      wrong.push(...(await balanceBooks(world, running)));
-      await running.close();
+      wrong.push(...(await balanceBooks(world, started)));
+      await first.close();
     } else {
-      if (running.power.on) await live(world, running, expected, counts);
-      world.crash();
-      counts.cuts += 1;
-      await turn();
+      if (first.power.on) await live({ world, crew: new Crew(world, started), expected, wrong, counts });
+      await stop(world, counts);
     }
   }
   return { seed, wrong, ...counts };
 }
 
+/** The power goes, or somebody kills every process: then what was written stays, synced or not. */
+async function stop(world: World, counts: { cuts: number }): Promise<void> {
+  if (world.random.below(3) > 0) world.loseUnsynced();
+  counts.cuts += 1;
+  await turn();
+}
+
 /** The cut may come while the store starts. */
-async function startAgain(world: World, counts: { cuts: number }, callsUntilCut: number): Promise<Running | undefined> {
+async function startAgain(world: World, counts: { cuts: number }, callsUntilCut: number): Promise<Started | undefined> {
   try {
-    const running = await world.start(callsUntilCut);
-    await running.objects.createBucket(bucket, { region: "us-east-1" });
-    return running;
+    const started = await world.start(callsUntilCut);
+    await started.first.objects.createBucket(bucket, { region: "us-east-1" });
+    return started;
   } catch (error) {
     if (!hasReason(error, "unavailable")) throw error;
-    world.crash();
-    counts.cuts += 1;
+    await stop(world, counts);
     return undefined;
   }
 }
 
-async function live(
-  world: World,
-  running: Running,
-  expected: Expected,
-  counts: { acknowledged: number },
-): Promise<void> {
+async function live(life: Life): Promise<void> {
+  const { world, crew } = life;
   if (world.random.below(4) === 0) world.disk.failNext("sync", "EIO", /segments/);
-  await Promise.all(
-    Array.from({ length: lanes }, async (_, lane) => {
-      while (running.power.on) await step(world, running, { lane, expected, counts });
-    }),
-  );
+  const lane = async (number: number): Promise<void> => {
+    const reads: Promise<void>[] = [];
+    while (crew.on) await step(life, number, reads);
+    await Promise.all(reads);
+  };
+  await Promise.all([crew.work(), ...Array.from({ length: lanes }, (_, number) => lane(number))]);
 }
 
-type Lane = { readonly lane: number; readonly expected: Expected; readonly counts: { acknowledged: number } };
-
-async function step(world: World, running: Running, { lane, expected, counts }: Lane): Promise<void> {
-  const { random } = world;
+async function step(life: Life, lane: number, reads: Promise<void>[]): Promise<void> {
+  const { expected, counts } = life;
+  const { random } = life.world;
+  const running = life.crew.any();
+  if (!running) return turn();
+  const { objects } = running;
   const name = `lane${lane}/${random.below(keysPerLane)}`;
   const key = Buffer.from(name);
   const dice = random.below(10);
@@ -101,39 +116,67 @@ async function step(world: World, running: Running, { lane, expected, counts }: 
       expected.set(name, new Set([content]));
       counts.acknowledged += 1;
     } catch (error) {
-      if (!(error instanceof HoldfastError) || !["unavailable", "full"].includes(error.kind)) throw error;
+      if (!isRefusal(error)) throw error;
       // A drive that failed answers at once: let the others go on.
       await running.power.before().catch(() => undefined);
     }
   };
-  if (dice < 6) {
+  if (dice < 5) {
     const body = freshBody(random);
-    await change(hashOf(body), () => running.objects.put({ bucket, key, body: bodyOf(body), metadata, verifier }));
-  } else if (dice < 8) {
-    await change(undefined, () => running.objects.delete({ bucket, key }));
+    await change(hashOf(body), () => objects.put({ bucket, key, body: bodyOf(body), metadata, verifier }));
+  } else if (dice < 7) {
+    await change(undefined, () => objects.delete({ bucket, key }));
   } else if (dice < 9) {
-    await running.session.heartbeat().catch(() => undefined);
+    const read = await beginRead(life, running, name);
+    if (read) reads.push(read());
   } else {
     const from = `lane${lane}/${random.below(keysPerLane)}`;
     const contents = expected.get(from);
     const [content] = contents ?? [];
     if (from === name || contents?.size !== 1 || content === undefined) return;
-    await change(content, () =>
-      running.objects.copy({ source: { bucket, key: Buffer.from(from) }, bucket, key, metadata: undefined }),
-    );
+    const source = { bucket, key: Buffer.from(from) };
+    await change(content, () => objects.copy({ source, bucket, key, metadata: undefined }));
   }
 }
 
-async function readContent(running: Running, name: string): Promise<Content> {
+/** A GET whose version is decided here and whose body is read much later, whatever happens to the key meanwhile. */
+async function beginRead(life: Life, running: Running, name: string): Promise<(() => Promise<void>) | undefined> {
+  const { wrong, counts } = life;
+  const { random } = life.world;
+  const contents = life.expected.get(name) ?? new Set([undefined]);
+  const found = await openContent(running, name).catch((error: unknown) => {
+    if (running.power.on) wrong.push(`${name} cannot be opened: ${String(error)}`);
+  });
+  if (!found) return undefined;
+  const turns = random.below(200);
+  return async () => {
+    for (let left = turns; left > 0 && running.power.on; left--) await turn();
+    try {
+      const content = await found();
+      counts.reads += 1;
+      if (!contents.has(content)) wrong.push(`${name} was read as ${content ?? "absent"}`);
+    } catch (error) {
+      if (running.power.on) wrong.push(`${name} broke off in the middle of a read: ${String(error)}`);
+    }
+  };
+}
+
+/** Decides the version; the result reads its bytes. */
+async function openContent(running: Running, name: string): Promise<() => Promise<Content>> {
   try {
     const got = await running.objects.get({ bucket, key: Buffer.from(name) });
     if (got.outcome !== "found") throw new Error("a read without conditions is found or fails");
-    const hash = createHash("sha256");
-    for await (const piece of got.body()) hash.update(piece);
-    got.release();
-    return hash.digest("hex");
+    return async () => {
+      const hash = createHash("sha256");
+      try {
+        for await (const piece of got.body()) hash.update(piece);
+      } finally {
+        got.release();
+      }
+      return hash.digest("hex");
+    };
   } catch (error) {
-    if (hasReason(error, "no_such_key")) return undefined;
+    if (hasReason(error, "no_such_key")) return async () => undefined;
     throw error;
   }
 }
@@ -142,7 +185,7 @@ async function verifyAll(running: Running, expected: Expected): Promise<string[]
   const wrong: string[] = [];
   for (const [name, contents] of expected) {
     try {
-      const actual = await readContent(running, name);
+      const actual = await (await openContent(running, name))();
       if (!contents.has(actual))
         wrong.push(
           `${name} is ${actual ?? "absent"} and should be ${[...contents].map((each) => each ?? "absent").join(" or ")}`,

@@ -3,7 +3,8 @@
  * that forgets what was not synced and a metadata store whose commits happen at a moment nobody can foresee.
  *
  * Every call across a seam first waits a random number of turns, so that concurrent requests interleave in every way, and
- * counts down to the power cut. After the cut nothing that ran before can touch disk or metadata again.
+ * counts down to the power cut, or to the death of its process. After that nothing that ran before can touch disk or
+ * metadata again.
  *
  * Not simulated: LMDB itself (its syncs are pinned by a test of its own), digest threads (bodies are small), the network.
  */
@@ -21,7 +22,7 @@ import { openMemoryKv } from "../../src/kv/memory.ts";
 import { Session, fenceSession, readSessions } from "../../src/meta/sessions.ts";
 import type { Disk, DiskFile } from "../../src/node/disk.ts";
 import { FakeDisk } from "../../src/node/disk.fake.ts";
-import { prepareDrive } from "../../src/node/drive.ts";
+import { markDriveSwept, prepareDrive, type OpenIndex } from "../../src/node/drive.ts";
 import { openLocalNode } from "../../src/node/local_node.ts";
 import type { ChunkNode } from "../../src/node/node.ts";
 import type { Objects } from "../../src/object/object.ts";
@@ -30,23 +31,28 @@ import { ObjectStore } from "../../src/object/object_store.ts";
 const drivePath = "/drive";
 const chunkBytes = 24 * 1024;
 
-/** What runs between two starts: a process that the power cut ends. */
-class Power {
+/** What keeps a machine, or one process on it, going: a machine that stops takes its processes along. */
+export class Power {
   readonly #random: Random;
-  on = true;
+  readonly #machine: Power | undefined;
+  #on = true;
   /** Calls across a seam until the cut. */
-  callsLeft: number;
+  #callsLeft: number;
 
-  constructor(random: Random, callsLeft: number) {
+  constructor(random: Random, callsLeft: number, machine?: Power) {
     this.#random = random;
-    this.callsLeft = callsLeft;
+    this.#callsLeft = callsLeft;
+    this.#machine = machine;
+  }
+
+  get on(): boolean {
+    return this.#on && (this.#machine?.on ?? true);
   }
 
   /** Before a call takes effect. */
   async before(): Promise<void> {
     await this.#turns();
-    this.callsLeft -= 1;
-    if (this.callsLeft <= 0) this.on = false;
+    this.#count();
     this.#assertOn();
   }
 
@@ -54,6 +60,12 @@ class Power {
   async after(): Promise<void> {
     await this.#turns();
     this.#assertOn();
+  }
+
+  #count(): void {
+    if (this.#machine !== undefined) this.#machine.#count();
+    this.#callsLeft -= 1;
+    if (this.#callsLeft <= 0) this.#on = false;
   }
 
   #assertOn(): void {
@@ -108,16 +120,23 @@ function guardedKv(kv: Kv, power: Power): Kv {
   };
 }
 
+/** One process and what it holds. */
 export type Running = {
   readonly objects: Objects;
   readonly node: ChunkNode;
   readonly session: Session;
   readonly kv: Kv;
   readonly power: Power;
-  /** The index was rebuilt: removed shards may be there again. */
-  readonly rebuilt: boolean;
   readonly blobs: ReturnType<typeof createBlobStore>;
   close(): Promise<void>;
+};
+
+/** A machine that was started: its first process, and what the start found. */
+export type Started = {
+  readonly machine: Power;
+  readonly first: Running;
+  /** Removed shards may be there again until a sweep was finished. */
+  readonly sweepDue: boolean;
 };
 
 export class World {
@@ -126,7 +145,9 @@ export class World {
   readonly kv: Kv = openMemoryKv();
   readonly clock: Clock;
   #index: Kv = openMemoryKv();
-  #starts = 0;
+  #processes = 0;
+  /** Processes of this machine's current run, by their tokens. */
+  #alive = new Map<string, Power>();
   #nowMs = 1_700_000_000_000;
 
   constructor(seed: number) {
@@ -142,27 +163,36 @@ export class World {
     };
   }
 
-  /** Starts a process; the power goes off after `callsUntilCut` calls across a seam. */
-  async start(callsUntilCut: number): Promise<Running> {
-    const power = new Power(this.random, callsUntilCut);
+  /** Starts the machine; it stops after `callsUntilCut` calls across a seam. */
+  async start(callsUntilCut: number): Promise<Started> {
+    const machine = new Power(this.random, callsUntilCut);
+    this.#alive = new Map();
+    const disk = guardedDisk(this.disk, machine);
+    const { random } = this;
+    await this.disk.makeDirectory(drivePath);
+    const openIndex = this.#openIndex(machine);
+    const prepared = await prepareDrive({ path: drivePath, disk, openIndex, random, log: silentLog });
+    const kv = guardedKv(this.kv, machine);
+    // The lock on the drive says that no earlier process lives.
+    for (const earlier of await readSessions(kv)) await fenceSession(kv, earlier);
+    return { machine, first: await this.join(machine, Infinity), sweepDue: prepared.sweepDue };
+  }
+
+  /** Starts one more process on the machine; it dies after `callsUntilDeath` calls. */
+  async join(machine: Power, callsUntilDeath: number): Promise<Running> {
+    const power = new Power(this.random, callsUntilDeath, machine);
     const disk = guardedDisk(this.disk, power);
     const kv = guardedKv(this.kv, power);
     const { clock, random } = this;
     const log = silentLog;
-    const openIndex = async ({ wipe }: { wipe: boolean }): Promise<Kv> => {
-      if (wipe) this.#index = openMemoryKv();
-      return guardedKv(this.#index, power);
-    };
-    this.#starts += 1;
-    const self = `process ${this.#starts}`;
-    await this.disk.makeDirectory(drivePath);
-    const { rebuilt } = await prepareDrive({ path: drivePath, disk, openIndex, random, log });
-    // The lock on the drive says that no earlier process lives.
-    for (const earlier of await readSessions(kv)) await fenceSession(kv, earlier);
+    this.#processes += 1;
+    const self = `process ${this.#processes}`;
+    this.#alive.set(self, power);
     const session = await Session.start({ kv, clock, random, node: self });
-    const processes = { self, isAlive: async (token: string) => token === self };
+    const processes = { self, isAlive: async (token: string) => this.#alive.get(token)?.on === true };
+    const openIndex = this.#openIndex(power);
     const node = await openLocalNode({ drives: [drivePath], disk, openIndex, processes, clock, random, log });
-    const digests = createDigestPool({ threads: 1 });
+    const digests = createDigestPool({ threads: 0 });
     const placement = await createNodePlacement({ node, clock, log });
     const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log, chunkBytes });
     const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log });
@@ -170,11 +200,23 @@ export class World {
       await session.close();
       await node.close();
     };
-    return { objects, node, session, kv, power, rebuilt, blobs, close };
+    return { objects, node, session, kv, power, blobs, close };
   }
 
-  /** What a loss of power leaves. */
-  crash(): void {
+  #openIndex(power: Power): OpenIndex {
+    return async ({ wipe }) => {
+      if (wipe) this.#index = openMemoryKv();
+      return guardedKv(this.#index, power);
+    };
+  }
+
+  /** To be called when a full sweep has ended. */
+  async swept(power: Power): Promise<void> {
+    await markDriveSwept(guardedDisk(this.disk, power), drivePath);
+  }
+
+  /** What a loss of power leaves. Without it a machine's processes were only killed. */
+  loseUnsynced(): void {
     this.disk.crash();
   }
 }

@@ -6,7 +6,7 @@
  * Stopped at any step, every shard is still found, at the old place or the new one.
  *
  * A live record that is damaged stays where it is, and with it its segment: what is left of it may yet be of use, and
- * the scrub reports it. Two compactions at once (of two processes) waste work but lose nothing.
+ * the scrub reports it. So does a segment that cannot be read. Two compactions at once (of two processes) waste work but lose nothing.
  */
 import { HoldfastError, systemCode } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
@@ -16,7 +16,7 @@ import type { DriveIndex, Found, SegmentStats } from "./drive_index.ts";
 import type { DriveState } from "./drive_state.ts";
 import type { ShardRef } from "./node.ts";
 import { SEGMENT_HEADER_BYTES, type RecordContent, type SegmentId } from "./segment.ts";
-import { segmentPath, type SegmentFiles } from "./segment_files.ts";
+import { segmentPath, tooManyFiles, type SegmentFiles } from "./segment_files.ts";
 import { walkSegment } from "./segment_walk.ts";
 import { removeIfThere, type SegmentWriter } from "./segment_writer.ts";
 import type { ShardReader } from "./shard_reader.ts";
@@ -39,7 +39,7 @@ export type CompactorOptions = {
 
 export class Compactor {
   readonly #options: CompactorOptions;
-  /** Live bytes of segments that a damaged record kept from being removed: not tried again until that changes. */
+  /** Live bytes of segments that a damaged record kept from being removed, or that cannot be read: not tried again until that changes. */
   readonly #kept = new Map<SegmentId, number>();
   #writer: SegmentWriter | undefined;
   #running: Promise<number> | undefined;
@@ -88,6 +88,7 @@ export class Compactor {
 
   async #compactSegment(stats: SegmentStats, signal: AbortSignal | undefined): Promise<number> {
     const { segment } = stats;
+    const { log } = this.#options;
     let copiedBytes = 0;
     try {
       if (stats.liveBytes > 0) {
@@ -96,7 +97,11 @@ export class Compactor {
     } catch (error) {
       // Another process was faster.
       if (systemCode(error) === "ENOENT" && !(await this.#options.index.stats([segment]))[0]) return 0;
-      throw error;
+      // Errors of writing have a reason. One segment that cannot be read must not keep the space of all others.
+      if (systemCode(error) === undefined) throw error;
+      log.warn({ segment, code: systemCode(error) }, "a segment that cannot be read is left in place");
+      if (!tooManyFiles(error)) this.#kept.set(segment, stats.liveBytes);
+      return 0;
     }
     const [after] = await this.#options.index.stats([segment]);
     if (!after) return -copiedBytes;

@@ -159,6 +159,57 @@ for (const operation of ["write", "sync"] as const) {
   });
 }
 
+/** Two sealed segments, each with a small shard that lives and a large one that was removed. */
+async function twoHalfDead(machine: FakeMachine): Promise<{ node: LocalNode; kept: Shard[]; segments: string[] }> {
+  const kept: Shard[] = [];
+  let node = await machine.start();
+  for (let index = 0; index < 2; index++) {
+    const [live, doomed] = [shard(1_000 + index), shard(9_000)];
+    for (const each of [live, doomed]) await node.append(node.drives[0]!, each);
+    await node.remove(node.drives[0]!, [doomed]);
+    kept.push(live);
+    await node.close();
+    node = await machine.openNode();
+  }
+  return { node, kept, segments: await machine.disk.list(`${machine.path}/segments`) };
+}
+
+void test("a segment that cannot be read keeps no other from being compacted", async () => {
+  for (const bad of [0, 1]) {
+    const machine = new FakeMachine(1);
+    const { node, kept, segments } = await twoHalfDead(machine);
+    const drive = node.drives[0]!;
+    machine.disk.onOperation = (operation, path) => {
+      if (operation === "read" && path.endsWith(segments[bad]!)) throw Object.assign(new Error("EIO"), { code: "EIO" });
+    };
+    assert.ok((await node.compact(drive)) > 8_000);
+    assert.equal((await node.status(drive)).state, "up");
+    machine.disk.onOperation = () => undefined;
+    for (const one of kept) assert.ok(await readsBack(node, one));
+  }
+});
+
+void test("too many open files is no fault of the drive, nor of its shards", async () => {
+  const machine = new FakeMachine(1);
+  let node = await machine.start();
+  const drive = node.drives[0]!;
+  const isBusy = (error: unknown): boolean => hasReason(error, "slow_down");
+  for (const operation of ["open", "syncDirectory"] as const) {
+    machine.disk.failNext(operation, "EMFILE", /segments/);
+    await assert.rejects(node.append(drive, shard(100)), isBusy);
+  }
+  const one = shard(100);
+  await node.append(drive, one);
+  assert.equal((await node.status(drive)).segments, 1, "what could not be made leaves nothing");
+  await node.close();
+  node = await machine.openNode();
+  machine.disk.failNext("open", "ENFILE", /segments/);
+  await assert.rejects(readsBack(node, one), isBusy);
+  machine.disk.failNext("open", "EMFILE", /segments/);
+  await assert.rejects(node.verify(drive, one), isBusy);
+  assert.ok(await readsBack(node, one));
+});
+
 void test("a write that finds no space leaves no trace, and appends go on in another segment", async () => {
   const machine = new FakeMachine(1);
   const node = await machine.start();

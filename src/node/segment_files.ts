@@ -1,9 +1,10 @@
 /**
  * Segment files open for reading, the least recently used closed first. A file that is being read is never closed.
  * Another process may remove a segment after compacting it: the open file stays readable, but keeps its space until it
- * is closed, so `dropRemoved` closes what the index no longer knows.
+ * is closed, so segments that the index no longer knows are dropped (segment_store.ts).
  */
 import { assert } from "../core/assert.ts";
+import { HoldfastError, systemCode } from "../core/errors.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 import type { SegmentId } from "./segment.ts";
 
@@ -13,6 +14,16 @@ export const segmentSuffix = ".seg";
 
 export function segmentPath(drivePath: string, segment: SegmentId): string {
   return `${drivePath}/segments/${segment}${segmentSuffix}`;
+}
+
+/**
+ * The error of a file that could not be opened because this process or machine has too many open: clients can bring that
+ * about, it passes, and it says nothing about the drive.
+ */
+export function tooManyFiles(error: unknown): HoldfastError | undefined {
+  const code = systemCode(error);
+  if (code !== "EMFILE" && code !== "ENFILE") return undefined;
+  return new HoldfastError("slow_down", `Too many files are open (${code}).`, { cause: error });
 }
 
 export class SegmentFiles {

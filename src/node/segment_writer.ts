@@ -13,7 +13,7 @@ import type { Disk, DiskFile } from "./disk.ts";
 import type { DriveIndex, Lease, Place } from "./drive_index.ts";
 import { encodeRecord, encodeSegmentHeader, recordBytes, SEGMENT_HEADER_BYTES, totalBytes } from "./segment.ts";
 import type { RecordContent, SegmentId, SegmentKind } from "./segment.ts";
-import { segmentPath } from "./segment_files.ts";
+import { segmentPath, tooManyFiles } from "./segment_files.ts";
 
 export type SegmentOwner = {
   readonly disk: Disk;
@@ -40,7 +40,7 @@ export class SegmentWriter {
     this.#file = file;
   }
 
-  /** Errors: `drive_full`, `drive_failed`. Either way nothing is left that counts as live. */
+  /** Errors: `drive_full`, `drive_failed`, `slow_down`. In any case nothing is left that counts as live. */
   static async create(segment: SegmentId, kind: SegmentKind, owner: SegmentOwner): Promise<SegmentWriter> {
     const lease = await owner.index.addSegment(segment, owner.process);
     const path = segmentPath(owner.drivePath, segment);
@@ -54,7 +54,7 @@ export class SegmentWriter {
     } catch (error) {
       const why = driveError(error, "a new segment cannot be made");
       await file?.close().catch(() => undefined);
-      if (why.reason === "drive_full") {
+      if (why.reason !== "drive_failed") {
         await removeIfThere(owner.disk, path);
         await owner.index.forgetSegment(segment);
       }
@@ -131,6 +131,8 @@ export class SegmentWriter {
 
 export function driveError(error: unknown, what: string): HoldfastError {
   if (error instanceof HoldfastError) return error;
+  const busy = tooManyFiles(error);
+  if (busy) return busy;
   const code = systemCode(error);
   if (code === "ENOSPC" || code === "EDQUOT")
     return new HoldfastError("drive_full", "The drive is full.", { cause: error });

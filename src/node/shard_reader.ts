@@ -17,7 +17,7 @@ import {
   sameRef,
   type Decoded,
 } from "./segment.ts";
-import type { SegmentFiles } from "./segment_files.ts";
+import { tooManyFiles, type SegmentFiles } from "./segment_files.ts";
 
 /** Tables of records read lately: a table has 4 bytes per block, so 1,024 of them are 256 KiB at most. */
 const tablesKeptMax = 1_024;
@@ -53,7 +53,7 @@ export class ShardReader {
       } catch (error) {
         if (systemCode(error) === "ENOENT") continue;
         if (systemCode(error) === undefined) throw error;
-        throw corrupt(ref, `it cannot be read (${systemCode(error)})`, error);
+        throw tooManyFiles(error) ?? corrupt(ref, `it cannot be read (${systemCode(error)})`, error);
       }
     }
   }

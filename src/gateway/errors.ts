@@ -120,7 +120,8 @@ const CODE_OF_REASON: Readonly<Record<ErrorReason, S3ErrorCode>> = {
   unavailable: "ServiceUnavailable",
   request_timeout: "RequestTimeout",
   session_fenced: "ServiceUnavailable",
-  cancelled: "ServiceUnavailable",
+  // Only a client that leaves cancels its request: nobody reads this, but metrics and log count it as the client's doing.
+  cancelled: "RequestTimeout",
   drive_full: "InsufficientStorage",
   drive_failed: "ServiceUnavailable",
   corrupt_chunk: "InternalError",

@@ -197,6 +197,26 @@ test("every way a header signature fails", async () => {
   await fails("SignatureDoesNotMatch", { headers, secretFor: () => "another secret" });
 });
 
+test("a signer who was verified before is judged anew", async () => {
+  const headers = signed();
+  const auth = headers["authorization"]!;
+  await verifyRequest(server({ headers }));
+  await verifyRequest(server({ headers }));
+  const withAuth = (text: string) => ({ headers: { ...headers, authorization: text } });
+  await fails("SignatureDoesNotMatch", withAuth(auth.replace(/.$/, (last) => (last === "0" ? "1" : "0"))));
+  await fails("SignatureDoesNotMatch", { headers, method: "DELETE" });
+  await fails("AuthorizationHeaderMalformed", withAuth(auth.replace(/.$/, "G")));
+  await fails("AuthorizationHeaderMalformed", withAuth(`${auth.slice(0, -64)}${", Signature=".padEnd(64, "0")}`));
+  await fails("AuthorizationHeaderMalformed", withAuth(auth.slice(0, -64)));
+  await fails("InvalidAccessKeyId", { headers, secretFor: () => undefined });
+  await fails("SignatureDoesNotMatch", { headers, secretFor: () => "another secret" });
+  await fails("AuthorizationHeaderMalformed", { headers: { ...headers, "x-amz-date": "20130525T000000Z" } });
+  await fails("AccessDenied", { headers: { ...headers, "x-amz-acl": "private" } });
+  const other = signRequest({ ...base, region: "eu-central-1", method: "GET", rawPath: "/", headers: { host } }).headers;
+  await verifyRequest(server({ headers: other, region: "eu-central-1" }));
+  await fails("AuthorizationHeaderMalformed", { headers: other });
+});
+
 test("words for the body, anonymous requests, other regions", async () => {
   const payloads = new Map<string, unknown>([
     ["UNSIGNED-PAYLOAD", "unsigned"],

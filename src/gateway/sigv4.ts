@@ -8,7 +8,6 @@
  * Not accepted: Signature Version 2, SigV4A, session tokens, forms (POST policy).
  */
 import { timingSafeEqual } from "node:crypto";
-import type { KeyObject } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { ErrorDetails } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
@@ -26,7 +25,7 @@ import {
   stringToSign,
   unsignedPayload,
 } from "./canonical.ts";
-import type { CanonicalParts, Scope } from "./canonical.ts";
+import type { CanonicalParts, Scope, SigningKey } from "./canonical.ts";
 import { S3Error } from "./errors.ts";
 import type { S3ErrorCode } from "./errors.ts";
 
@@ -58,7 +57,7 @@ export type Payload =
 
 /** What chunk signatures go on from. */
 export type ChunkSigning = {
-  readonly signingKey: KeyObject;
+  readonly signingKey: SigningKey;
   /** YYYYMMDDTHHMMSSZ of the request. */
   readonly timestamp: string;
   /** `20260101/us-east-1/s3/aws4_request`. */
@@ -70,13 +69,19 @@ export type AuthResult =
   | { readonly kind: "anonymous"; readonly payload: Payload }
   | ({ readonly kind: "authenticated"; readonly accessKey: string; readonly payload: Payload } & ChunkSigning);
 
-/** The signature and what it claims, wherever it stood in the request. */
-type Claim = {
-  readonly presigned: boolean;
+/** Who signed, and what: the same in every request of a client on one day. */
+type Signer = {
   readonly accessKey: string;
   readonly scope: Scope;
-  readonly timestamp: string;
+  readonly scopeText: string;
   readonly signedHeaders: string;
+  readonly names: readonly string[];
+};
+
+/** The signature and what it claims, wherever it stood in the request. */
+type Claim = {
+  readonly signer: Signer;
+  readonly timestamp: string;
   readonly signature: string;
   readonly payloadHash: string;
 };
@@ -84,27 +89,19 @@ type Claim = {
 export async function verifyRequest(options: VerifyOptions): Promise<AuthResult> {
   const claim = claimOf(options);
   if (claim === undefined) return { kind: "anonymous", payload: anonymousPayload(options.headers) };
-  const names = claim.signedHeaders.split(";");
-  requireSigned(names, options.headers);
+  const { signer, timestamp, signature } = claim;
+  const { accessKey, scopeText: scope } = signer;
+  requireSigned(signer.names, options.headers);
   const payload = payloadOf(claim.payloadHash);
-  const secret = await options.secretFor(claim.accessKey);
+  const secret = await options.secretFor(accessKey);
   if (secret === undefined)
     throw new S3Error("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", {
-      details: { AWSAccessKeyId: claim.accessKey },
+      details: { AWSAccessKeyId: accessKey },
     });
-  const key = signingKey(claim.accessKey, secret, claim.scope);
-  const scope = scopeText(claim.scope);
-  checkSignature({ claim, options, names, key, scope });
-  const { accessKey, timestamp, signature } = claim;
-  return {
-    kind: "authenticated",
-    accessKey,
-    payload,
-    signingKey: key,
-    timestamp,
-    scope,
-    seedSignature: signature,
-  };
+  const key = signingKey(accessKey, secret, signer.scope);
+  checkSignature({ claim, options, key });
+  remember(options.headers.authorization, signer);
+  return { kind: "authenticated", accessKey, payload, signingKey: key, timestamp, scope, seedSignature: signature };
 }
 
 function claimOf(options: VerifyOptions): Claim | undefined {
@@ -152,21 +149,57 @@ function headerField(fields: ReadonlyMap<string, string>, name: string): string 
   return value;
 }
 
+const headerWhere: Where = {
+  code: "AuthorizationHeaderMalformed",
+  prefix: "The authorization header is malformed",
+};
+
 function headerClaim(authorization: string, options: VerifyOptions): Claim {
-  if (!authorization.startsWith(`${algorithm} `)) throw wrongScheme(authorization);
-  const fields = headerFields(authorization);
-  const where: Where = { code: "AuthorizationHeaderMalformed", prefix: "The authorization header is malformed" };
-  const { accessKey, scope } = parseCredential(headerField(fields, "Credential"), where);
+  const { signer, signature } = known(authorization) ?? parseAuthorization(authorization);
   const { timestamp, ms } = requestTime(options.headers);
-  checkScope(scope, timestamp, options.region, where);
+  checkScope(signer.scope, timestamp, options.region, headerWhere);
   checkSkew(timestamp, ms, options.nowMs);
   refuseToken(options.headers["x-amz-security-token"]);
   const payloadHash = textOf(options.headers["x-amz-content-sha256"]);
   if (payloadHash === undefined)
     throw new S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256");
-  const signedHeaders = checkNames(headerField(fields, "SignedHeaders"), where);
-  const signature = checkHex(headerField(fields, "Signature"), where);
-  return { presigned: false, accessKey, scope, timestamp, signedHeaders, signature, payloadHash };
+  return { signer, timestamp, signature: checkHex(signature, headerWhere), payloadHash };
+}
+
+type Authorization = { readonly signer: Signer; readonly signature: string };
+
+function parseAuthorization(authorization: string): Authorization {
+  if (!authorization.startsWith(`${algorithm} `)) throw wrongScheme(authorization);
+  const fields = headerFields(authorization);
+  const credential = parseCredential(headerField(fields, "Credential"), headerWhere);
+  const signer = signerOf(credential, checkNames(headerField(fields, "SignedHeaders"), headerWhere));
+  return { signer, signature: headerField(fields, "Signature") };
+}
+
+function signerOf({ accessKey, scope }: Credential, signedHeaders: string): Signer {
+  return { accessKey, scope, scopeText: scopeText(scope), signedHeaders, names: signedHeaders.split(";") };
+}
+
+/**
+ * Signers of requests that were verified lately, by all of the Authorization header but its last 64 characters, where
+ * clients write the signature: it need not be taken apart again. Only what was verified is kept, so that nobody without a
+ * key can fill it.
+ */
+const signers = new Map<string, Signer>();
+const signatureChars = 64;
+const signaturePrefix = "Signature=";
+
+function known(authorization: string): Authorization | undefined {
+  const signer = signers.get(authorization.slice(0, -signatureChars));
+  return signer === undefined ? undefined : { signer, signature: authorization.slice(-signatureChars) };
+}
+
+function remember(authorization: string | undefined, signer: Signer): void {
+  if (authorization === undefined) return;
+  const prefix = authorization.slice(0, -signatureChars);
+  if (signers.has(prefix) || !prefix.endsWith(signaturePrefix)) return;
+  signers.set(prefix, signer);
+  if (signers.size > limits.signingKeysMax) signers.delete(signers.keys().next().value!);
 }
 
 function wrongScheme(authorization: string): S3Error {
@@ -262,18 +295,18 @@ function queryClaim(query: ReadonlyMap<string, string>, options: VerifyOptions):
     code: "AuthorizationQueryParametersError",
     prefix: "Error parsing the X-Amz-Credential parameter",
   };
-  const { accessKey, scope } = parseCredential(queryField(query, "X-Amz-Credential"), where);
+  const credential = parseCredential(queryField(query, "X-Amz-Credential"), where);
   const signature = checkHex(queryField(query, "X-Amz-Signature"), where);
-  const signedHeaders = checkNames(queryField(query, "X-Amz-SignedHeaders"), where);
+  const signer = signerOf(credential, checkNames(queryField(query, "X-Amz-SignedHeaders"), where));
   const timestamp = queryField(query, "X-Amz-Date");
   const ms = parseAmzDate(timestamp);
   if (ms === undefined) throw badQuery(`X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`);
-  checkScope(scope, timestamp, options.region, where);
+  checkScope(signer.scope, timestamp, options.region, where);
   checkExpiry(queryField(query, "X-Amz-Expires"), ms, options.nowMs);
   refuseToken(query.get("X-Amz-Security-Token"));
   const payloadHash =
     textOf(options.headers["x-amz-content-sha256"]) ?? query.get("X-Amz-Content-Sha256") ?? unsignedPayload;
-  return { presigned: true, accessKey, scope, timestamp, signedHeaders, signature, payloadHash };
+  return { signer, timestamp, signature, payloadHash };
 }
 
 function checkExpiry(text: string, signedMs: number, nowMs: number): void {
@@ -301,7 +334,9 @@ function checkExpiry(text: string, signedMs: number, nowMs: number): void {
 
 type Where = { readonly code: S3ErrorCode; readonly prefix: string };
 
-function parseCredential(text: string, where: Where): { readonly accessKey: string; readonly scope: Scope } {
+type Credential = { readonly accessKey: string; readonly scope: Scope };
+
+function parseCredential(text: string, where: Where): Credential {
   const parts = text.split("/");
   const [date, region, service, end] = parts.splice(-4);
   const accessKey = parts.join("/");
@@ -394,22 +429,21 @@ function anonymousPayload(headers: IncomingHttpHeaders): Payload {
 type Check = {
   readonly claim: Claim;
   readonly options: VerifyOptions;
-  readonly names: readonly string[];
-  readonly key: KeyObject;
-  readonly scope: string;
+  readonly key: SigningKey;
 };
 
 /**
  * Compares in constant time. Two things are tried again, only after a mismatch, because clients differ and the meaning is
  * the same: the path exactly as it was sent, and text beyond ASCII signed as its characters instead of its bytes.
  */
-function checkSignature({ claim, options, names, key, scope }: Check): void {
+function checkSignature({ claim, options, key }: Check): void {
+  const { names, signedHeaders, scopeText: scope } = claim.signer;
   const parts: CanonicalParts = {
     method: options.method,
     path: canonicalPath(options.rawPath),
     query: canonicalQuery(options.rawQuery),
     headerLines: canonicalHeaders(names, options.headers, options.rawHeaders),
-    signedHeaders: claim.signedHeaders,
+    signedHeaders,
     payloadHash: claim.payloadHash,
   };
   const canonical = canonicalRequest(parts);
@@ -436,13 +470,13 @@ const bytesOf = (text: string): string =>
     .toString("hex")
     .replace(/..(?=.)/g, "$& ");
 
-function mismatch({ accessKey, signature }: Claim, canonical: string, toSign: string): S3Error {
+function mismatch({ signer, signature }: Claim, canonical: string, toSign: string): S3Error {
   return new S3Error(
     "SignatureDoesNotMatch",
     "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
     {
       details: {
-        AWSAccessKeyId: accessKey,
+        AWSAccessKeyId: signer.accessKey,
         StringToSign: toSign,
         SignatureProvided: signature,
         StringToSignBytes: bytesOf(toSign),

@@ -212,7 +212,13 @@ test("a signer who was verified before is judged anew", async () => {
   await fails("SignatureDoesNotMatch", { headers, secretFor: () => "another secret" });
   await fails("AuthorizationHeaderMalformed", { headers: { ...headers, "x-amz-date": "20130525T000000Z" } });
   await fails("AccessDenied", { headers: { ...headers, "x-amz-acl": "private" } });
-  const other = signRequest({ ...base, region: "eu-central-1", method: "GET", rawPath: "/", headers: { host } }).headers;
+  const other = signRequest({
+    ...base,
+    region: "eu-central-1",
+    method: "GET",
+    rawPath: "/",
+    headers: { host },
+  }).headers;
   await verifyRequest(server({ headers: other, region: "eu-central-1" }));
   await fails("AuthorizationHeaderMalformed", { headers: other });
 });

@@ -5,18 +5,19 @@
  *
  * Rows are read in many steps, so on a store that is being written to a finding may be a change caught half-way: run it
  * again, or on a quiet store. Shards of live sessions are never reported. What is known of every blob is kept in memory
- * (about 200 bytes each).
+ * (doctor_blobs.ts).
  */
 import type { BlobId, BucketId, ChunkId, DriveId, SessionId, UploadId } from "../core/ids.ts";
 import { BUCKET_ID_BYTES, sessionOf, UPLOAD_ID_BYTES } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
-import { decodeBlobRoot, decodeChunkPage, decodePartPage, type BlobRoot, type ChunkRecord } from "../meta/blobs.ts";
+import { decodeBlobRoot, decodeChunkPage, decodePartPage, type ChunkRecord } from "../meta/blobs.ts";
 import { decodeBucket } from "../meta/buckets.ts";
-import { decodeBody, decodeHead } from "../meta/heads.ts";
-import { bodyKey, headKey, objectKeyOf, parseBlobKey, partNumberOf, sessionIdOf } from "../meta/keys.ts";
+import { decodeBody, decodeHead, partsCountOf, type HeadRecord } from "../meta/heads.ts";
+import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf } from "../meta/keys.ts";
+import { sessionIdOf, sessionKey } from "../meta/keys.ts";
 import { tagRange, tags, type Tag } from "../meta/keys.ts";
-import { readSessions } from "../meta/sessions.ts";
+import { decodeEnded, decodeHeartbeat, decodeSession } from "../meta/sessions.ts";
 import { decodeTrash } from "../meta/trash.ts";
 import {
   decodeAbandoned,
@@ -27,6 +28,8 @@ import {
   isListedPart,
 } from "../meta/uploads.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
+import { chunkFault, KnownBlob, type Claim } from "./doctor_blobs.ts";
+import { decodeLease } from "./leases.ts";
 import { findOrphans } from "./sessions.ts";
 
 export type Finding = {
@@ -60,16 +63,6 @@ export type DoctorOptions = {
   /** Reads every chunk whole and checks its blocks. */
   readonly deep: boolean;
   readonly signal?: AbortSignal;
-};
-
-type KnownBlob = {
-  root: BlobRoot | undefined;
-  references: number;
-  trashed: number;
-  /** What a reference says of its size. */
-  expectedBytes: number | undefined;
-  pages: number;
-  rawBytes: number;
 };
 
 type Usage = { readonly name: string; objects: number; bytes: number; counted: number[] };
@@ -111,6 +104,7 @@ class Doctor {
 
   /** In this order: a step uses what the ones before it learnt. */
   *steps(): Generator<AsyncIterable<Finding>> {
+    yield this.#checkSessions();
     yield this.#checkBuckets();
     yield this.#checkHeads();
     yield this.#checkBodies();
@@ -151,22 +145,28 @@ class Doctor {
   }
 
   #blob(id: BlobId): KnownBlob {
-    const known = this.#blobs.get(id) ?? {
-      root: undefined,
-      references: 0,
-      trashed: 0,
-      expectedBytes: undefined,
-      pages: 0,
-      rawBytes: 0,
-    };
+    const known = this.#blobs.get(id) ?? new KnownBlob();
     this.#blobs.set(id, known);
     return known;
   }
 
-  #refer(id: BlobId, sizeBytes: number): void {
-    const known = this.#blob(id);
-    known.references += 1;
-    known.expectedBytes = sizeBytes;
+  #refer(id: BlobId, claim: Claim): void {
+    this.#blob(id).refer(claim);
+  }
+
+  async *#checkSessions(): AsyncGenerator<Finding> {
+    yield* this.#rows(tags.session, decodeSession, () => undefined);
+    const beating: SessionId[] = [];
+    yield* this.#rows(tags.heartbeat, decodeHeartbeat, (_beat, { key }) => void beating.push(sessionIdOf(key)));
+    for (const id of beating) {
+      // Both rows come and go in one commit, so they are read in one go.
+      const [session, beat] = await this.#kv.get([sessionKey(id), heartbeatKey(id)]);
+      if (session !== undefined || beat === undefined) continue;
+      const message = "The session does not exist, so nobody takes the row away.";
+      yield { kind: "stray_record", where: `heartbeat of session ${id}`, message };
+    }
+    yield* this.#rows(tags.ended, decodeEnded, () => undefined);
+    yield* this.#rows(tags.job, decodeLease, () => undefined);
   }
 
   #checkBuckets(): AsyncIterable<Finding> {
@@ -196,12 +196,18 @@ class Doctor {
         }
         this.counts.objects += 1;
         this.counts.bytes += head.sizeBytes;
-        if (head.data.kind === "blob") this.#refer(head.data.blob, head.sizeBytes);
+        yield* this.#headData(head, where);
         if (head.data.kind !== "inline") continue;
         const body = decodeRow(bodies[index] ?? { ...row, value: undefined }, (value) => decodeBody(head, value));
         if (!body.ok) yield { kind: "missing_record", where, message: `The object cannot be read. ${body.why}` };
       }
     }
+  }
+
+  *#headData({ data, sizeBytes, etag }: HeadRecord, where: string): Generator<Finding> {
+    if (data.kind === "blob") this.#refer(data.blob, { sizeBytes, parts: partsCountOf(etag) });
+    if (data.kind === "empty" && sizeBytes > 0)
+      yield { kind: "wrong_size", where, message: `It says ${sizeBytes} bytes and that there are none.` };
   }
 
   async *#checkBodies(): AsyncGenerator<Finding> {
@@ -243,7 +249,7 @@ class Doctor {
       const listed = this.#leftovers.get(id);
       // The reference of a part that an object took is the object's parts map's.
       if (listed !== undefined && isListedPart(listed, part.partNumber)) return undefined;
-      this.#refer(part.blob, part.sizeBytes);
+      this.#refer(part.blob, { sizeBytes: part.sizeBytes, parts: 0 });
       const where = `part ${partNumberOf(key)} of upload ${id}`;
       if (part.partNumber !== partNumberOf(key))
         return { kind: "corrupt_record", where, message: `The row says that it is part ${part.partNumber}.` };
@@ -254,9 +260,7 @@ class Doctor {
 
   #checkTrash(): AsyncIterable<Finding> {
     return this.#rows(tags.trash, decodeTrash, ({ blob }) => {
-      const known = this.#blob(blob);
-      known.references += 1;
-      known.trashed += 1;
+      this.#blob(blob).referTrash();
     });
   }
 
@@ -269,13 +273,14 @@ class Doctor {
         if (found?.ok === true) {
           this.#blob(blob).root = found.record;
           this.counts.blobs += 1;
+          if (this.#unpublished.has(blob)) yield published(blob);
         } else if (found?.ok === false) yield found.finding;
-        else yield* this.#readPage(blob, row);
+        else yield* this.#readPage(blob, page!, row);
       }
     }
   }
 
-  *#readPage(blob: BlobId, row: Entry): Generator<Finding> {
+  *#readPage(blob: BlobId, page: number, row: Entry): Generator<Finding> {
     const known = this.#blobs.get(blob);
     if (known?.root === undefined) {
       if (!this.#unpublished.has(blob))
@@ -286,45 +291,21 @@ class Doctor {
         };
       return;
     }
-    known.pages += 1;
     const isParts = known.root.kind === "parts";
     const found = decodeRow(row, (value) =>
       isParts ? decodePartPage(value) : decodeChunkPage(value).map(({ rawBytes }) => ({ sizeBytes: rawBytes })),
     );
-    if (!found.ok) {
-      yield found.finding;
-      return;
-    }
-    for (const entry of found.record) {
-      known.rawBytes += entry.sizeBytes;
-      if ("blob" in entry) this.#refer(entry.blob, entry.sizeBytes);
-    }
+    if (!found.ok) yield found.finding;
+    const entries = found.ok ? found.record : [];
+    known.addPage(
+      page,
+      entries.map((entry) => entry.sizeBytes),
+    );
+    for (const entry of entries) if ("blob" in entry) this.#refer(entry.blob, { sizeBytes: entry.sizeBytes, parts: 0 });
   }
 
   async *#checkBlobs(): AsyncGenerator<Finding> {
-    for (const [id, known] of this.#blobs) {
-      const { root, references, expectedBytes } = known;
-      const where = `blob ${id}`;
-      if (root === undefined) {
-        const message = `${references} rows refer to it and it does not exist; what they stand for cannot be read.`;
-        yield { kind: "missing_record", where, message };
-        continue;
-      }
-      if (root.refcount !== references) {
-        const meaning = root.refcount > references ? "its bytes are never given back" : "its bytes may go too early";
-        const message = `Its count is ${root.refcount}, and ${references} rows refer to it: ${meaning}.`;
-        yield { kind: "wrong_refcount", where, message };
-      }
-      // Trash is taken away in steps, pages first.
-      if (isDead(known)) continue;
-      if (root.pages !== known.pages)
-        yield { kind: "missing_record", where, message: `It has ${known.pages} of its ${root.pages} pages.` };
-      if (root.sizeBytes !== known.rawBytes || (expectedBytes !== undefined && expectedBytes !== root.sizeBytes)) {
-        const owner = expectedBytes ?? "nothing";
-        const message = `Its root says ${root.sizeBytes} bytes, its pages ${known.rawBytes}, its owner ${owner}.`;
-        yield { kind: "wrong_size", where, message };
-      }
-    }
+    for (const [id, known] of this.#blobs) yield* known.findings(id);
   }
 
   async *#checkChunks(): AsyncGenerator<Finding> {
@@ -332,15 +313,23 @@ class Doctor {
       for (const row of rows) {
         const { blob, page } = parseBlobKey(row.key);
         const known = this.#blobs.get(blob);
-        if (page === undefined || known?.root?.kind !== "chunks" || isDead(known)) continue;
+        if (page === undefined || known?.root?.kind !== "chunks" || known.isDead || page >= known.root.pages) continue;
         const found = decodeRow(row, decodeChunkPage);
         if (!found.ok) continue;
-        for (const chunk of found.record) yield* this.#checkChunk(blob, chunk);
+        for (const [position, chunk] of found.record.entries()) {
+          const index = page * known.root.pageEntries + position;
+          const fault = chunkFault(known.root, index, chunk);
+          const where = `chunk ${chunk.id} of blob ${blob}`;
+          if (fault !== undefined) yield { kind: "wrong_size", where, message: `It cannot be read. ${fault}` };
+          if (chunk.places.length === 0)
+            yield { kind: "missing_chunk", where, message: "The record names no drive that has it." };
+          yield* this.#checkChunk(blob, index, chunk);
+        }
       }
     }
   }
 
-  async *#checkChunk(blob: BlobId, chunk: ChunkRecord): AsyncGenerator<Finding> {
+  async *#checkChunk(blob: BlobId, index: number, chunk: ChunkRecord): AsyncGenerator<Finding> {
     for (const { drive, shardIndex } of chunk.places) {
       const ref = { chunk: chunk.id, shardIndex };
       const where = `chunk ${chunk.id} of blob ${blob} on drive ${drive}`;
@@ -357,9 +346,11 @@ class Doctor {
         };
         continue;
       }
-      if (listed.owner.blob !== blob || listed.storedBytes !== chunk.storedBytes) {
-        const found = `${listed.storedBytes} bytes of blob ${listed.owner.blob}`;
-        yield { kind: "corrupt_chunk", where, message: `The drive has ${found}; ${chunk.storedBytes} were stored.` };
+      const { owner, storedBytes } = listed;
+      if (owner.blob !== blob || owner.chunkIndex !== index || storedBytes !== chunk.storedBytes) {
+        const found = `${storedBytes} bytes, chunk ${owner.chunkIndex} of blob ${owner.blob}`;
+        const wanted = `${chunk.storedBytes} bytes, chunk ${index}`;
+        yield { kind: "corrupt_chunk", where, message: `The drive has ${found}; the record says ${wanted}.` };
       } else if (this.#deep) yield* this.#verify(drive, ref, where);
     }
   }
@@ -394,8 +385,9 @@ class Doctor {
 
   /** Live sessions may still publish; ended ones with a row will be swept. */
   async #sessionsNotSwept(): Promise<Set<SessionId>> {
-    const sessions = new Set((await readSessions(this.#kv)).map((session) => session.id));
-    for await (const rows of this.#batches(tags.ended)) for (const row of rows) sessions.add(sessionIdOf(row.key));
+    const sessions = new Set<SessionId>();
+    for (const tag of [tags.session, tags.ended])
+      for await (const rows of this.#batches(tag)) for (const row of rows) sessions.add(sessionIdOf(row.key));
     return sessions;
   }
 
@@ -428,9 +420,9 @@ function decodeRow<V extends Buffer | undefined, T>(
   }
 }
 
-/** Only trash refers to it: it is on its way out. */
-function isDead({ references, trashed }: KnownBlob): boolean {
-  return references === trashed;
+function published(blob: BlobId): Finding {
+  const message = "A row says that this parts map was never published, and it was; nothing is lost while it stands.";
+  return { kind: "stray_record", where: `blob ${blob}`, message };
 }
 
 function bucketOf(key: Buffer): BucketId {

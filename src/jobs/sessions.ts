@@ -88,7 +88,8 @@ export async function findOrphans(kv: Kv, drive: DriveId, shards: readonly Liste
   const roots = await kv.get(blobs.map(blobRootKey));
   const pageEntries = new Map<BlobId, number>();
   roots.forEach((row, index) => {
-    if (row !== undefined) pageEntries.set(blobs[index]!, decodeBlobRoot(row.value).pageEntries);
+    const root = row && decodeBlobRoot(row.value);
+    if (root?.kind === "chunks") pageEntries.set(blobs[index]!, root.pageEntries);
   });
   const pages = new Map<string, Buffer>();
   for (const { owner } of shards) {

@@ -9,6 +9,7 @@ import type { Kv } from "../kv/kv.ts";
 import { tags } from "../meta/keys.ts";
 import { bodyOf, noMetadata, noVerifier, plainPut, readAll } from "../object/object.fixture.ts";
 import { drain, findingsOf, newWorld, rowsOf, startProcess } from "./jobs.fixture.ts";
+import { fenceOthers } from "./sessions.ts";
 
 const bucket = "photos";
 const key = Buffer.from("album");
@@ -67,10 +68,7 @@ async function race(seed: number): Promise<void> {
   const open = await process.store.listUploads({ bucket, limit: 10 });
   assert.equal(open.uploads.length, aborted || won.length > 0 ? 0 : 1, `seed ${seed}`);
   if (open.uploads.length > 0) await process.store.abortUpload(upload);
-  await world.kv.commit({
-    checks: [],
-    writes: (await rowsOf(world.kv, tags.session)).slice(0, 1).map(({ key }) => ({ kind: "delete", key })),
-  });
+  await fenceOthers(world.kv, [process.session.id]);
   await drain(process);
   assert.deepEqual(await findingsOf(world), [], `seed ${seed}`);
   assert.equal((await rowsOf(world.kv, tags.part)).length, 0);

@@ -72,6 +72,12 @@ export function encodeEnded(): Buffer {
   return new ByteWriter().u8(newestVersion).finish();
 }
 
+export function decodeEnded(value: Uint8Array): void {
+  const reader = new ByteReader(value, "ended session");
+  reader.version(newestVersion);
+  reader.end();
+}
+
 export type SessionParts = { readonly kv: Kv; readonly clock: Clock; readonly random: Random; readonly node: string };
 
 const startAttemptsMax = 8;

@@ -128,7 +128,7 @@ function presigned(spoil: Spoil, nowMs = Date.now(), expiresSeconds = 60): strin
   const options = { ...signer(), method: "PUT", origin: server.origin, rawPath: path, expiresSeconds, nowMs };
   const query = new URL(presignUrl(options)).searchParams;
   spoil(query);
-  return `${path}?${query}`;
+  return `${path}?${query.toString()}`;
 }
 
 const parameters = ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature"] as const;

@@ -7,7 +7,7 @@ import type { Handler, S3Request } from "../exchange.ts";
 import { parseEtagList, writeConditions } from "../headers.ts";
 import { countParam, invalidArgument } from "../params.ts";
 import { noContent, xmlReply } from "../respond.ts";
-import { childrenOf, childText, escapeXml, parseXml, xmlDocument } from "../xml.ts";
+import { childrenOf, childText, escapeXml, parseXml, requiredText, xmlDocument } from "../xml.ts";
 import type { XmlElement } from "../xml.ts";
 
 type DeleteConditions = WriteConditions & { readonly sizeBytes?: number; readonly modifiedMs?: number };
@@ -77,8 +77,8 @@ function requireChecksum({ headers }: S3Request): void {
 }
 
 function toDelete(element: XmlElement): ToDelete {
-  const key = childText(element, "Key");
-  if (key === undefined || key === "") throw new S3Error("UserKeyMustBeSpecified", "A key must be specified.");
+  const key = requiredText(element, "Key");
+  if (key === "") throw new S3Error("UserKeyMustBeSpecified", "A key must be specified.");
   const etag = childText(element, "ETag");
   const size = countParam("Size", childText(element, "Size"));
   const modified = childText(element, "LastModifiedTime");

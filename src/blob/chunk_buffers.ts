@@ -1,9 +1,14 @@
 /**
  * The buffers that bodies are cut into chunks in: one bounded stock for all writing streams of a process.
  *
- * Invariants: buffers lent out and kept never exceed chunkBuffersBytesMax together; a stream that finds none waits its
- * turn. Whoever holds a buffer either fills or stores it and waits for nobody's buffer meanwhile, so waiting ends.
- * Buffers kept for reuse are dropped after some idle seconds.
+ * A client decides how long its buffer takes to fill, so nobody may have to wait for another's. Each stream therefore claims
+ * a place for one buffer before it begins, and all claims together fit the stock. Claims of full chunks fit a part of it;
+ * a stream that finds that part claimed is cut into small chunks, of which hundreds find room; one that does not even
+ * find room for that is refused with `slow_down`. So many slow uploads make others less efficient, and stop none.
+ *
+ * Invariants: buffers lent out and kept never exceed bytesMax together; a stream fills one buffer at a time, within its
+ * claim, and everything else it holds is being stored. So a stream that waits for a buffer waits for drives only: what
+ * the others are filling leaves room for its claim. Buffers kept for reuse are dropped after some idle seconds.
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
@@ -16,6 +21,25 @@ const idleMs = 10_000;
 
 export type ChunkBuffer = { readonly bytes: Uint8Array; release(): void };
 
+/** One writing stream's place in the stock. */
+export type BufferClaim = {
+  /** What the stream's chunks are cut to. */
+  readonly chunkBytes: number;
+  /** A buffer of exactly `sizeBytes`, its content undefined. Fails with `cancelled` when the signal aborts. */
+  acquire(sizeBytes: number, signal: AbortSignal): Promise<ChunkBuffer>;
+  /** When every buffer was given back. */
+  end(): void;
+};
+
+export type ChunkBuffersOptions = {
+  /** Bytes of a full chunk. */
+  readonly chunkBytes: number;
+  readonly bytesMax?: number;
+  /** What full chunks may claim. */
+  readonly fullBytesMax?: number;
+  readonly smallChunkBytes?: number;
+};
+
 type Waiter = { readonly sizeBytes: number; resolve(buffer: ChunkBuffer): void };
 
 function allocate(sizeBytes: number): Uint8Array {
@@ -24,37 +48,76 @@ function allocate(sizeBytes: number): Uint8Array {
     : new Uint8Array(new SharedArrayBuffer(sizeBytes));
 }
 
+function cancelled(signal: AbortSignal): HoldfastError {
+  return new HoldfastError("cancelled", "The request was cancelled.", { cause: signal.reason });
+}
+
 export class ChunkBuffers {
   readonly #chunkBytes: number;
+  readonly #smallChunkBytes: number;
   readonly #bytesMax: number;
+  readonly #fullBytesMax: number;
   readonly #kept: Uint8Array[] = [];
   readonly #waiting: Waiter[] = [];
+  #claimedBytes = 0;
+  #fullClaimedBytes = 0;
   #lentBytes = 0;
   #idleTimer: NodeJS.Timeout | undefined;
 
-  constructor(chunkBytes: number, bytesMax: number = limits.chunkBuffersBytesMax) {
-    assert(chunkBytes <= bytesMax, "the stock holds at least one chunk");
-    this.#chunkBytes = chunkBytes;
-    this.#bytesMax = bytesMax;
+  constructor(options: ChunkBuffersOptions) {
+    this.#chunkBytes = options.chunkBytes;
+    this.#bytesMax = options.bytesMax ?? limits.chunkBuffersBytesMax;
+    this.#fullBytesMax = options.fullBytesMax ?? limits.fullChunkBuffersBytesMax;
+    this.#smallChunkBytes = Math.min(options.smallChunkBytes ?? limits.smallChunkBytes, this.#chunkBytes);
+    assert(this.#chunkBytes <= this.#fullBytesMax, "the stock holds at least one full chunk");
+    assert(this.#fullBytesMax <= this.#bytesMax, "full chunks are a part of the stock");
   }
 
   get lentBytes(): number {
     return this.#lentBytes;
   }
 
+  get claimedBytes(): number {
+    return this.#claimedBytes;
+  }
+
   get keptBytes(): number {
     return this.#kept.length * this.#chunkBytes;
   }
 
-  /** A buffer of exactly `sizeBytes`, its content undefined. Fails with `cancelled` when the signal aborts meanwhile. */
-  async acquire(sizeBytes: number, signal: AbortSignal): Promise<ChunkBuffer> {
-    assert(sizeBytes > 0 && sizeBytes <= this.#chunkBytes, "a chunk buffer has up to chunkBytes");
+  /** A place for a stream of `expectedBytes`, or of any length. Errors: `slow_down` when there is none. */
+  claim(expectedBytes: number | undefined): BufferClaim {
+    const wantedBytes = Math.min(expectedBytes ?? this.#chunkBytes, this.#chunkBytes);
+    const isFull = wantedBytes > this.#smallChunkBytes && this.#fullClaimedBytes + wantedBytes <= this.#fullBytesMax;
+    const bytes = isFull ? wantedBytes : Math.min(wantedBytes, this.#smallChunkBytes);
+    if (this.#claimedBytes + bytes > this.#bytesMax)
+      throw new HoldfastError("slow_down", "Too many uploads are under way.");
+    this.#claimedBytes += bytes;
+    if (isFull) this.#fullClaimedBytes += bytes;
+    let ended = false;
+    return {
+      chunkBytes: isFull || wantedBytes === bytes ? this.#chunkBytes : this.#smallChunkBytes,
+      acquire: (sizeBytes, signal) => {
+        assert(!ended && sizeBytes > 0 && sizeBytes <= bytes, "a buffer lies within its claim");
+        return this.#acquire(sizeBytes, signal);
+      },
+      end: () => {
+        assert(!ended, "a claim ends once");
+        ended = true;
+        this.#claimedBytes -= bytes;
+        if (isFull) this.#fullClaimedBytes -= bytes;
+      },
+    };
+  }
+
+  async #acquire(sizeBytes: number, signal: AbortSignal): Promise<ChunkBuffer> {
+    if (signal.aborted) throw cancelled(signal);
     if (this.#waiting.length === 0 && this.#fits(sizeBytes)) return this.#lend(sizeBytes);
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         const index = this.#waiting.indexOf(waiter);
         if (index >= 0) this.#waiting.splice(index, 1);
-        reject(new HoldfastError("cancelled", "The request was cancelled.", { cause: signal.reason }));
+        reject(cancelled(signal));
         this.#serve();
       };
       const waiter: Waiter = {

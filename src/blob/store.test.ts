@@ -20,12 +20,18 @@ import { createBlobStore } from "./store.ts";
 const KiB = 1024;
 /** Three compression blocks, so that a chunk has a first, a middle and a last one. */
 const chunkBytes = 3 * limits.compressionBlockBytes;
+const stockOfThree = {
+  chunkBytes,
+  bytesMax: 3 * chunkBytes,
+  fullBytesMax: 2 * chunkBytes,
+  smallChunkBytes: limits.compressionBlockBytes,
+};
 const digests = createDigestPool({ threads: 1 });
 test.after(() => digests.close());
 
 let sessions = 0;
 
-async function storeOn(node: ChunkNode, buffers = new ChunkBuffers(chunkBytes)): Promise<BlobStore> {
+async function storeOn(node: ChunkNode, buffers = new ChunkBuffers({ chunkBytes })): Promise<BlobStore> {
   sessions += 1;
   const ids = new IdSource(sessions.toString(16).padStart(16, "0") as SessionId);
   const placement = await createNodePlacement({ node, clock: systemClock, log: silentLog });
@@ -212,13 +218,13 @@ void test("a write that fails at any append leaves nothing, and its own first er
     fc.boolean(),
     async (failing, isStored, known) => {
       const node = createMemoryNode(drives(2));
-      const buffers = new ChunkBuffers(chunkBytes);
+      const buffers = new ChunkBuffers({ chunkBytes });
       const failure = new HoldfastError("internal", "The append failed.");
       const store = await storeOn(failingAppend(node, failing, isStored, failure), buffers);
       const body = bodyOf(bytesOf(5 * chunkBytes, "mixed", failing), 64 * KiB, known);
       await assert.rejects(store.write(body, options), (error) => error === failure);
       assert.equal(await shardsOn(node), 0);
-      assert.equal(buffers.lentBytes, 0);
+      assert.equal(buffers.lentBytes + buffers.claimedBytes, 0);
     },
   );
   await fc.assert(property, { numRuns: 20 });
@@ -227,7 +233,7 @@ void test("a write that fails at any append leaves nothing, and its own first er
 void test("a source that fails, at any piece, leaves nothing", async () => {
   const property = fc.asyncProperty(fc.nat(20), async (failing) => {
     const node = createMemoryNode();
-    const buffers = new ChunkBuffers(chunkBytes);
+    const buffers = new ChunkBuffers({ chunkBytes });
     const store = await storeOn(node, buffers);
     const failure = new HoldfastError("checksum_mismatch", "The trailer does not match.");
     const body: BodySource = {
@@ -239,7 +245,7 @@ void test("a source that fails, at any piece, leaves nothing", async () => {
     };
     await assert.rejects(store.write(body, options), (error) => error === failure);
     assert.equal(await shardsOn(node), 0);
-    assert.equal(buffers.lentBytes, 0);
+    assert.equal(buffers.lentBytes + buffers.claimedBytes, 0);
   });
   await fc.assert(property, { numRuns: 21 });
 });
@@ -308,7 +314,7 @@ void test("many writers at once stay within the buffers of the process, and each
       appendingBytes -= shardBytes;
     },
   });
-  const buffers = new ChunkBuffers(chunkBytes, 3 * chunkBytes);
+  const buffers = new ChunkBuffers(stockOfThree);
   const store = await storeOn(slow, buffers);
   const bytes = bytesOf(4 * chunkBytes + 9, "random", 4);
   const body: BodySource = {
@@ -323,10 +329,50 @@ void test("many writers at once stay within the buffers of the process, and each
   await store.write(body, options);
   assert.ok(appendingBytesMax <= limits.writeChunksInFlightMax * chunkBytes);
   appendingBytesMax = 0;
-  const written = await Promise.all(Array.from({ length: 8 }, () => store.write(body, options)));
+  // Two with full chunks and three with chunks of a third of that make the stock full.
+  const writing = Array.from({ length: 5 }, () => store.write(body, options));
+  await assert.rejects(store.write(body, options), (error) => hasReason(error, "slow_down"));
+  const written = await Promise.all(writing);
   assert.ok(appendingBytesMax <= 3 * chunkBytes);
   for (const each of written) assert.ok((await readAll(store, chunked(each))).equals(bytes));
-  assert.equal(buffers.lentBytes, 0);
+  assert.deepEqual(
+    written.map((each) => chunked(each).chunkBytes / limits.compressionBlockBytes).toSorted((a, b) => a - b),
+    [1, 1, 1, 3, 3],
+  );
+  assert.equal(buffers.lentBytes + buffers.claimedBytes, 0);
+});
+
+/** A body that comes up to the last byte, which waits until it is let go. */
+function stalling(bytes: Buffer, gate: Promise<void>, onStall: () => void): BodySource {
+  return {
+    sizeBytes: undefined,
+    collect: async () => bytes,
+    async *stream() {
+      yield bytes.subarray(0, -1);
+      onStall();
+      await gate;
+      yield bytes.subarray(-1);
+    },
+  };
+}
+
+void test("uploads that stall hold up no other", { timeout: 60_000 }, async () => {
+  const node = createMemoryNode();
+  const buffers = new ChunkBuffers(stockOfThree);
+  const store = await storeOn(node, buffers);
+  let letGo: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => (letGo = resolve));
+  const bytes = bytesOf(3 * chunkBytes, "random", 5);
+  // Two claims of full chunks and two of small ones, each with its buffer full but for one byte.
+  const stalled: Promise<WrittenBody>[] = [];
+  for (let index = 0; index < 4; index++) {
+    await new Promise<void>((onStall) => stalled.push(store.write(stalling(bytes, gate, onStall), options)));
+  }
+  const quick = await store.write(bodyOf(bytes, 64 * KiB, true), options);
+  assert.ok((await readAll(store, chunked(quick))).equals(bytes));
+  letGo();
+  for (const each of await Promise.all(stalled)) assert.ok((await readAll(store, chunked(each))).equals(bytes));
+  assert.equal(buffers.lentBytes + buffers.claimedBytes, 0);
 });
 
 void test("corrupted stored bytes: an error, or the right bytes from another place; never wrong ones", async () => {

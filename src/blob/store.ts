@@ -7,7 +7,7 @@ import type { Log } from "../core/log.ts";
 import type { DigestPool } from "../digest/digest.ts";
 import type { ChunkNode } from "../node/node.ts";
 import type { BlobStore, BodySource, ChunkRef, ChunkSource, WriteBodyOptions, WrittenBody } from "./blob.ts";
-import { ChunkBuffers } from "./chunk_buffers.ts";
+import { ChunkBuffers, type BufferClaim } from "./chunk_buffers.ts";
 import type { Placement } from "./node_placement.ts";
 import { readBlob } from "./reader.ts";
 import { removeShards } from "./remover.ts";
@@ -19,7 +19,10 @@ export type BlobStoreParts = {
   readonly digests: DigestPool;
   readonly placement: Placement;
   readonly log: Log;
-  /** Bytes of a chunk: chunkBytesMax unless said otherwise. Recorded with every blob, so it may change at any time. */
+  /**
+   * Bytes of a chunk: chunkBytesMax unless said otherwise. Recorded with every blob, so it may change at any time, and
+   * is less for bodies that arrive among very many others (chunk_buffers.ts).
+   */
   readonly chunkBytes?: number;
   /** Shared by the stores of a process; one of its own by default. */
   readonly buffers?: ChunkBuffers;
@@ -45,12 +48,14 @@ function tooLarge(bytesMax: number): HoldfastError {
 }
 
 class NodeBlobStore implements BlobStore {
-  readonly #parts: BlobStoreParts & { readonly chunkBytes: number; readonly buffers: ChunkBuffers };
+  readonly #parts: BlobStoreParts;
+  readonly #buffers: ChunkBuffers;
 
   constructor(parts: BlobStoreParts) {
     const { chunkBytes = limits.chunkBytesMax } = parts;
     assert(chunkBytes >= 1 && chunkBytes <= limits.chunkBytesMax, "a chunk has 1 to chunkBytesMax bytes");
-    this.#parts = { ...parts, chunkBytes, buffers: parts.buffers ?? new ChunkBuffers(chunkBytes) };
+    this.#parts = parts;
+    this.#buffers = parts.buffers ?? new ChunkBuffers({ chunkBytes });
   }
 
   async write(body: BodySource, options: WriteBodyOptions): Promise<WrittenBody> {
@@ -82,10 +87,24 @@ class NodeBlobStore implements BlobStore {
     options: WriteBodyOptions,
   ): Promise<WrittenBody> {
     const { bytesMax, signal } = options;
-    const digest = this.#parts.digests.stream(options.digests);
-    const writer = new BlobWriter(this.#parts, { digest, bytesMax, expectedBytes, signal });
-    const { blob, digests } = await writer.run(before, stream);
-    return { kind: "chunked", blob, sizeBytes: blob.sizeBytes, digests };
+    const buffers = this.#claim(expectedBytes, stream);
+    try {
+      const digest = this.#parts.digests.stream(options.digests);
+      const writer = new BlobWriter(this.#parts, { digest, buffers, bytesMax, expectedBytes, signal });
+      const { blob, digests } = await writer.run(before, stream);
+      return { kind: "chunked", blob, sizeBytes: blob.sizeBytes, digests };
+    } finally {
+      buffers.end();
+    }
+  }
+
+  #claim(expectedBytes: number | undefined, stream: AsyncIterator<Uint8Array>): BufferClaim {
+    try {
+      return this.#buffers.claim(expectedBytes);
+    } catch (error) {
+      stream.return?.().catch(() => undefined);
+      throw error;
+    }
   }
 
   read(source: ChunkSource, offset: number, length: number, signal?: AbortSignal): AsyncIterable<Buffer> {

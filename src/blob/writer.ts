@@ -13,7 +13,7 @@ import type { Log } from "../core/log.ts";
 import type { StreamDigest, Digests } from "../digest/digest.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 import type { ChunkPlace, ChunkRef, ChunkedBlob } from "./blob.ts";
-import type { ChunkBuffer, ChunkBuffers } from "./chunk_buffers.ts";
+import type { BufferClaim, ChunkBuffer } from "./chunk_buffers.ts";
 import { packChunk, type PackedChunk } from "./compression.ts";
 import type { Placement } from "./node_placement.ts";
 import { placeChunk } from "./placement.ts";
@@ -24,12 +24,12 @@ export type WriterParts = {
   readonly ids: IdSource;
   readonly placement: Placement;
   readonly log: Log;
-  readonly buffers: ChunkBuffers;
-  readonly chunkBytes: number;
 };
 
 export type WriterOptions = {
   readonly digest: StreamDigest;
+  /** Ended by whoever made it, after `run`. */
+  readonly buffers: BufferClaim;
   readonly bytesMax: number;
   /** What the body said it would have. */
   readonly expectedBytes: number | undefined;
@@ -136,8 +136,8 @@ export class BlobWriter {
       await Promise.race(this.#underWay);
       this.#failIfFailed();
     }
-    const { chunkBytes, buffers } = this.#parts;
-    const { expectedBytes } = this.#options;
+    const { buffers, expectedBytes } = this.#options;
+    const { chunkBytes } = buffers;
     const sizeBytes = expectedBytes === undefined ? chunkBytes : Math.min(chunkBytes, expectedBytes - offset);
     const buffer = await buffers.acquire(sizeBytes, this.#abort.signal);
     if (this.#failure !== undefined) buffer.release();
@@ -215,7 +215,7 @@ export class BlobWriter {
     const digests = await digest.finish();
     this.#failIfFailed();
     assert(this.#chunks.length === this.#chunksBegun, "every chunk was stored");
-    const { chunkBytes } = this.#parts;
+    const { chunkBytes } = this.#options.buffers;
     return { blob: { id: this.#blob, sizeBytes: this.#takenBytes, chunkBytes, chunks: this.#chunks }, digests };
   }
 

@@ -60,8 +60,12 @@ export const limits = {
   partMapPageEntries: 512,
   /** Chunks one writing stream may have under way (one fills while others are being stored). */
   writeChunksInFlightMax: 2,
-  /** Bytes of chunk buffers in one process, all writing streams together; the next stream waits. */
+  /** Bytes of chunk buffers in one process, all writing streams together. */
   chunkBuffersBytesMax: 256 * MiB,
+  /** What streams with chunks of full size may claim of them; streams beyond that are cut into smaller chunks. */
+  fullChunkBuffersBytesMax: 128 * MiB,
+  /** Bytes of such a smaller chunk. */
+  smallChunkBytes: 256 * KiB,
   /** Bytes one reading stream may have read ahead. */
   readAheadBytesMax: 2 * MiB,
   readBytesPerCall: 512 * KiB,
@@ -125,12 +129,21 @@ assert(
   limits.chunkBytesMax * limits.writeChunksInFlightMax <= limits.chunkBuffersBytesMax,
   "one stream's chunks fit the buffers of the process",
 );
+assert(
+  limits.fullChunkBuffersBytesMax + 256 * limits.smallChunkBytes <= limits.chunkBuffersBytesMax,
+  "many slow streams of full chunks leave room for hundreds of others",
+);
+assert(limits.smallChunkBytes % limits.compressionBlockBytes === 0, "and so is a small chunk");
 assert(limits.chunkBytesMax < limits.appendBatchBytesMax, "a chunk fits a batch of appends");
 assert(limits.appendBatchBytesMax < limits.appendQueueBytesMax, "a batch fits the queue");
 assert(limits.appendBatchBytesMax < limits.segmentBytesMax, "a batch fits a segment");
 assert(limits.listPageKeysMax < limits.scanEntriesMax, "one scan can fill a list page and see whether more follows");
 assert(limits.partsMax * limits.partBytesMax >= limits.objectBytesMax, "10,000 parts reach the largest object");
+const smallChunksMax = limits.putBytesMax / limits.smallChunkBytes;
+/** As meta/blobs.ts writes it: id, two lengths, the lengths of two compression blocks, one place. */
+const chunkRecordBytesMax = 40;
 assert(
-  Math.ceil(limits.putBytesMax / limits.chunkBytesMax / limits.chunkMapPageEntries) < limits.commitOperationsMax,
-  "the chunk map of the largest PUT fits one commit",
+  Math.ceil(smallChunksMax / limits.chunkMapPageEntries) + 16 < limits.commitOperationsMax &&
+    smallChunksMax * chunkRecordBytesMax + limits.metaValueBytesMax < limits.commitBytesMax,
+  "the chunk map of the largest PUT fits one commit, cut into small chunks too",
 );

@@ -36,6 +36,32 @@ test("dates: the three forms of HTTP and nothing else", () => {
   );
 });
 
+test("any date is a time or none", () => {
+  const piece = fc.oneof(
+    fc.constantFrom("Sun", "Sunday", ", ", " ", "-", "06", "31", "99", "Nov", "Feb", "1994", "94", "0000", "9999"),
+    fc.constantFrom("08:49:37", "24:00:00", "99:99:99", " GMT", " +0000", "T", "Z", "__proto__"),
+    fc.string({ maxLength: 3 }),
+  );
+  const near = fc.tuple(fc.nat(99), fc.constantFrom("Jan", "Feb", "Dec", "Xxx"), fc.nat(9_999), fc.nat(99), fc.nat(99));
+  const two = (number: number): string => String(number).padStart(2, "0");
+  const text = fc.oneof(
+    fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join("")),
+    near.map(([day, month, year, hour, minute]) => {
+      return `Mon, ${two(day)} ${month} ${String(year).padStart(4, "0")} ${two(hour)}:${two(minute)}:00 GMT`;
+    }),
+  );
+  fc.assert(
+    fc.property(text, (given) => {
+      const ms = parseHttpDate(given);
+      if (ms === undefined) return;
+      assert.ok(Number.isSafeInteger(ms) && Math.abs(ms) < 8.64e15);
+      assert.equal(parseHttpDate(httpDate(ms)), ms);
+      assert.ok(readConditions({ "if-modified-since": given })?.ifModifiedSinceMs === ms);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
 test("ranges", () => {
   assert.deepEqual(parseRange("bytes=0-9"), { kind: "from", first: 0, last: 9 });
   assert.deepEqual(parseRange("Bytes = 5 -"), { kind: "from", first: 5, last: undefined });

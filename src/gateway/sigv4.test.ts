@@ -336,6 +336,14 @@ test("dates of the credential form; the canonical query", () => {
       assert.equal(parseAmzDate(amzDate(seconds * 1000)), seconds * 1000);
     }),
   );
+  const near = fc.stringMatching(/^[0-9]{1,9}T?[0-9]{0,7}Z?$/);
+  fc.assert(
+    fc.property(fc.oneof(near, fc.string({ maxLength: 20 })), (text) => {
+      const ms = parseAmzDate(text);
+      assert.ok(ms === undefined || amzDate(ms) === text);
+    }),
+    { numRuns: 1_000 },
+  );
   for (const wrong of ["20130230T000000Z", "20131301T000000Z", "20130524T240000Z", "2013-05-24", ""])
     assert.equal(parseAmzDate(wrong), undefined);
   assert.equal(canonicalQuery("b=2&a=1+x&acl&a-b=%7e&a=0&X-Amz-Signature=no"), "a=0&a=1%20x&a-b=~&acl=&b=2");

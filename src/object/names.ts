@@ -39,11 +39,11 @@ export function checkObjectKey(key: Uint8Array): void {
 
 /** Errors: `metadata_too_large`. */
 export function checkMetadata(metadata: ObjectMetadata): void {
+  // Header bytes are latin1 in node: one character is one byte.
   let userBytes = 0;
-  for (const name in metadata.user) userBytes += Buffer.byteLength(name) + Buffer.byteLength(metadata.user[name]!);
+  for (const name in metadata.user) userBytes += name.length + metadata.user[name]!.length;
   let largestHeader = 0;
-  for (const value of Object.values(metadata.headers))
-    largestHeader = Math.max(largestHeader, Buffer.byteLength(value));
+  for (const value of Object.values(metadata.headers)) largestHeader = Math.max(largestHeader, value.length);
   if (userBytes <= limits.userMetadataBytesMax && largestHeader <= limits.contentHeaderBytesMax) return;
   throw new HoldfastError("metadata_too_large", "Your metadata headers exceed the maximum allowed metadata size.", {
     details: { sizeBytes: userBytes, maxSizeBytes: limits.userMetadataBytesMax },

@@ -2,8 +2,9 @@ import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import { benchWorks, cleanUpBench, runBench } from "../client/bench.ts";
 import type { BenchOptions, BenchRow, BenchWork } from "../client/bench.ts";
+import { S3RequestError } from "../client/s3_client.ts";
 import { createSigner } from "../client/signer.ts";
-import { connection, print, printJson, withConnection } from "./connection.ts";
+import { connection, print, printJson, withClient, withConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
 
 type Options = ConnectionOptions & {
@@ -23,7 +24,7 @@ export function register(program: Command): void {
     .option("--connections <n>", "connections for small objects", "64")
     .option("--seconds <n>", "seconds for each work at most", "10")
     .option("--works <list>", "which, separated by commas", benchWorks.join(","))
-    .option("--bucket <name>", "the bucket to make, use and remove again (default: a new name)")
+    .option("--bucket <name>", "the bucket to make, use and remove again; it must not exist (default: a new name)")
     .action(bench);
 }
 
@@ -50,6 +51,7 @@ async function bench(options: Options): Promise<void> {
     durationMsMax: wholeNumber(options.seconds, "seconds") * 1000,
     onRow: (row) => (options.json ? printJson(row) : print(line(row))),
   };
+  await refuseExisting(options, run.bucket);
   if (!options.json) print("work               conns      ops/s    MiB/s   p50 ms   p99 ms  errors");
   let failed = 0;
   try {
@@ -58,6 +60,25 @@ async function bench(options: Options): Promise<void> {
     await cleanUpBench(run);
   }
   if (failed > 0) throw new HoldfastError("unavailable", `${failed} requests failed.`);
+}
+
+/** Everything in the bucket is deleted in the end, so it must be one that the run makes itself. */
+async function refuseExisting(options: Options, bucket: string): Promise<void> {
+  const target = options.endpoint === undefined ? options : { ...options, url: options.endpoint };
+  const exists = await withClient(target, (client) =>
+    client.run({ method: "HEAD", bucket }).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof S3RequestError && error.status === 404) return false;
+        throw error;
+      },
+    ),
+  );
+  if (exists)
+    throw new HoldfastError(
+      "invalid_argument",
+      `The bucket ${bucket} exists already, and bench empties the bucket that it uses: name a new one.`,
+    );
 }
 
 function line(row: BenchRow): string {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { pipeline } from "node:stream/promises";
-import { parseAddress, withClient, withConnection } from "./connection.ts";
+import { parseObject, withClient, withConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
 
 export function register(program: Command): void {
@@ -9,7 +9,8 @@ export function register(program: Command): void {
     .argument("<address>", "bucket/key")
     .action((address: string, options: ConnectionOptions) =>
       withClient(options, async (client) => {
-        const { body } = await client.send({ method: "GET", ...parseAddress(address) });
+        const source = parseObject(address, "write bucket/key.");
+        const { body } = await client.send({ method: "GET", ...source });
         await pipeline(body, process.stdout, { end: false });
       }),
     );

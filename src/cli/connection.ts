@@ -38,6 +38,7 @@ export type Connection = {
   readonly accessKey: string;
   readonly secretKey: string;
   readonly region: string;
+  readonly insecure: boolean;
 };
 
 export function connection(options: ConnectionOptions): Connection {
@@ -51,12 +52,13 @@ export function connection(options: ConnectionOptions): Connection {
     accessKey: required(options.accessKey ?? env["HOLDFAST_ACCESS_KEY"], "access key", "HOLDFAST_ACCESS_KEY"),
     secretKey: required(options.secretKey ?? env["HOLDFAST_SECRET_KEY"], "secret key", "HOLDFAST_SECRET_KEY"),
     region: options.region ?? env["HOLDFAST_REGION"] ?? "us-east-1",
+    insecure: options.insecure ?? false,
   };
 }
 
 /** Opens a client for the time of `work`. */
 export async function withClient<T>(options: ConnectionOptions, work: (client: S3Client) => Promise<T>): Promise<T> {
-  const client = new S3Client({ ...connection(options), insecure: options.insecure ?? false });
+  const client = new S3Client(connection(options));
   try {
     return await work(client);
   } finally {
@@ -65,6 +67,13 @@ export async function withClient<T>(options: ConnectionOptions, work: (client: S
 }
 
 export type Address = { readonly bucket: string; readonly key: string };
+
+/** The address of an object. Errors: `invalid_argument`, with `hint`, where only a bucket is named. */
+export function parseObject(address: string, hint: string): Address {
+  const found = parseAddress(address);
+  if (found.key !== "") return found;
+  throw new HoldfastError("invalid_argument", `"${found.bucket}" is a bucket: ${hint}`);
+}
 
 /** `bucket`, `bucket/key` or `s3://bucket/key`. */
 export function parseAddress(address: string): Address {
@@ -75,12 +84,31 @@ export function parseAddress(address: string): Address {
   return { bucket, key: slash < 0 ? "" : plain.slice(slash + 1) };
 }
 
+/** Control characters of keys and messages as `\\x1b`: a terminal would obey them, and each line is to stay one. */
+export function printable(text: string): string {
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+}
+
 export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${printable(line)}\n`);
+}
+
+/** A remark beside the result, on standard error. */
+export function remark(line: string): void {
+  // Where a progress line stands, it is written over.
+  process.stderr.write(`${process.stderr.isTTY ? "\r\x1b[K" : ""}holdfast: ${printable(line)}\n`);
+}
+
+/** `1 file`, `2 files`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value));
+  process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
 /** 1536 → "1.5 KiB". */

@@ -20,7 +20,10 @@ export function register(program: Command): void {
             bytes += each.sizeBytes;
           }
           if (options.json) printJson({ bucket, prefix: key, objects, bytes });
-          else print(`${humanBytes(bytes).padStart(10)}  ${String(objects).padStart(10)} objects  ${bucket}/${key}`);
+          else
+            print(
+              `${humanBytes(bytes).padStart(10)}  ${String(objects).padStart(10)} object${objects === 1 ? " " : "s"}  ${bucket}/${key}`,
+            );
         }
       }),
     );

@@ -1,53 +1,48 @@
 import type { Command } from "commander";
-import { HoldfastError } from "../core/errors.ts";
+import { askAdmin } from "../client/admin_client.ts";
 import { connection, print, printJson, withConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
 
-type ListedKey = { readonly accessKey: string; readonly description?: string; readonly createdAt?: string };
+type ListedKey = { readonly accessKey: string; readonly description: string; readonly createdAt: string };
 type MadeKey = ListedKey & { readonly secretKey: string };
 
 export function register(program: Command): void {
   const key = program.command("key").description("make, list and remove access keys (asks with the root key)");
   withConnection(key.command("create"))
+    .description("make an access key; its secret is printed this once")
     .option("--description <text>", "what it is for")
-    .action(async (options: ConnectionOptions & { description?: string }) => {
-      const made = (await admin(options, "POST", "", { description: options.description ?? "" })) as MadeKey;
-      if (options.json) printJson(made);
-      else print(`access key  ${made.accessKey}\nsecret key  ${made.secretKey}\nThe secret is shown only now.`);
-    });
-  withConnection(key.command("list")).action(async (options: ConnectionOptions) => {
-    const { keys } = (await admin(options, "GET", "")) as { keys: ListedKey[] };
-    for (const each of keys) {
-      if (options.json) printJson(each);
-      else print(`${each.createdAt ?? ""}  ${each.accessKey}  ${each.description ?? ""}`);
-    }
-  });
+    .action(create);
+  withConnection(key.command("list")).description("list all access keys but the root key").action(list);
   withConnection(key.command("remove"))
+    .description("remove an access key; it is refused from then on")
     .argument("<access-key>")
-    .action(async (accessKey: string, options: ConnectionOptions) => {
-      await admin(options, "DELETE", `/${encodeURIComponent(accessKey)}`);
-      if (options.json) printJson({ accessKey });
-      else print(`access key ${accessKey} removed`);
-    });
+    .action(remove);
 }
 
-async function admin(options: ConnectionOptions, method: string, rest: string, body?: unknown): Promise<unknown> {
-  const { endpoint, accessKey, secretKey } = connection(options);
-  const response = await fetch(new URL(`/_/admin/keys${rest}`, endpoint), {
-    method,
-    headers: {
-      authorization: `Basic ${Buffer.from(`${accessKey}:${secretKey}`).toString("base64")}`,
-      ...(body !== undefined && { "content-type": "application/json" }),
-    },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  }).catch((error: unknown) => {
-    throw new HoldfastError("unavailable", `${endpoint.host} does not answer.`, { cause: error });
-  });
-  const text = await response.text();
-  const answer = (text === "" ? {} : JSON.parse(text)) as { error?: { message?: string } };
-  if (response.ok) return answer;
-  throw new HoldfastError(
-    "access_denied",
-    answer.error?.message ?? `The server answered with status ${response.status}.`,
-  );
+async function create(options: ConnectionOptions & { readonly description?: string }): Promise<void> {
+  const body = { description: options.description ?? "" };
+  const made = (await askAdmin(connection(options), { method: "POST", path: "/_/admin/keys", body })) as MadeKey;
+  if (options.json) return printJson(made);
+  print(`access key  ${made.accessKey}`);
+  print(`secret key  ${made.secretKey}`);
+  print("The secret is shown only now.");
+}
+
+async function list(options: ConnectionOptions): Promise<void> {
+  const target = connection(options);
+  for (let after: string | null | undefined; after !== null;) {
+    const path = `/_/admin/keys${after === undefined ? "" : `?after=${encodeURIComponent(after)}`}`;
+    const page = (await askAdmin(target, { method: "GET", path })) as { keys: ListedKey[]; next: string | null };
+    for (const each of page.keys) {
+      if (options.json) printJson(each);
+      else print(`${each.createdAt}  ${each.accessKey}  ${each.description}`);
+    }
+    after = page.next;
+  }
+}
+
+async function remove(accessKey: string, options: ConnectionOptions): Promise<void> {
+  await askAdmin(connection(options), { method: "DELETE", path: `/_/admin/keys/${encodeURIComponent(accessKey)}` });
+  if (options.json) printJson({ accessKey });
+  else print(`access key ${accessKey} removed`);
 }

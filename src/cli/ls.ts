@@ -17,7 +17,7 @@ export function register(program: Command): void {
     );
 }
 
-async function listBuckets(client: S3Client, options: Options): Promise<void> {
+export async function listBuckets(client: S3Client, options: Options): Promise<void> {
   for (const bucket of await client.buckets()) {
     if (options.json) printJson(bucket);
     else print(`${bucket.created}  ${bucket.name}`);

@@ -7,7 +7,9 @@
  */
 import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
-import { HoldfastError } from "../core/errors.ts";
+import { constants } from "node:os";
+import { HoldfastError, systemCode } from "../core/errors.ts";
+import { printable } from "./connection.ts";
 
 type CommandFile = { register(program: Command): void };
 
@@ -39,11 +41,40 @@ async function registerCommands(program: Command, asked: string | undefined): Pr
   for (const file of new Set(files)) file.register(program);
 }
 
+const systemReasons: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file or folder",
+  EACCES: "this user may not do that",
+  EPERM: "this user may not do that",
+  EISDIR: "it is a folder",
+  ENOTDIR: "a part of its path is not a folder",
+  ENOSPC: "the disk is full",
+  EROFS: "it is on a read-only file system",
+};
+
+/** A system error about a file says which; all others have a sentence of their own. */
+function sentenceOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = systemCode(error) ?? "";
+  const why = systemReasons[code];
+  if (why !== undefined && "path" in error) return `${String(error.path)}: ${why}.`;
+  if (code === "ECONNRESET" || code === "ERR_STREAM_PREMATURE_CLOSE") return "The connection to the server broke off.";
+  return error.message;
+}
+
+/** With `--json` the code is ours, the server's or the system's. */
 function report(error: unknown, asJson: boolean): void {
-  const message = error instanceof Error ? error.message : String(error);
-  const code = error instanceof HoldfastError ? error.reason : "failed";
+  const message = sentenceOf(error);
+  const code = error instanceof HoldfastError ? error.reason : (systemCode(error) ?? "failed");
   if (asJson) process.stderr.write(JSON.stringify({ error: { code, message } }) + "\n");
-  else process.stderr.write(`holdfast: ${message}\n`);
+  else process.stderr.write(`holdfast: ${printable(message)}\n`);
+}
+
+/** Whoever reads the output may have had enough (`holdfast ls | head`): the end, as if the signal had come. */
+function endWithReader(): void {
+  process.stdout.on("error", (error) => {
+    if (systemCode(error) === "EPIPE") process.exit(128 + constants.signals.SIGPIPE);
+    throw error;
+  });
 }
 
 /** Runs one command line (`argv` as in process.argv) and sets the exit status. */
@@ -53,6 +84,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .version(packageVersion())
     .showHelpAfterError("(add --help for what there is)")
     .exitOverride();
+  endWithReader();
   try {
     await registerCommands(
       program,

@@ -1,15 +1,13 @@
 import type { Command } from "commander";
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { pipeline } from "node:stream/promises";
 import { HoldfastError } from "../core/errors.ts";
 import { S3RequestError } from "../client/s3_client.ts";
 import type { S3Client } from "../client/s3_client.ts";
-import { inParallel, partSizeFor, uploadFile } from "../client/transfer.ts";
-import { humanBytes, parseAddress, print, printJson, withClient, withConnection } from "./connection.ts";
-import type { Address, ConnectionOptions } from "./connection.ts";
+import { isSameFile } from "../client/same.ts";
+import { inParallel, uploadFile } from "../client/transfer.ts";
+import { counted, humanBytes, parseAddress, print, printJson, remark } from "./connection.ts";
+import { withClient, withConnection, type Address, type ConnectionOptions } from "./connection.ts";
 import { progressBar } from "./progress.ts";
 
 type Options = ConnectionOptions & { readonly recursive?: boolean; readonly parallel: string };
@@ -46,8 +44,10 @@ async function put(client: S3Client, paths: string[], options: Options): Promise
     bar.stop();
   }
   if (options.json) printJson({ files: planned.length, bytes: totalBytes, skipped });
-  else
-    print(`${planned.length} files, ${humanBytes(totalBytes)}${skipped > 0 ? `, ${skipped} were there already` : ""}`);
+  else {
+    const there = skipped > 0 ? `, ${skipped} were there already` : "";
+    print(`${counted(planned.length, "file")}, ${humanBytes(totalBytes)}${there}`);
+  }
 }
 
 export function parseParallel(value: string): number {
@@ -81,24 +81,25 @@ async function planFolder(folder: string, keyPrefix: string): Promise<Planned[]>
   const prefix = keyPrefix === "" || keyPrefix.endsWith("/") ? keyPrefix : `${keyPrefix}/`;
   const planned: Planned[] = [];
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
     const file = path.join(entry.parentPath, entry.name);
+    if (entry.isDirectory()) continue;
+    if (!entry.isFile()) {
+      remark(`${file} is ${entry.isSymbolicLink() ? "a link" : "no file"} and was left out.`);
+      continue;
+    }
     const key = prefix + path.relative(folder, file).split(path.sep).join("/");
     planned.push({ file, key, sizeBytes: (await stat(file)).size });
   }
   return planned;
 }
 
-/** Whether the object is this very file already; only told of files that go up in one piece, whose ETag is an MD5. */
+/** Whether the object is this very file already. */
 async function isThere(client: S3Client, target: Address, file: string, sizeBytes: number): Promise<boolean> {
-  if (sizeBytes > partSizeFor(sizeBytes)) return false;
   try {
     const head = await client.send({ method: "HEAD", ...target });
     head.body.resume();
     if (Number(head.headers["content-length"]) !== sizeBytes) return false;
-    const hash = createHash("md5");
-    await pipeline(createReadStream(file), hash);
-    return head.headers.etag === `"${hash.digest("hex")}"`;
+    return await isSameFile(client, { ...target, sizeBytes, etag: head.headers.etag ?? "" }, file);
   } catch (error) {
     if (error instanceof S3RequestError && error.status === 404) return false;
     throw error;

@@ -292,13 +292,14 @@ export async function cleanUpBench(options: BenchOptions): Promise<void> {
     });
     const keys = [...text.matchAll(/<Key>([^<]+)</g)].map((match) => match[1]!);
     if (keys.length === 0) break;
-    await runLoad({
+    const { errors, firstError } = await runLoad({
       url: options.endpoint,
       connections: Math.min(32, keys.length),
       requestsMax: keys.length,
       durationMsMax: 600_000,
       next: (index) => signed(options, { method: "DELETE", path: `/${options.bucket}/${keys[index]!}`, query: "" }),
     });
+    if (errors > 0) throw new HoldfastError("unavailable", `The bucket ${options.bucket} is left: ${firstError}`);
   }
   await expectGood(options, { method: "DELETE", path: `/${options.bucket}`, query: "" });
 }

@@ -7,7 +7,7 @@ import http from "node:http";
 import https from "node:https";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { HoldfastError } from "../core/errors.ts";
+import { HoldfastError, systemCode } from "../core/errors.ts";
 import { child, childText, escapeXml, readXml } from "../gateway/xml.ts";
 import type { XmlElement } from "../gateway/xml.ts";
 import { createSigner } from "./signer.ts";
@@ -125,7 +125,7 @@ export class S3Client {
         resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, body: incoming }),
       );
       outgoing.on("error", (error) =>
-        reject(new HoldfastError("unavailable", `${endpoint.host}: ${error.message}`, { cause: error })),
+        reject(error instanceof HoldfastError ? error : connectionError(endpoint, error)),
       );
       if (body && !Buffer.isBuffer(body)) pipeline(body.stream, outgoing).catch(reject);
       else outgoing.end(body);
@@ -256,8 +256,35 @@ export async function readAll(body: Readable, bytesMax: number): Promise<Buffer>
 }
 
 function errorFrom(status: number, body: string, request: S3Request): S3RequestError {
-  const what = `${request.method} ${request.bucket ?? ""}/${request.key ?? ""}`;
-  const code = /<Code>([^<]*)</.exec(body)?.[1] ?? `HTTP ${status}`;
-  const message = /<Message>([^<]*)</.exec(body)?.[1] ?? `${what} was answered with status ${status}.`;
-  return new S3RequestError(status, code, message);
+  const said = body === "" ? undefined : errorIn(body);
+  if (said !== undefined) return new S3RequestError(status, text(said, "Code"), text(said, "Message"));
+  const what = request.key === undefined ? `bucket ${request.bucket ?? ""}` : `${request.bucket}/${request.key}`;
+  // What HEAD is refused with has no words of its own.
+  if (status === 404) {
+    return new S3RequestError(status, request.key === undefined ? "NoSuchBucket" : "NoSuchKey", `There is no ${what}.`);
+  }
+  const refused = "The server refuses it: the access key is unknown, its secret is wrong, or it may not do this.";
+  if (status === 403) return new S3RequestError(status, "AccessDenied", refused);
+  const message = `${request.method} of ${what} was answered with status ${status}.`;
+  return new S3RequestError(status, `HTTP ${status}`, message);
+}
+
+function errorIn(body: string): XmlElement | undefined {
+  try {
+    const root = readXml(Buffer.from(body));
+    return root.name === "Error" ? root : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Why a server cannot be talked to, for a person. */
+export function connectionError(endpoint: URL, error: Error): HoldfastError {
+  const code = systemCode(error) ?? "";
+  const isCertificate = /CERT|SIGNATURE|ALTNAME/.test(code);
+  const why =
+    code === "ECONNREFUSED"
+      ? `Nothing answers at ${endpoint.origin}; is the server running?`
+      : `${endpoint.origin}: ${error.message}${isCertificate ? " (--insecure accepts any certificate)" : ""}`;
+  return new HoldfastError("unavailable", why, { cause: error });
 }

@@ -3,16 +3,19 @@
  * run left.
  *
  * Up: a file above one part's size becomes a multipart upload. An unfinished upload of the same key is taken up again:
- * parts whose MD5 equals the file's are kept. Down: bytes go to `<file>.<etag>.part`, which a later run continues if the
- * object is still the same one; the finished file is compared with the ETag where that is an MD5, synced, then renamed.
+ * parts whose MD5 equals the file's are kept. A file that changes while it is read is an error and no object.
+ *
+ * Down: bytes go to `<file>.<etag>.part`, which a later run continues if the object is still the same one; the finished
+ * file is compared with the ETag where that is an MD5, synced, then renamed. Pipes and devices are written to directly.
  */
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { Readable, Transform } from "node:stream";
+import { pipeline as pipe, Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { HoldfastError, systemCode } from "../core/errors.ts";
+import { md5OfFile } from "./same.ts";
 import { text } from "./s3_client.ts";
 import type { S3Client } from "./s3_client.ts";
 
@@ -60,6 +63,26 @@ function counting(progress: Progress): Transform {
   });
 }
 
+/** A range of a file as a stream that fails when the file has no longer all of it, and never gives more. */
+function reading(file: string, range: { start: number; lengthBytes: number }, progress: Progress): Transform {
+  const { start, lengthBytes } = range;
+  let seenBytes = 0;
+  const counted = new Transform({
+    transform(piece: Buffer, _encoding, done) {
+      seenBytes += piece.length;
+      progress(piece.length);
+      done(null, piece);
+    },
+    flush(done) {
+      const isWhole = seenBytes === lengthBytes;
+      done(isWhole ? null : new HoldfastError("incomplete_body", `${file} changed while it was read.`));
+    },
+  });
+  // An error of the file ends the request that reads `counted`, which tells it.
+  pipe(createReadStream(file, { start, end: start + lengthBytes - 1 }), counted, () => undefined);
+  return counted;
+}
+
 export async function uploadFile(
   client: S3Client,
   file: string,
@@ -72,7 +95,7 @@ export async function uploadFile(
   const body =
     size === 0
       ? Buffer.alloc(0)
-      : { stream: createReadStream(file).pipe(counting(options.progress)), lengthBytes: size };
+      : { stream: reading(file, { start: 0, lengthBytes: size }, options.progress), lengthBytes: size };
   await client.run({ method: "PUT", ...target, body });
 }
 
@@ -92,14 +115,13 @@ async function uploadInParts(
   await inParallel(partNumbers, options.parallel, async (partNumber) => {
     const start = (partNumber - 1) * partBytes;
     const lengthBytes = Math.min(partBytes, sizeBytes - start);
-    const range = { start, end: start + lengthBytes - 1 };
     const known = there.get(partNumber);
-    if (known && known.sizeBytes === lengthBytes && (await md5OfRange(file, range)) === known.md5) {
+    if (known?.sizeBytes === lengthBytes && (await md5OfRange(file, start, lengthBytes)) === known.md5) {
       options.progress(lengthBytes);
       etags[partNumber - 1] = `"${known.md5}"`;
       return;
     }
-    const stream = createReadStream(file, range).pipe(counting(options.progress));
+    const stream = reading(file, { start, lengthBytes }, options.progress);
     etags[partNumber - 1] = await client.uploadPart({ bucket, key, uploadId, partNumber }, { stream, lengthBytes });
   });
   await client.completeUpload({ bucket, key, uploadId }, etags);
@@ -131,10 +153,8 @@ async function listedParts(
   }
 }
 
-async function md5OfRange(file: string, range?: { start: number; end: number }): Promise<string> {
-  const hash = createHash("md5");
-  await pipeline(createReadStream(file, range), hash);
-  return hash.digest("hex");
+async function md5OfRange(file: string, start: number, lengthBytes: number): Promise<string> {
+  return (await md5OfFile(file, { start, end: start + lengthBytes - 1 })).toString("hex");
 }
 
 async function sizeIfThere(file: string): Promise<number> {
@@ -146,13 +166,41 @@ async function sizeIfThere(file: string): Promise<number> {
   }
 }
 
-export async function downloadFile(client: S3Client, source: Target, file: string, progress: Progress): Promise<void> {
+/** The longest name that file systems take. */
+const nameBytesMax = 255;
+
+function partialName(file: string, etag: string): string {
+  const ending = `.${etag.replace(/[^0-9a-zA-Z-]/g, "")}.part`;
+  const name = path.basename(file);
+  if (Buffer.byteLength(name + ending) <= nameBytesMax) return file + ending;
+  return path.join(path.dirname(file), createHash("md5").update(name).digest("hex") + ending);
+}
+
+/** Where the bytes go in the end: behind a link, or where nothing is yet, at the name given. */
+async function placeFor(file: string): Promise<{ file: string; isStream: boolean }> {
+  try {
+    const found = await stat(file);
+    if (found.isDirectory()) throw new HoldfastError("invalid_argument", `${file} is a folder.`);
+    return { file: await realpath(file), isStream: !found.isFile() };
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return { file, isStream: false };
+    throw error;
+  }
+}
+
+/** Errors: those of the server, of the file system; `checksum_mismatch`. */
+export async function downloadFile(client: S3Client, source: Target, to: string, progress: Progress): Promise<void> {
+  const { file, isStream } = await placeFor(to);
+  if (isStream) {
+    const { body } = await client.send({ method: "GET", ...source });
+    return pipeline(Readable.from(body), counting(progress), createWriteStream(file));
+  }
   const head = await client.send({ method: "HEAD", ...source });
   head.body.resume();
   const etag = head.headers.etag ?? "";
   const sizeBytes = Number(head.headers["content-length"] ?? 0);
   await mkdir(path.dirname(file), { recursive: true });
-  const partial = `${file}.${etag.replace(/[^0-9a-zA-Z-]/g, "")}.part`;
+  const partial = partialName(file, etag);
   const start = Math.min(await sizeIfThere(partial), sizeBytes);
   progress(start);
   if (start < sizeBytes || sizeBytes === 0) {
@@ -166,7 +214,11 @@ export async function downloadFile(client: S3Client, source: Target, file: strin
     );
   }
   const plain = /^"([0-9a-f]{32})"$/.exec(etag)?.[1];
-  if (plain && head.headers["x-amz-server-side-encryption"] === undefined && (await md5OfRange(partial)) !== plain) {
+  if (
+    plain &&
+    head.headers["x-amz-server-side-encryption"] === undefined &&
+    (await md5OfFile(partial)).toString("hex") !== plain
+  ) {
     await rm(partial);
     throw new HoldfastError(
       "checksum_mismatch",

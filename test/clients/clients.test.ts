@@ -217,7 +217,7 @@ s3.delete_bucket(Bucket="boto")
     await holdfast("bucket", "create", "own");
     await holdfast("put", "-r", files, "own/dir/");
     assert.match(await holdfast("ls", "own/dir/"), /a folder\/[\s\S]*big\.bin/);
-    assert.match(await holdfast("put", "-r", files, "own/dir/"), /4 were there already/);
+    assert.match(await holdfast("put", "-r", files, "own/dir/"), /5 were there already/);
     await holdfast("get", "-r", "own/dir/", path.join(directory, "from-own"));
     assert.deepEqual(contents(path.join(directory, "from-own")), contents(files));
     assert.equal(await holdfast("cat", "own/dir/small.txt"), "hello\n");

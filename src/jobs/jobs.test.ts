@@ -4,15 +4,16 @@ import { systemClock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
 import { limits } from "../core/limits.ts";
-import type { UploadId } from "../core/ids.ts";
+import type { ChunkId, SessionId, UploadId } from "../core/ids.ts";
 import type { Commit, Kv } from "../kv/kv.ts";
 import { encodeBlobRoot, newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
-import { blobRootKey, headKey, partKey, tags, usageKey } from "../meta/keys.ts";
+import { blobRootKey, endedKey, headKey, partKey, tags, usageKey } from "../meta/keys.ts";
+import { encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
 import { encodePart } from "../meta/uploads.ts";
 import { bodyOf, noMetadata, noVerifier, plainPut, readAll } from "../object/object.fixture.ts";
 import { drain, findingsOf, newWorld, rowsOf, startProcess, type World } from "./jobs.fixture.ts";
 import { takeLease } from "./leases.ts";
-import { FenceJob, fenceOthers, sweepAll } from "./sessions.ts";
+import { FenceJob, fenceDead, fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
 
 const bucket = "photos";
 const key = Buffer.from("album");
@@ -67,18 +68,82 @@ void test("a session is fenced when its heartbeat stands still, and only then", 
   let nowMs = 0;
   const clock = { ...systemClock, monotonicMs: () => nowMs };
   const job = new FenceJob({ kv: world.kv, clock, own: process.session.id, log: silentLog });
+  /** Looks as often as the job does, until so much time has gone. */
+  const watch = async (forMs: number): Promise<number> => {
+    let fenced = 0;
+    for (const untilMs = nowMs + forMs; nowMs < untilMs; nowMs += job.idleMsMax) fenced += (await job.run()).done;
+    return fenced;
+  };
   for (let round = 0; round < 3; round++) {
-    assert.equal((await job.run()).done, 0);
-    nowMs += limits.sessionSilentMsMax;
+    assert.equal(await watch(limits.sessionSilentMsMax), 0);
     await other.session.heartbeat();
   }
+  // The whole machine stood still, this process too: it saw no silence, for it did not look.
   assert.equal((await job.run()).done, 0);
-  nowMs += limits.sessionSilentMsMax;
-  assert.equal((await job.run()).done, 1);
+  nowMs += 10 * limits.sessionSilentMsMax;
+  assert.equal((await job.run()).done, 0);
+  await other.session.heartbeat();
+  assert.equal(await watch(limits.sessionSilentMsMax), 0);
+  assert.equal(await watch(2 * job.idleMsMax), 1);
   await assert.rejects(other.session.heartbeat(), (error) => hasReason(error, "session_fenced"));
   await assert.rejects(other.store.put(plainPut(bucket, "late", chunked)), (error) =>
     hasReason(error, "session_fenced"),
   );
+});
+
+/** Two shards that no chunk map mentions, of two sessions that are over. */
+async function worldWithOrphans() {
+  const { world, process } = await worldWithBucket();
+  const sessions = ["00000000000000aa", "00000000000000bb"] as SessionId[];
+  const drive = world.node.drives[0]!;
+  for (const session of sessions) {
+    const owner = { blob: `${session}${"0".repeat(15)}1` as PartRecord["blob"], chunkIndex: 0 };
+    const chunk = `${session}${"0".repeat(15)}2` as ChunkId;
+    await world.node.append(drive, { chunk, shardIndex: 0, owner, body: [chunked] });
+  }
+  return { world, process, sessions };
+}
+
+void test("a session whose chunks cannot be looked through now holds up no other's", async () => {
+  const { world, process, sessions } = await worldWithOrphans();
+  for (const session of sessions)
+    await world.kv.commit({ checks: [], writes: [{ kind: "put", key: endedKey(session), value: encodeEnded() }] });
+  const rootKey = blobRootKey(`${sessions[0]!}${"0".repeat(15)}1` as PartRecord["blob"]);
+  await world.kv.commit({ checks: [], writes: [{ kind: "put", key: rootKey, value: Buffer.from("?") }] });
+  const sweep = process.jobs.find((job) => job.name === "sweep")!;
+  const signal = new AbortController().signal;
+  for (let round = 0; round < 12; round++) await sweep.run(signal).catch(() => undefined);
+  assert.equal(await shards(world), 1, "the other's are gone");
+  assert.equal((await rowsOf(world.kv, tags.ended)).length, 1);
+  await world.kv.commit({ checks: [], writes: [{ kind: "delete", key: rootKey }] });
+  await drain(process);
+  assert.equal(await shards(world), 0);
+  assert.equal((await rowsOf(world.kv, tags.ended)).length, 0);
+});
+
+void test("what a process stores after its silence ended its session goes when it is known to be dead", async () => {
+  for (const known of ["by name", "at a start", "by itself"]) {
+    const { world, process } = await worldWithBucket();
+    const paused = await startProcess(world);
+    const [seen] = (await readSessions(world.kv)).filter((session) => session.id === paused.session.id);
+    assert.ok(await fenceSession(world.kv, { ...seen!, node: "worker 7" }, { mayStillRun: true }));
+    await drain(process);
+    assert.equal((await rowsOf(world.kv, tags.ended)).length, 0, "its chunks were looked through");
+    // It wakes, stores a chunk, and dies before it can find out that it may not publish it.
+    const chunk = `${paused.session.id}${"0".repeat(15)}2` as ChunkId;
+    const owner = { blob: `${paused.session.id}${"0".repeat(15)}1` as PartRecord["blob"], chunkIndex: 0 };
+    await world.node.append(world.node.drives[0]!, { chunk, shardIndex: 0, owner, body: [chunked] });
+    await drain(process);
+    assert.equal(await shards(world), 1);
+    assert.equal(await fenceDead(world.kv, ["worker 8"], silentLog), 0);
+    if (known === "by name") assert.equal(await fenceDead(world.kv, ["worker 8", "worker 7"], silentLog), 1);
+    if (known === "at a start") await sweepSuspects(world.kv);
+    if (known === "by itself") await paused.session.close();
+    await drain(process);
+    assert.equal(await shards(world), 0, known);
+    assert.equal((await rowsOf(world.kv, tags.suspect)).length, 0);
+    assert.deepEqual(await findingsOf(world), []);
+  }
 });
 
 void test("a full sweep removes shards that came back, and nothing of a live session or of an object", async () => {

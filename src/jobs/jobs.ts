@@ -25,7 +25,7 @@ import { FenceJob, SweepJob } from "./sessions.ts";
 import { TrashJob } from "./trash.ts";
 import { UsageJob } from "./usage.ts";
 
-export { fenceDead, fenceOthers, sweepAll } from "./sessions.ts";
+export { fenceDead, fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
 export { runDoctor, type DoctorSummary, type Finding } from "./doctor.ts";
 export type { JobStatus } from "./runner.ts";
 

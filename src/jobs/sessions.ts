@@ -2,26 +2,31 @@
  * Dead sessions: fencing those whose heartbeat stands still, and removing the chunks they stored and never published.
  *
  * Fencing. Every process watches every session, by its own monotonic clock: a heartbeat row whose version has not changed
- * for sessionSilentMsMax is fenced by a transaction that checks it still stands there (meta/sessions.ts). No time is
- * trusted: a live session that is fenced by mistake fails its next commit cleanly. Where somebody knows that a process is
- * dead (the supervisor that was its parent), fenceDead does the same at once.
+ * for sessionSilentMsMax is fenced by a transaction that checks it still stands there (meta/sessions.ts). Only time in
+ * which this process looked counts, so that two that were stopped together don't fence each other when they go on. No time
+ * is trusted: a live session that is fenced by mistake fails its next commit cleanly. Where somebody knows that a process
+ * is dead (the supervisor that was its parent), fenceDead does the same at once.
  *
  * Sweeping. The commit that ends a session leaves an `ended` row. The session can publish nothing more, so a shard with
  * its id in front that no chunk map mentions never will be mentioned. A chunk's owner (kept with the shard) says in which
  * page of which blob it would stand. When all drives are looked through, the row goes. A drive that failed takes no new
- * chunks but still gives up old ones, so it is looked through like any other; one that does not answer keeps the row.
+ * chunks but still gives up old ones, so it is looked through like any other; one that does not answer keeps the row. A
+ * session that was fenced for its silence is looked through once more when its process is known to be dead.
  */
 import type { Clock } from "../core/clock.ts";
 import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
 import { SESSION_ID_BYTES, sessionOf } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
-import type { Kv, Version } from "../kv/kv.ts";
+import type { Entry, Kv, Version, Write } from "../kv/kv.ts";
 import { decodeBlobRoot, decodeChunkPage } from "../meta/blobs.ts";
 import { blobPageKey, blobRootKey, endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
-import { fenceSession, readSessions } from "../meta/sessions.ts";
+import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
 import type { ChunkNode, ListedShard, ShardRef } from "../node/node.ts";
 import type { Job, JobResult } from "./runner.ts";
+
+/** Each costs two writes. */
+const suspectsPerCommit = 100;
 
 export class FenceJob implements Job {
   readonly name = "fence";
@@ -29,7 +34,8 @@ export class FenceJob implements Job {
   readonly idleMsMin = 5_000;
   readonly idleMsMax = 5_000;
   readonly #parts: { readonly kv: Kv; readonly clock: Clock; readonly own: SessionId; readonly log: Log };
-  readonly #seen = new Map<SessionId, { readonly version: Version; readonly sinceMs: number }>();
+  readonly #seen = new Map<SessionId, { readonly version: Version; silentMs: number }>();
+  #lookedAtMs: number | undefined;
 
   constructor(parts: { readonly kv: Kv; readonly clock: Clock; readonly own: SessionId; readonly log: Log }) {
     this.#parts = parts;
@@ -38,21 +44,31 @@ export class FenceJob implements Job {
   async run(): Promise<JobResult> {
     const { kv, clock, own, log } = this.#parts;
     const sessions = await readSessions(kv);
-    const nowMs = clock.monotonicMs();
+    const sinceMs = this.#sinceLastLook(clock.monotonicMs());
     const ids = new Set(sessions.map((session) => session.id));
     for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
     let done = 0;
     for (const session of sessions) {
       if (session.id === own) continue;
       const seen = this.#seen.get(session.id);
-      if (seen === undefined || seen.version !== session.heartbeatVersion)
-        this.#seen.set(session.id, { version: session.heartbeatVersion, sinceMs: nowMs });
-      else if (nowMs - seen.sinceMs >= limits.sessionSilentMsMax && (await fenceSession(kv, session))) {
-        log.warn({ session: session.id, node: session.node }, "A session fell silent and was fenced.");
-        done += 1;
+      if (seen === undefined || seen.version !== session.heartbeatVersion) {
+        this.#seen.set(session.id, { version: session.heartbeatVersion, silentMs: 0 });
+        continue;
       }
+      seen.silentMs += sinceMs;
+      if (seen.silentMs < limits.sessionSilentMsMax) continue;
+      if (!(await fenceSession(kv, session, { mayStillRun: true }))) continue;
+      log.warn({ session: session.id, node: session.node }, "A session fell silent and was fenced.");
+      done += 1;
     }
     return { done, more: false };
+  }
+
+  /** At most as long as a pause between two looks lasts, or little more. */
+  #sinceLastLook(nowMs: number): number {
+    const sinceMs = nowMs - (this.#lookedAtMs ?? nowMs);
+    this.#lookedAtMs = nowMs;
+    return Math.min(sinceMs, this.idleMsMax * 1.2);
   }
 }
 
@@ -79,7 +95,29 @@ export async function fenceDead(kv: Kv, names: readonly string[], log: Log): Pro
     log.warn({ session: session.id, node: session.node }, "The session of a worker that died was fenced.");
     fenced += 1;
   }
-  return fenced;
+  return fenced + (await sweepSuspects(kv, (node) => names.includes(node)));
+}
+
+/**
+ * Has sessions that were fenced for their silence looked through again, now that their processes are known to be dead: at a
+ * start that holds the lock on the drives all of them, else those with these names. Returns how many.
+ */
+export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = () => true): Promise<number> {
+  const { start, end } = tagRange(tags.suspect);
+  let count = 0;
+  for (let from: Uint8Array | undefined = start; from !== undefined;) {
+    const rows: Entry[] = await kv.scan({ start: from, end }, { limit: suspectsPerCommit });
+    const dead = rows.filter((row) => isDead(decodeSuspect(row.value).node));
+    const writes = dead.flatMap(({ key }): Write[] => [
+      { kind: "delete", key },
+      { kind: "put", key: endedKey(sessionIdOf(key)), value: encodeEnded() },
+    ]);
+    if (writes.length > 0) await kv.commit({ checks: [], writes });
+    count += dead.length;
+    const last: Entry | undefined = rows.length === suspectsPerCommit ? rows.at(-1) : undefined;
+    from = last && Buffer.concat([last.key, Buffer.from([0])]);
+  }
+  return count;
 }
 
 /** Of these shards, those that no chunk map mentions. Certain only for chunks of sessions that have ended. */
@@ -113,7 +151,8 @@ function beforeSession(session: SessionId): ShardRef {
   return { chunk: session.padEnd(SESSION_ID_BYTES * 4, "0") as ChunkId, shardIndex: 0xffff };
 }
 
-type Sweep = { readonly session: SessionId; readonly drives: DriveId[]; after: ShardRef };
+/** `version` is the ended row's: one written anew meanwhile asks for another look. */
+type Sweep = { readonly session: SessionId; readonly version: Version; readonly drives: DriveId[]; after: ShardRef };
 
 export class SweepJob implements Job {
   readonly name = "sweep";
@@ -122,6 +161,8 @@ export class SweepJob implements Job {
   readonly idleMsMax = 30_000;
   readonly #parts: SweepParts;
   #sweep: Sweep | undefined;
+  /** The session looked through last: the next one comes after it, so that one that fails holds up no other. */
+  #last: SessionId | undefined;
 
   constructor(parts: SweepParts) {
     this.#parts = parts;
@@ -129,13 +170,23 @@ export class SweepJob implements Job {
 
   /** One batch of one drive. */
   async run(): Promise<JobResult> {
-    const { kv, node } = this.#parts;
     this.#sweep ??= await this.#next();
-    const sweep = this.#sweep;
-    if (sweep === undefined) return { done: 0, more: false };
+    if (this.#sweep === undefined) return { done: 0, more: false };
+    this.#last = this.#sweep.session;
+    try {
+      return await this.#batch(this.#sweep);
+    } catch (error) {
+      this.#sweep = undefined;
+      throw error;
+    }
+  }
+
+  async #batch(sweep: Sweep): Promise<JobResult> {
+    const { kv, node } = this.#parts;
     const [drive] = sweep.drives;
     if (drive === undefined) {
-      await kv.commit({ checks: [], writes: [{ kind: "delete", key: endedKey(sweep.session) }] });
+      const key = endedKey(sweep.session);
+      await kv.commit({ checks: [{ key, version: sweep.version }], writes: [{ kind: "delete", key }] });
       this.#sweep = undefined;
       return { done: 1, more: true };
     }
@@ -152,10 +203,14 @@ export class SweepJob implements Job {
   }
 
   async #next(): Promise<Sweep | undefined> {
-    const [row] = await this.#parts.kv.scan(tagRange(tags.ended), { limit: 1 });
+    const { kv, node } = this.#parts;
+    const { start, end } = tagRange(tags.ended);
+    const after = this.#last === undefined ? start : Buffer.concat([endedKey(this.#last), Buffer.from([0])]);
+    const [following] = await kv.scan({ start: after, end }, { limit: 1 });
+    const [row] = following === undefined ? await kv.scan({ start, end }, { limit: 1 }) : [following];
     if (row === undefined) return undefined;
     const session = sessionIdOf(row.key);
-    return { session, drives: [...this.#parts.node.drives], after: beforeSession(session) };
+    return { session, version: row.version, drives: [...node.drives], after: beforeSession(session) };
   }
 }
 

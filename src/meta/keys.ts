@@ -27,6 +27,7 @@ export const tags = {
   session: 0x50,
   heartbeat: 0x51,
   ended: 0x52,
+  suspect: 0x53,
   usage: 0x60,
   /** Identity's rows; their codec is src/identity's. */
   accessKey: 0x70,
@@ -277,7 +278,12 @@ export function endedKey(session: SessionId): Buffer {
   return idKey(tags.ended, session, SESSION_ID_BYTES, 0);
 }
 
-/** The session in a session's, heartbeat's or ended row key. */
+/** A session that was fenced while its process may have lived. */
+export function suspectKey(session: SessionId): Buffer {
+  return idKey(tags.suspect, session, SESSION_ID_BYTES, 0);
+}
+
+/** The session in a session's, heartbeat's, ended or suspect row key. */
 export function sessionIdOf(row: Buffer): SessionId {
   return row.toString("hex", 1, 1 + SESSION_ID_BYTES) as SessionId;
 }

@@ -3,7 +3,9 @@
  *
  * Rows: `session/<id>` is written once and never changed, so its version is known to the writer for good;
  * `heartbeat/<id>` is rewritten every heartbeatIntervalMs; `ended/<id>` remembers, from the commit that deletes these two,
- * that a job still has to look for chunks of the session that were never published.
+ * that a job still has to look for chunks of the session that were never published. `suspect/<id>` remembers that the
+ * session was fenced for its silence: its process may only have been paused, may store a chunk when it wakes, after the
+ * job's look, and be killed before it removes it again. When the process is known to be dead the job looks once more.
  *
  * *Publishing.* Every commit that publishes chunks checks the session row. Fencing a session is a transaction that deletes
  * both rows, after the heartbeat stood still for sessionSilentMsMax, and that checks that it still does. From then on no
@@ -32,7 +34,7 @@ import { limits } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { absent } from "../kv/kv.ts";
 import type { Check, Kv, Version } from "../kv/kv.ts";
-import { endedKey, heartbeatKey, sessionIdOf, sessionKey, tagRange, tags } from "./keys.ts";
+import { endedKey, heartbeatKey, sessionIdOf, sessionKey, suspectKey, tagRange, tags } from "./keys.ts";
 
 export type SessionRecord = { readonly startedMs: number; readonly node: string };
 export type HeartbeatRecord = { readonly atMs: number; readonly tick: number; readonly drained: number };
@@ -76,6 +78,19 @@ export function decodeEnded(value: Uint8Array): void {
   const reader = new ByteReader(value, "ended session");
   reader.version(newestVersion);
   reader.end();
+}
+
+/** `suspect/<id>`: what the session was called, so that whoever learns of its process's death finds it. */
+export function encodeSuspect(node: string): Buffer {
+  return new ByteWriter().u8(newestVersion).string(node).finish();
+}
+
+export function decodeSuspect(value: Uint8Array): { readonly node: string } {
+  const reader = new ByteReader(value, "suspect session");
+  reader.version(newestVersion);
+  const node = reader.string();
+  reader.end();
+  return { node };
 }
 
 export type SessionParts = { readonly kv: Kv; readonly clock: Clock; readonly random: Random; readonly node: string };
@@ -207,6 +222,7 @@ export class Session {
       writes: [
         { kind: "delete", key: this.#check.key },
         { kind: "delete", key: heartbeatKey(this.id) },
+        { kind: "delete", key: suspectKey(this.id) },
         { kind: "put", key: endedKey(this.id), value: encodeEnded() },
       ],
     });
@@ -253,7 +269,11 @@ export function hasDrained(targets: ReadonlyMap<SessionId, number>, now: readonl
 }
 
 /** Fences a session if its heartbeat is still the one that was seen. Resolves to whether it is gone now. */
-export async function fenceSession(kv: Kv, seen: LiveSession): Promise<boolean> {
+export async function fenceSession(
+  kv: Kv,
+  seen: LiveSession,
+  { mayStillRun = false }: { readonly mayStillRun?: boolean } = {},
+): Promise<boolean> {
   const key = sessionKey(seen.id);
   const beatKey = heartbeatKey(seen.id);
   const result = await kv.commit({
@@ -265,6 +285,7 @@ export async function fenceSession(kv: Kv, seen: LiveSession): Promise<boolean> 
       { kind: "delete", key },
       { kind: "delete", key: beatKey },
       { kind: "put", key: endedKey(seen.id), value: encodeEnded() },
+      ...(mayStillRun ? [{ kind: "put" as const, key: suspectKey(seen.id), value: encodeSuspect(seen.node) }] : []),
     ],
   });
   return result.outcome === "committed";

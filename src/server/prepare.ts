@@ -9,7 +9,7 @@ import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Credentials } from "../identity/identity.ts";
 import { rootKey, type RootKey } from "../identity/root_key.ts";
-import { fenceOthers } from "../jobs/jobs.ts";
+import { fenceOthers, sweepSuspects } from "../jobs/jobs.ts";
 import { openLmdbKv } from "../kv/lmdb.ts";
 import { systemDisk } from "../node/disk.system.ts";
 import { prepareDrive } from "../node/drive.ts";
@@ -51,6 +51,7 @@ export async function prepareServer({ drives, root, random, log }: PrepareServer
     await disk.syncDirectory(first);
     const count = await fenceOthers(kv, []);
     if (count > 0) log.info({ count }, "Sessions of an earlier run were fenced.");
+    await sweepSuspects(kv);
   } finally {
     await kv.close();
   }

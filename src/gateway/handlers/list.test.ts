@@ -1,0 +1,16 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as fc from "fast-check";
+import { isoTime } from "./list.ts";
+
+void test("a listing's dates are ISO 8601, whatever was written before", () => {
+  const ms = fc.integer({ min: 0, max: Date.UTC(9999, 11, 31) });
+  const near = fc.integer({ min: 0, max: 180_000 });
+  fc.assert(
+    fc.property(ms, fc.array(near, { maxLength: 20 }), (base, offsets) => {
+      for (const offset of [0, ...offsets]) {
+        assert.equal(isoTime(base + offset), new Date(base + offset).toISOString());
+      }
+    }),
+  );
+});

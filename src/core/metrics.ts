@@ -34,6 +34,10 @@ export type Metrics = {
   /** Bytes on the wire of client connections, bodies and headers. */
   traffic(bytesIn: number, bytesOut: number): void;
   commit(facts: { readonly operations: number; readonly outcome: string; readonly durationMs: number }): void;
+  /** Commits that became durable together: from the write lock until they were synced. */
+  commitBatch(facts: { readonly commits: number; readonly durationMs: number }): void;
+  /** One fdatasync of a drive's file. */
+  driveSync(durationMs: number): void;
   /** A shard append: from the call until it was synced. */
   append(facts: { readonly bytes: number; readonly durationMs: number; readonly failed: boolean }): void;
   drives(drives: readonly DriveFacts[]): void;
@@ -42,6 +46,8 @@ export type Metrics = {
 };
 
 const secondsBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+const batchBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024];
 
 /** What a request came to, in few words: S3 clients act on the class, people look for the rest in the log. */
 function outcomeOf(status: number): string {
@@ -69,6 +75,14 @@ function series(registry: Registry) {
     commits: counter("holdfast_commits_total", "Metadata commits.", "outcome"),
     commitOperations: counter("holdfast_commit_operations_total", "Rows checked and written by metadata commits."),
     commitSeconds: seconds("holdfast_commit_seconds", "A metadata commit, until it is durable."),
+    batchCommits: new Histogram({
+      name: "holdfast_commit_batch_commits",
+      help: "Metadata commits made durable by one batch.",
+      registers,
+      buckets: batchBuckets,
+    }),
+    batchSeconds: seconds("holdfast_commit_batch_seconds", "Writing and syncing one batch of metadata commits."),
+    driveSyncSeconds: seconds("holdfast_drive_sync_seconds", "One sync of a file on a drive."),
     appends: counter("holdfast_appends_total", "Shards appended to drives.", "outcome"),
     appendBytes: counter("holdfast_append_bytes_total", "Stored bytes of appended shards."),
     appendSeconds: seconds("holdfast_append_seconds", "A shard append, until it is synced."),
@@ -99,6 +113,11 @@ export function createMetrics(): Metrics {
       all.commitOperations.inc(operations);
       all.commitSeconds.observe(durationMs / 1_000);
     },
+    commitBatch: ({ commits, durationMs }) => {
+      all.batchCommits.observe(commits);
+      all.batchSeconds.observe(durationMs / 1_000);
+    },
+    driveSync: (durationMs) => all.driveSyncSeconds.observe(durationMs / 1_000),
     append: ({ bytes, durationMs, failed }) => {
       all.appends.inc({ outcome: failed ? "failed" : "ok" });
       if (!failed) all.appendBytes.inc(bytes);

@@ -5,6 +5,7 @@
  * waits when it begins. So a lone commit waits for nobody, and under load the commits that arrive while one batch syncs
  * make the next. At most one transaction is asked for and not begun; one more may be syncing.
  */
+import { systemClock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
@@ -12,7 +13,13 @@ import { gathered } from "./gather.ts";
 import type { Commit, CommitResult } from "./kv.ts";
 import type { WriteBatch } from "./lmdb_rows.ts";
 
-export type BatchFacts = { readonly commits: number; readonly conflicts: number; readonly bytes: number };
+/** `durationMs`: from when the batch had the write lock until it was durable, its syncs included. */
+export type BatchFacts = {
+  readonly commits: number;
+  readonly conflicts: number;
+  readonly bytes: number;
+  readonly durationMs: number;
+};
 
 /** Bounds of one batch, so that the write lock is not held from other processes for long. */
 const batchCommitsMax = 1_024;
@@ -74,8 +81,10 @@ export class Batches {
   async #run(): Promise<void> {
     let taken: Waiting[] = [];
     let decided: Decided[] = [];
+    let begunMs = 0;
     try {
       await this.#options.transact((batch) => {
+        begunMs = systemClock.monotonicMs();
         taken = this.#take();
         // From here on the next transaction may be asked for: it begins when this one has been synced.
         this.#asked = false;
@@ -88,11 +97,13 @@ export class Batches {
       this.#fail(taken, await causeOf(error));
       return;
     }
+    const durationMs = systemClock.monotonicMs() - begunMs;
     for (const { waiting, result } of decided) waiting.resolve(result);
     this.#options.onBatch?.({
       commits: decided.length,
       conflicts: decided.filter(({ result }) => result.outcome === "conflict").length,
       bytes: decided.reduce((sum, { waiting }) => sum + waiting.bytes, 0),
+      durationMs,
     });
   }
 

@@ -28,7 +28,7 @@ import type { Objects } from "../object/object.ts";
 import { ObjectStore } from "../object/object_store.ts";
 import { fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
 import { metaFile, openIndex } from "./layout.ts";
-import { meteredKv, meteredNode } from "./metered.ts";
+import { meteredDisk, meteredKv, meteredNode } from "./metered.ts";
 
 export type StoreOptions = {
   /** What this session is called, unlike all others on these drives; by default after the process. */
@@ -122,15 +122,17 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   };
 }
 
-function openKv({ drives, log }: StoreOptions): Promise<Kv> {
+function openKv({ drives, log, metrics }: StoreOptions): Promise<Kv> {
   const [first] = drives;
-  return first === undefined ? Promise.resolve(openMemoryKv()) : openLmdbKv({ path: metaFile(first), log });
+  if (first === undefined) return Promise.resolve(openMemoryKv());
+  return openLmdbKv({ path: metaFile(first), log, onBatch: (facts) => metrics.commitBatch(facts) });
 }
 
-async function openNode({ drives, clock, random, log }: StoreOptions): Promise<ChunkNode> {
+async function openNode({ drives, metrics, clock, random, log }: StoreOptions): Promise<ChunkNode> {
   if (drives.length === 0) return createMemoryNode();
   const processes = await systemProcesses();
-  return openLocalNode({ drives, disk: systemDisk("/"), openIndex, processes, clock, random, log });
+  const disk = meteredDisk(systemDisk("/"), metrics, clock);
+  return openLocalNode({ drives, disk, openIndex, processes, clock, random, log });
 }
 
 /**

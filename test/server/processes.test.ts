@@ -198,6 +198,30 @@ test("metrics are those of all workers together", { timeout }, async (t) => {
   assert.equal(viaProxy.status, 401);
 });
 
+test("metrics tell what the drive does: commits, their batches, appends and syncs", { timeout }, async (t) => {
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "2"]);
+  const headers = basic(server.accessKey, server.secretKey!);
+  for (const [name, bytes] of [
+    ["small", 100],
+    ["large", 500_000],
+  ] as const) {
+    const put = { method: "PUT", headers, body: Buffer.alloc(bytes, 7) };
+    assert.equal((await fetch(`${server.url}/_/files?name=${name}`, put)).status, 201);
+  }
+  const text = await (await fetch(`${server.url}/_/metrics`)).text();
+  const value = (name: string): number =>
+    Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\d+)`, "m").exec(text)?.[1] ?? 0);
+  assert.equal(value("holdfast_append_seconds_count"), 1);
+  assert.ok(value("holdfast_drive_sync_seconds_count") >= 1);
+  assert.ok(value("holdfast_commit_batch_seconds_count") >= 2);
+  assert.equal(value("holdfast_commit_batch_commits_count"), value("holdfast_commit_batch_seconds_count"));
+  assert.ok(
+    value("holdfast_commit_batch_commits_sum") >= value("holdfast_commits_total"),
+    "each commit was in a batch",
+  );
+  assert.ok(value("holdfast_drive_free_bytes") > 0);
+});
+
 test("TLS", { timeout }, async (t) => {
   const folder = temporaryFolder(t);
   const [cert, key] = [path.join(folder, "cert.pem"), path.join(folder, "key.pem")];

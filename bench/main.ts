@@ -3,14 +3,11 @@
  * both with the same signed requests, measures the machine's own ceilings, and prints every figure with its ratio.
  * Options: --workers N, --objects N, --seconds N per work, --json.
  */
-import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { benchWorks, runBench } from "../src/client/bench.ts";
 import type { BenchRow, BenchWork } from "../src/client/bench.ts";
@@ -20,6 +17,7 @@ import { createSigner } from "../src/client/signer.ts";
 import type { RequestSigner } from "../src/client/signer.ts";
 import { measureCeilings } from "./ceilings.ts";
 import type { Ceilings } from "./ceilings.ts";
+import { launch, startHoldfast, stop } from "./launch.ts";
 import { treeMemoryMiB, watchMemory } from "./process_tree.ts";
 
 const { values } = parseArgs({
@@ -38,35 +36,8 @@ const MiB = 1024 * 1024;
 const workers = Number(values.workers);
 const connections = Number(values.connections);
 const durationMsMax = Number(values.seconds) * 1000;
-const root = fileURLToPath(new URL("..", import.meta.url));
 const directory = mkdtempSync(path.join(values.directory, "holdfast-bench-"));
 const keys = { accessKey: "BENCHACCESSKEY000000", secretKey: randomBytes(30).toString("hex") };
-
-async function start(
-  script: string,
-  args: string[],
-  env: NodeJS.ProcessEnv,
-  ready: RegExp,
-): Promise<{ child: ChildProcess; line: string }> {
-  const child = spawn(process.execPath, [path.join(root, script), ...args], {
-    env: { ...process.env, ...env },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  for await (const line of createInterface({ input: child.stdout })) {
-    const found = ready.exec(line);
-    if (!found) continue;
-    child.stdout.resume();
-    return { child, line: found[1]! };
-  }
-  throw new Error(`${script} ended before it was ready`);
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once("exit", resolve));
-  child.kill("SIGTERM");
-  await ended;
-}
 
 const large = randomBytes(64 * MiB);
 const largeConnections = 4;
@@ -75,12 +46,26 @@ const mebibytesPerSecond = (result: LoadResult): number => result.bytesIn / MiB 
 
 type Method = "PUT" | "GET" | "HEAD" | "DELETE";
 
-/** What the bare server did just before each work, with the same signed headers: the machine's speed changes by the minute. */
-type Bare = Partial<Record<BenchWork, LoadResult>>;
+/**
+ * What the bare server did just before and just after each work, with the same signed headers: the machine's speed changes by
+ * the minute.
+ */
+type BareRun = { readonly requestsPerSecond: number; readonly mebibytesPerSecond: number };
+type Bare = Partial<Record<BenchWork, BareRun>>;
 
-const bareMs = 3_000;
+const meanOf = (left: BareRun, right: BareRun): BareRun => ({
+  requestsPerSecond: (left.requestsPerSecond + right.requestsPerSecond) / 2,
+  mebibytesPerSecond: (left.mebibytesPerSecond + right.mebibytesPerSecond) / 2,
+});
 
-function loadBare(url: URL, signer: RequestSigner, work: BenchWork): Promise<LoadResult> | undefined {
+const bareMs = 2_000;
+
+async function loadBare(url: URL, signer: RequestSigner, work: BenchWork): Promise<BareRun | undefined> {
+  const result = await bareResult(url, signer, work);
+  return result && { requestsPerSecond: result.requestsPerSecond, mebibytesPerSecond: mebibytesPerSecond(result) };
+}
+
+function bareResult(url: URL, signer: RequestSigner, work: BenchWork): Promise<LoadResult> | undefined {
   const methods: Partial<Record<BenchWork, Method>> = {
     "put-4k": "PUT",
     "get-4k": "GET",
@@ -127,7 +112,7 @@ function ratioOf(row: BenchRow, bare: Bare, ceilings: Ceilings): Ratio | undefin
     list: perSecond("200,000 keys/s", 200_000, 1),
     "put-64m": perMebibyte("lesser of MD5 and synced write", sink, 0.75),
     "put-64m-multipart": perMebibyte("lesser of MD5 and synced write", sink, 0.75),
-    "get-64m": perMebibyte("bare node:http streaming a file", bareRow && mebibytesPerSecond(bareRow), 0.7),
+    "get-64m": perMebibyte("bare node:http streaming a file", bareRow?.mebibytesPerSecond, 0.7),
   };
   return ratios[row.work];
 }
@@ -173,7 +158,7 @@ function report(rows: readonly BenchRow[], bare: Bare, ceilings: Ceilings, memor
     ["ceiling or memory", "value"],
     ...Object.entries(bare).map(([work, result]) =>
       work === "get-64m"
-        ? ["bare node:http streaming 64 MiB, MiB/s", number(mebibytesPerSecond(result))]
+        ? ["bare node:http streaming 64 MiB, MiB/s", number(result.mebibytesPerSecond)]
         : [`bare node:http for ${work}, requests/s`, number(result.requestsPerSecond)],
     ),
     ["MD5, MiB/s", number(ceilings.md5MiBps)],
@@ -203,6 +188,10 @@ async function runAll(server: { child: ChildProcess; line: string }, bareUrl: UR
       const result = await loadBare(bareUrl, bareSigner, work);
       if (result) bare[work] = result;
     },
+    after: async (work) => {
+      const result = await loadBare(bareUrl, bareSigner, work);
+      if (result && bare[work]) bare[work] = meanOf(bare[work], result);
+    },
     onRow: (row) => process.stderr.write(`${row.work}: ${row.requests} requests in ${row.seconds.toFixed(1)} s\n`),
   });
   const peakMiB = watch.stop();
@@ -217,12 +206,9 @@ async function main(): Promise<void> {
   const largePath = path.join(directory, "large.bin");
   writeFileSync(largePath, large);
   const ceilings = measureCeilings(directory);
-  const bareServer = await start("bench/bare_server.ts", [String(workers), largePath], {}, /^(\d+)$/);
-  const environment = { HOLDFAST_ROOT_ACCESS_KEY: keys.accessKey, HOLDFAST_ROOT_SECRET_KEY: keys.secretKey };
-  const listen = ["--listen", "127.0.0.1:0", "--workers", String(workers), "--log-level", "error"];
-  const args = ["server", path.join(directory, "data"), ...listen];
+  const bareServer = await launch("bench/bare_server.ts", [String(workers), largePath], {}, /^(\d+)$/);
   try {
-    const server = await start("bench/built.mjs", args, environment, /(http:\/\/127\.0\.0\.1:\d+)/);
+    const server = await startHoldfast(path.join(directory, "data"), workers, keys);
     try {
       await runAll(server, new URL(`http://127.0.0.1:${bareServer.line}`), ceilings);
     } finally {

@@ -34,7 +34,7 @@ export function treeMemoryMiB(pid: number): number {
 }
 
 /** What is not backed by files, in MiB; file pages (the metadata store's map) the kernel takes back when it needs room. */
-function ownMemoryMiB(pid: number): number {
+export function ownMemoryMiB(pid: number): number {
   return sum(pid, (each) => kilobytes(each, "status", "RssAnon") + kilobytes(each, "status", "RssShmem"));
 }
 

@@ -45,6 +45,8 @@ export type BenchOptions = {
   readonly durationMsMax: number;
   /** Awaited before each work; a place to measure what the work is compared with, in the same minute. */
   before?(work: BenchWork): Promise<void>;
+  /** Awaited after each work. */
+  after?(work: BenchWork): Promise<void>;
   onRow?(row: BenchRow): void;
 };
 
@@ -65,6 +67,7 @@ export async function runBench(options: BenchOptions): Promise<BenchRow[]> {
   for (const work of options.works) {
     await options.before?.(work);
     const row = await works[work](state);
+    await options.after?.(work);
     rows.push(row);
     options.onRow?.(row);
   }

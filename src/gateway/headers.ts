@@ -59,7 +59,8 @@ export function parseHttpDate(text: string): number | undefined {
 
 // ---- Ranges ----
 
-const rangeForm = /^\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*$/i;
+/** Where digits may be missing their blanks go with them: else a header of blanks would be tried in every split. */
+const rangeForm = /^\s*bytes\s*=\s*(?:(\d+)\s*)?-\s*(?:(\d+)\s*)?$/i;
 
 /** The one range of a Range header; undefined for none, several, or one that is malformed: then all is sent (as S3 does). */
 export function requestedRange(headers: IncomingHttpHeaders): RequestedRange | undefined {
@@ -69,7 +70,7 @@ export function requestedRange(headers: IncomingHttpHeaders): RequestedRange | u
 export function parseRange(text: string): RequestedRange | undefined {
   const found = rangeForm.exec(text);
   if (found === null) return undefined;
-  const [, first, last] = found as unknown as [string, string, string];
+  const [, first = "", last = ""] = found;
   if (first === "") return last === "" ? undefined : { kind: "suffix", length: position(last) };
   if (last === "") return { kind: "from", first: position(first), last: undefined };
   if (position(last) < position(first)) return undefined;

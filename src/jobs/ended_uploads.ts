@@ -7,11 +7,12 @@ import { idFromBytes, type UploadId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
-import type { Entry, Key, Kv } from "../kv/kv.ts";
+import type { Entry, Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import { abandonedBlobOf, blobRange, blobRootKey, partNumberOf, partRange, tagRange, tags } from "../meta/keys.ts";
 import { trashWrite } from "../meta/trash.ts";
 import { decodeFinished, decodeLeftover, decodePart, isListedPart } from "../meta/uploads.ts";
+import { Rounds } from "./rounds.ts";
 import type { Job, JobResult } from "./runner.ts";
 
 export type EndedUploadsParts = {
@@ -27,28 +28,41 @@ const pagesPerCommit = 64;
 const rowsPerRun = 16;
 
 export function endedUploadsJob(parts: EndedUploadsParts): Job {
+  const leftovers = new Rounds(tagRange(tags.leftover));
+  const abandoned = new Rounds(tagRange(tags.abandoned));
   return {
     name: "uploads",
     leased: true,
     idleMsMin: 2_000,
     idleMsMax: 30_000,
     async run(signal) {
-      const leftovers = await parts.kv.scan(tagRange(tags.leftover), { limit: rowsPerRun });
-      const abandoned = await parts.kv.scan(tagRange(tags.abandoned), { limit: rowsPerRun });
-      let done = 0;
-      for (const row of leftovers) {
-        if (signal.aborted) break;
-        await takeLeftovers(parts, row.key, signal);
-        done += 1;
-      }
-      for (const row of abandoned) {
-        if (signal.aborted) break;
-        await removeAbandoned(parts, row.key);
-        done += 1;
-      }
-      return { done, more: !signal.aborted && (leftovers.length === rowsPerRun || abandoned.length === rowsPerRun) };
+      const first = await dealWith(parts, signal, await leftovers.next(parts.kv, rowsPerRun), takeLeftovers);
+      const second = await dealWith(parts, signal, await abandoned.next(parts.kv, rowsPerRun), removeAbandoned);
+      return { done: first.done + second.done, more: !signal.aborted && (first.more || second.more) };
     },
   };
+}
+
+type Deal = (parts: EndedUploadsParts, key: Buffer, signal: AbortSignal) => Promise<void>;
+
+/** A row that cannot be dealt with is left for the next round. */
+async function dealWith(
+  parts: EndedUploadsParts,
+  signal: AbortSignal,
+  rows: readonly Entry[],
+  deal: Deal,
+): Promise<{ readonly done: number; readonly more: boolean }> {
+  let done = 0;
+  for (const { key } of rows) {
+    if (signal.aborted) break;
+    try {
+      await deal(parts, key, signal);
+      done += 1;
+    } catch (error) {
+      parts.log.warn({ err: error }, "What an upload left could not be taken away; it is tried again later.");
+    }
+  }
+  return { done, more: rows.length === rowsPerRun };
 }
 
 /** A listed part's reference is the object's parts map's now; any other part's blob becomes trash with the row. */
@@ -108,23 +122,29 @@ export class FinishedUploadsJob implements Job {
   readonly idleMsMin = 3_600_000;
   readonly idleMsMax = 3_600_000;
   readonly #parts: EndedUploadsParts;
-  #start: Key | undefined;
+  readonly #rounds = new Rounds(tagRange(tags.finished));
 
   constructor(parts: EndedUploadsParts) {
     this.#parts = parts;
   }
 
   async run(): Promise<JobResult> {
-    const { kv, clock } = this.#parts;
-    const { start, end } = tagRange(tags.finished);
-    const rows = await kv.scan({ start: this.#start ?? start, end }, { limit: limits.jobBatchMax });
-    const old = rows.filter((row) => decodeFinished(row.value).atMs + limits.finishedUploadKeptMs <= clock.nowMs());
+    const { kv } = this.#parts;
+    const rows = await this.#rounds.next(kv, limits.jobBatchMax);
+    const old = rows.filter((row) => this.#isOld(row));
     if (old.length > 0)
       await transact(kv, async (tx) => {
         for (const row of old) tx.delete(row.key);
       });
-    const last = rows.length === limits.jobBatchMax ? rows.at(-1) : undefined;
-    this.#start = last && Buffer.concat([last.key, Buffer.from([0])]);
-    return { done: old.length, more: last !== undefined };
+    return { done: old.length, more: rows.length === limits.jobBatchMax };
+  }
+  #isOld({ value }: Entry): boolean {
+    const { clock, log } = this.#parts;
+    try {
+      return decodeFinished(value).atMs + limits.finishedUploadKeptMs <= clock.nowMs();
+    } catch (error) {
+      log.warn({ err: error }, "The answer of a finished upload cannot be read; it stays.");
+      return false;
+    }
   }
 }

@@ -4,14 +4,16 @@ import { systemClock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
 import { limits } from "../core/limits.ts";
-import type { ChunkId, SessionId, UploadId } from "../core/ids.ts";
+import { systemRandom } from "../core/random.ts";
+import type { BucketId, ChunkId, SessionId, UploadId } from "../core/ids.ts";
 import type { Commit, Kv } from "../kv/kv.ts";
 import { encodeBlobRoot, newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
-import { blobRootKey, endedKey, headKey, partKey, tags, usageKey } from "../meta/keys.ts";
+import { blobRootKey, endedKey, finishedKey, headKey, leftoverKey, partKey, tags, usageKey } from "../meta/keys.ts";
 import { encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
-import { encodePart } from "../meta/uploads.ts";
+import { encodeFinished, encodeLeftover, encodePart } from "../meta/uploads.ts";
 import { bodyOf, noMetadata, noVerifier, plainPut, readAll } from "../object/object.fixture.ts";
 import { drain, findingsOf, newWorld, rowsOf, startProcess, type World } from "./jobs.fixture.ts";
+import { FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
 import { FenceJob, fenceDead, fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
 
@@ -47,6 +49,44 @@ void test("bytes stay while a read that could see them goes on, in whatever sess
   await reader.session.heartbeat();
   await drain(process);
   assert.equal(await shards(world), 0);
+});
+
+void test("an ended upload that cannot be taken away holds up no other", async () => {
+  const { world, process } = await worldWithBucket();
+  const { kv } = world;
+  const broken = Array.from({ length: 40 }, (_, index) => index.toString(16).padStart(32, "0") as UploadId);
+  const rows = broken.flatMap((id) => [
+    { key: leftoverKey(id), value: encodeLeftover({ listed: Buffer.alloc(0), atMs: 1 }) },
+    { key: partKey(id, 1), value: Buffer.from("?") },
+  ]);
+  await kv.commit({ checks: [], writes: rows.map((row) => ({ kind: "put", ...row })) });
+  const { id: uploadId } = await process.store.createUpload({ bucket, key, metadata: noMetadata });
+  const body = bodyOf(chunked);
+  await process.store.uploadPart({ bucket, key, uploadId, partNumber: 1, body, verifier: noVerifier });
+  await process.store.abortUpload({ bucket, key, uploadId });
+  await drain(process);
+  assert.equal(await shards(world), 0, "the parts of the other are gone");
+  assert.equal((await rowsOf(kv, tags.leftover)).length, broken.length);
+  await kv.commit({ checks: [], writes: broken.map((id) => ({ kind: "delete", key: partKey(id, 1) })) });
+  await drain(process);
+  assert.equal((await rowsOf(kv, tags.leftover)).length, 0);
+});
+
+void test("a remembered answer that cannot be read keeps no other from being forgotten", async () => {
+  const { world } = await worldWithBucket();
+  const old = { bucket: "0".repeat(16) as BucketId, key, sizeBytes: 1, etag: "0", modifiedMs: 1 };
+  const answer = encodeFinished({ ...old, checksum: undefined, fingerprint: Buffer.alloc(32), atMs: 1 });
+  const ids = Array.from({ length: 600 }, (_, index) => index.toString(16).padStart(32, "0") as UploadId);
+  for (const id of ids) {
+    const value = id === ids[0] ? Buffer.from("?") : answer;
+    await world.kv.commit({ checks: [], writes: [{ kind: "put", key: finishedKey(id), value }] });
+  }
+  const job = new FinishedUploadsJob({ ...world, clock: systemClock, random: systemRandom, log: silentLog });
+  for (let run = 0; run < 4; run++) await job.run().catch(() => undefined);
+  assert.deepEqual(
+    (await rowsOf(world.kv, tags.finished)).map((row) => row.key),
+    [finishedKey(ids[0]!)],
+  );
 });
 
 void test("a lease is held by one session until that one is gone", async () => {

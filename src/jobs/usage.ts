@@ -16,6 +16,7 @@ import { transact } from "../kv/transact.ts";
 import { decodeBucket } from "../meta/buckets.ts";
 import { foldedSession, parseUsageKey, tagRange, tags, usageKey } from "../meta/keys.ts";
 import { readSessions } from "../meta/sessions.ts";
+import { Rounds } from "./rounds.ts";
 import type { Job, JobResult } from "./runner.ts";
 
 /** Each row costs a check, a delete, and an addition if every one is another bucket's. */
@@ -27,9 +28,8 @@ export class UsageJob implements Job {
   readonly idleMsMin = 60_000;
   readonly idleMsMax = 3_600_000;
   readonly #kv: Kv;
-  /** Where the pass over all rows stands. */
-  #start: Key | undefined;
-  /** Buckets that were there at some time of this pass. */
+  readonly #rounds = new Rounds(tagRange(tags.usage));
+  /** Buckets that were there at some time of this round. */
   #buckets: ReadonlySet<BucketId> = new Set();
 
   constructor({ kv }: { readonly kv: Kv }) {
@@ -37,8 +37,7 @@ export class UsageJob implements Job {
   }
 
   async run(): Promise<JobResult> {
-    const { start, end } = tagRange(tags.usage);
-    const rows = await this.#kv.scan({ start: this.#start ?? start, end }, { limit: rowsPerRun });
+    const rows = await this.#rounds.next(this.#kv, rowsPerRun);
     const stray = await this.#strayRows(rows);
     const live = new Set((await readSessions(this.#kv)).map((session) => session.id));
     const over = rows.filter((row) => {
@@ -48,10 +47,9 @@ export class UsageJob implements Job {
     if (over.length > 0) await fold(this.#kv, over);
     if (stray.length > 0)
       await this.#kv.commit({ checks: [], writes: stray.map(({ key }) => ({ kind: "delete", key })) });
-    const last = rows.length === rowsPerRun ? rows.at(-1) : undefined;
-    this.#start = last && Buffer.concat([last.key, Buffer.from([0])]);
-    if (last === undefined) this.#buckets = new Set();
-    return { done: over.length + stray.length, more: last !== undefined };
+    const more = rows.length === rowsPerRun;
+    if (!more) this.#buckets = new Set();
+    return { done: over.length + stray.length, more };
   }
 
   /** Those whose bucket is gone. */

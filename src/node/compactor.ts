@@ -76,14 +76,15 @@ export class Compactor {
 
   /** Least to copy first: what is wholly dead gives space at once. */
   async #candidates(): Promise<SegmentStats[]> {
-    const owned = await this.#options.index.owned();
     const candidates: SegmentStats[] = [];
     for await (const stats of this.#options.index.segments()) {
       const mostlyDead = stats.liveBytes === 0 || stats.deadBytes >= stats.liveBytes;
-      if (!mostlyDead || owned.has(stats.segment) || this.#kept.get(stats.segment) === stats.liveBytes) continue;
-      candidates.push(stats);
+      if (mostlyDead && this.#kept.get(stats.segment) !== stats.liveBytes) candidates.push(stats);
     }
-    return candidates.sort((left, right) => left.liveBytes - right.liveBytes);
+    // Afterwards, so that a segment made meanwhile is known to be somebody's.
+    const owned = await this.#options.index.owned();
+    const sealed = candidates.filter(({ segment }) => !owned.has(segment));
+    return sealed.sort((left, right) => left.liveBytes - right.liveBytes);
   }
 
   async #compactSegment(stats: SegmentStats, signal: AbortSignal | undefined): Promise<number> {
@@ -103,7 +104,8 @@ export class Compactor {
       if (!tooManyFiles(error)) this.#kept.set(segment, stats.liveBytes);
       return 0;
     }
-    const [after] = await this.#options.index.stats([segment]);
+    // Read together with its owner, whatever the candidates said: what is removed here must never become live again.
+    const after = await this.#options.index.sealedStats(segment);
     if (!after) return -copiedBytes;
     if (after.liveBytes > 0) {
       if (!signal?.aborted) this.#kept.set(segment, after.liveBytes);

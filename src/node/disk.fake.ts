@@ -6,6 +6,7 @@
  *    not survive; where it does, lost blocks read as zeros. A truncation not synced may be lost.
  *  - Of the names created, renamed and removed since their folder's last `syncDirectory` any subset survives; changes
  *    of one name keep their order, and a rename is one change. A removed file whose removal is lost is there again.
+ *  - A folder that was made is there for sure after its parent's `syncDirectory`; else it may be gone, with all it held.
  *  - A sync that fails has lost what it was to write for good, as on Linux: a second sync succeeds and saves nothing.
  *  - Files open at a crash can be used no more; calls on them fail with EIO. `bootId` is another one afterwards.
  *  - `capacityBytes`: a write that does not fit fails with ENOSPC after writing what does fit.
@@ -40,7 +41,17 @@ type Inode = {
   openCount: number;
 };
 type Change = { readonly names: readonly string[]; readonly apply: (entries: Map<string, Inode>) => void };
-type Folder = { entries: Map<string, Inode>; durable: Map<string, Inode>; pending: Change[] };
+type Folder = {
+  entries: Map<string, Inode>;
+  durable: Map<string, Inode>;
+  pending: Change[];
+  /** Its own name in its parent. */
+  isNameDurable: boolean;
+};
+
+function newFolder(isNameDurable: boolean): Folder {
+  return { entries: new Map(), durable: new Map(), pending: [], isNameDurable };
+}
 
 function systemError(code: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${path}`), { code });
@@ -59,7 +70,7 @@ export class FakeDisk implements Disk {
   constructor(random: Random, capacityBytes = 2 ** 40) {
     this.#random = random;
     this.capacityBytes = capacityBytes;
-    this.#folders.set("/", { entries: new Map(), durable: new Map(), pending: [] });
+    this.#folders.set("/", newFolder(true));
   }
 
   get boot(): number {
@@ -85,9 +96,10 @@ export class FakeDisk implements Disk {
     return Buffer.from(inode.bytes.subarray(0, inode.sizeBytes));
   }
 
-  /** Loss of power. Folders themselves survive: the code under test makes them long before it trusts them. */
+  /** Loss of power. */
   crash(): void {
     this.#boot += 1;
+    this.#loseFolders();
     const inodes = new Set<Inode>();
     for (const folder of this.#folders.values()) {
       const lost = new Set<string>();
@@ -107,6 +119,15 @@ export class FakeDisk implements Disk {
       inode.openCount = 0;
       this.#usedBytes += inode.sizeBytes;
     }
+  }
+
+  #loseFolders(): void {
+    for (const [path, folder] of [...this.#folders]) {
+      if (folder.isNameDurable || this.#random.below(2) === 0) continue;
+      for (const each of [...this.#folders.keys()])
+        if (each === path || each.startsWith(`${path}/`)) this.#folders.delete(each);
+    }
+    for (const folder of this.#folders.values()) folder.isNameDurable = true;
   }
 
   #crashInode(inode: Inode): void {
@@ -225,7 +246,7 @@ export class FakeDisk implements Disk {
     for (let count = 1; count <= names.length; count++) {
       const each = `/${names.slice(0, count).join("/")}`;
       if (!this.#folders.has(each)) {
-        this.#folders.set(each, { entries: new Map(), durable: new Map(), pending: [] });
+        this.#folders.set(each, newFolder(false));
       }
     }
   }
@@ -275,6 +296,9 @@ export class FakeDisk implements Disk {
     const folder = this.#folder(path);
     folder.durable = new Map(folder.entries);
     folder.pending = [];
+    for (const [each, { isNameDurable }] of this.#folders)
+      if (!isNameDurable && (each.slice(0, each.lastIndexOf("/")) || "/") === path)
+        this.#folders.get(each)!.isNameDurable = true;
   }
 
   async space(path: string): Promise<DiskSpace> {

@@ -68,6 +68,24 @@ void test("fake: a removal or a rename not synced may be undone", async () => {
   assert.deepEqual([...seen].sort(), ["ab", "ac", "b", "c"]);
 });
 
+void test("fake: a folder whose parent was not synced may be gone with all it held", async () => {
+  const seen = new Set<string>();
+  for (let seed = 1; seed <= 50; seed++) {
+    const disk = new FakeDisk(seededRandom(seed));
+    await disk.makeDirectory("/a/b");
+    await disk.makeDirectory("/kept");
+    const file = await disk.open("/a/b/file", "create");
+    await file.sync();
+    await disk.syncDirectory("/a/b");
+    await disk.syncDirectory("/a");
+    if (seed % 2 === 0) await disk.syncDirectory("/");
+    disk.crash();
+    const there = (await disk.list("/")).includes("a");
+    seen.add(`${seed % 2 === 0 ? "synced" : "not"} ${there ? (await disk.list("/a/b")).join() : "gone"}`);
+  }
+  assert.deepEqual([...seen].sort(), ["not file", "not gone", "synced file"]);
+});
+
 void test("fake: a failed sync loses for good what it was to write", async () => {
   const disk = new FakeDisk(seededRandom(1));
   const file = await disk.open("/a", "create");

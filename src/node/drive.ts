@@ -180,12 +180,33 @@ async function formatDrive(disk: Disk, path: string, random: Random): Promise<Dr
       `${path} is not empty and not a Holdfast drive (it holds ${foreign[0] ?? "segments without drive.json"}).`,
     );
   await disk.makeDirectory(path);
-  await disk.syncDirectory(dirname(path));
+  await syncParents(disk, path);
   await disk.makeDirectory(`${path}/segments`);
   await disk.makeDirectory(indexPath(path));
   const id = newDriveId(random);
   await replaceFile(disk, `${path}/drive.json`, { format: driveFormat, id });
   return id;
+}
+
+/**
+ * The folder may have been made together with any of those above it, now or by a start that was cut off. Those further up
+ * than its own parent may be closed to this user; then they were made by another one, long ago.
+ */
+async function syncParents(disk: Disk, path: string): Promise<void> {
+  let folder = dirname(path);
+  await disk.syncDirectory(folder);
+  while (folder !== dirname(folder)) {
+    folder = dirname(folder);
+    await trySync(disk, folder);
+  }
+}
+
+async function trySync(disk: Disk, folder: string): Promise<void> {
+  try {
+    await disk.syncDirectory(folder);
+  } catch (error) {
+    if (!["EACCES", "EPERM", "EROFS", "EINVAL"].includes(systemCode(error) ?? "")) throw error;
+  }
 }
 
 async function readState(disk: Disk, path: string): Promise<State | undefined> {

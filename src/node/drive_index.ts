@@ -297,6 +297,16 @@ export class DriveIndex {
     return entries.map((entry) => entry && decodeStats(entry));
   }
 
+  /**
+   * The counters of a segment that nobody appends to any more, or undefined. No owner's row ever comes back, so what is not
+   * live in such a segment never will be.
+   */
+  async sealedStats(segment: SegmentId): Promise<SegmentStats | undefined> {
+    const keys = [PREFIX.stats, PREFIX.owner].map((prefix) => segmentKey(prefix, segment));
+    const [stats, owner] = await this.#kv.get(keys);
+    return stats && !owner ? decodeStats(stats) : undefined;
+  }
+
   /** Segments somebody may still append to. There are a few per process. */
   async owned(): Promise<Map<SegmentId, string>> {
     return new Map((await this.#owners()).map((entry) => [segmentOfKey(entry.key), entry.value.toString()]));

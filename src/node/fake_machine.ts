@@ -26,7 +26,7 @@ export const stoppedClock: Clock = {
 };
 
 export class FakeMachine {
-  readonly path = "/drive";
+  readonly path: string;
   readonly random: Random;
   readonly disk: FakeDisk;
   #kv: Kv = openMemoryKv();
@@ -38,7 +38,8 @@ export class FakeMachine {
   #stop: (() => void) | undefined;
   operations = 0;
 
-  constructor(seed: number, capacityBytes = 2 ** 40) {
+  constructor(seed: number, capacityBytes = 2 ** 40, path = "/drive") {
+    this.path = path;
     this.random = seededRandom(seed);
     this.disk = new FakeDisk(this.random, capacityBytes);
   }

@@ -1,6 +1,7 @@
 /**
- * A process that was stopped while another server took its drive over, and woken afterwards: what it still wanted to write
- * into the index must not be taken, whatever it had in hand. The index fences it, not the lock and not a grace period.
+ * A process that was stopped between its last look at the index and its commit, and woken when the world was another one.
+ * Where another server has taken the drive over meanwhile, nothing it still wanted to write may be taken: the index fences
+ * it, not the lock and not a grace period.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -53,17 +54,22 @@ class Sleeper {
 
   openNode(): Promise<LocalNode> {
     const machine = this.#machine;
-    const openIndex = async (): Promise<Kv> => ({
+    return openOn(machine, "sleeper", {
       name: "held",
       get: (keys) => machine.kv.get(keys),
       scan: (range, options) => machine.kv.scan(range, options),
       commit: (commit) => this.#commit(machine.kv, commit),
       close: async () => undefined,
     });
-    const processes = { self: "sleeper", isAlive: async () => true };
-    const { disk, random, path } = machine;
-    return openLocalNode({ drives: [path], disk, openIndex, processes, clock: stoppedClock, random, log: silentLog });
   }
+}
+
+/** A process that sees the machine's index as `kv` shows it. */
+function openOn(machine: FakeMachine, self: string, kv: Kv): Promise<LocalNode> {
+  const processes = { self, isAlive: async () => true };
+  const { disk, random, path } = machine;
+  const seams = { disk, openIndex: async () => kv, processes, clock: stoppedClock, random, log: silentLog };
+  return openLocalNode({ drives: [path], ...seams });
 }
 
 async function readsBack(node: ChunkNode, one: Shard): Promise<boolean> {
@@ -105,6 +111,69 @@ void test("a compaction that slept through a takeover moves nothing to its lost 
   await now.compact(drive);
   assert.ok(await readsBack(now, kept), "and its bytes were not taken for dead");
   await checkCounters(machine);
+});
+
+void test("a shard removed between a compaction's last look and its commit stays removed", async () => {
+  const machine = new FakeMachine(1);
+  const sleeper = new Sleeper(machine);
+  const first = await machine.start();
+  const drive = first.drives[0]!;
+  const [kept, late, doomed] = [shard(1_000), shard(1_001), shard(9_000)];
+  for (const each of [kept, late, doomed]) await first.append(drive, each);
+  await first.remove(drive, [doomed]);
+  await first.close();
+  const compacting = await sleeper.openNode();
+  sleeper.arm();
+  const compaction = compacting.compact(drive);
+  await sleeper.asleep;
+  const other = await machine.openNode();
+  await other.remove(drive, [late]);
+  sleeper.wake();
+  await compaction;
+  assert.equal((await other.verify(drive, late)).outcome, "missing");
+  assert.ok(await readsBack(other, kept));
+  await checkCounters(machine);
+});
+
+async function appendAfterLook(look: number): Promise<void> {
+  const machine = new FakeMachine(1);
+  await machine.prepare();
+  const sleeper = new Sleeper(machine);
+  const writing = await sleeper.openNode();
+  const drive = writing.drives[0]!;
+  const one = shard(1_000);
+  sleeper.arm();
+  // A segment appears after one of the compaction's looks at the index, its first shard before the next commit.
+  let looksLeft = Infinity;
+  let append: Promise<void> | undefined;
+  const kv: Kv = {
+    name: "watched",
+    get: (keys) => machine.kv.get(keys),
+    scan: async (range, options) => {
+      const page = await machine.kv.scan(range, options);
+      looksLeft -= 1;
+      if (looksLeft === 0) append = writing.append(drive, one);
+      if (append !== undefined) await sleeper.asleep;
+      return page;
+    },
+    commit: async (commit) => {
+      sleeper.wake();
+      await append;
+      return machine.kv.commit(commit);
+    },
+    close: async () => undefined,
+  };
+  const compacting = await openOn(machine, "compacting", kv);
+  looksLeft = look;
+  await compacting.compact(drive);
+  sleeper.wake();
+  assert.ok(append !== undefined, "the compaction looked as often");
+  await append;
+  assert.ok(await readsBack(writing, one), "what was acknowledged is there");
+}
+
+void test("a segment made while a compaction looks for dead ones is not taken for one", async () => {
+  for (const look of [1, 2, 3]) await appendAfterLook(look);
 });
 
 void test("an append that slept through a takeover fails, and is not counted twice", async () => {

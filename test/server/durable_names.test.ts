@@ -26,7 +26,7 @@ function missingStrace(): string | false {
 async function traceOfStart(folder: string): Promise<string> {
   const trace = path.join(folder, "trace");
   const traced = ["-f", "-y", "-e", "trace=fsync,fdatasync", "-o", trace];
-  const server = [process.execPath, program, "server", path.join(folder, "data"), "--listen", "127.0.0.1:0"];
+  const server = [process.execPath, program, "server", path.join(folder, "made/data"), "--listen", "127.0.0.1:0"];
   const child = spawn("strace", [...traced, ...server, "--workers", "1", "--json"], {
     stdio: ["ignore", "pipe", "ignore"],
   });
@@ -53,10 +53,11 @@ test(
     const lines = (await traceOfStart(folder)).split("\n");
     const lastSync = (name: string): number =>
       lines.findLastIndex((line) => line.includes(`sync(`) && line.includes(`<${name}>`));
-    const meta = path.join(folder, "data/meta");
+    const meta = path.join(folder, "made/data/meta");
     assert.ok(lastSync(path.join(meta, "store.mdb")) >= 0, "the metadata store was synced");
     assert.ok(lastSync(meta) >= 0, "the metadata store's name was synced");
-    assert.ok(lastSync(path.join(folder, "data")) >= 0, "the drive's folder was synced");
-    assert.ok(lastSync(folder) >= 0, "the drive's own name was synced");
+    assert.ok(lastSync(path.join(folder, "made/data")) >= 0, "the drive's folder was synced");
+    assert.ok(lastSync(path.join(folder, "made")) >= 0, "the drive's own name was synced");
+    assert.ok(lastSync(folder) >= 0, "and so was that of the folder it was made in");
   },
 );

@@ -49,10 +49,21 @@ export class Crew {
 
   /** Heartbeats, jobs, compactions and new processes, until the machine stops. */
   async work(): Promise<void> {
+    const jobs = this.#repeat(async () => {
+      await this.#replaceDead();
+      await this.#workOnce();
+    });
+    const compactions = this.#repeat(async () => {
+      const running = this.any();
+      if (running && this.#world.random.below(4) === 0) await running.node.compact(running.node.drives[0]!);
+    });
+    await Promise.all([jobs, compactions]);
+  }
+
+  async #repeat(work: () => Promise<void>): Promise<void> {
     while (this.on) {
       try {
-        await this.#replaceDead();
-        await this.#workOnce();
+        await work();
       } catch (error) {
         if (!isRefusal(error)) throw error;
       }
@@ -86,7 +97,6 @@ export class Crew {
     for (const { running } of this.#members) if (running.power.on) await running.session.heartbeat();
     const { running, jobs } = this.#members[random.below(this.#members.length)]!;
     if (this.#sweepDue && random.below(8) === 0) await this.#sweep(running);
-    if (random.below(4) === 0) await running.node.compact(running.node.drives[0]!);
     const signal = new AbortController().signal;
     await jobs[random.below(jobs.length)]!.run(signal);
     // Trash is what races with readers: it gets its chance more often than its share.

@@ -122,9 +122,9 @@ export class FakeDisk implements Disk {
   }
 
   #loseFolders(): void {
-    for (const [path, folder] of [...this.#folders]) {
+    for (const [path, folder] of this.#folders) {
       if (folder.isNameDurable || this.#random.below(2) === 0) continue;
-      for (const each of [...this.#folders.keys()])
+      for (const each of this.#folders.keys())
         if (each === path || each.startsWith(`${path}/`)) this.#folders.delete(each);
     }
     for (const folder of this.#folders.values()) folder.isNameDurable = true;

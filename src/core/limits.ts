@@ -52,7 +52,10 @@ export const limits = {
   /** A body up to this size lives in its metadata record. */
   inlineBytesMax: 16 * KiB,
   chunkBytesMax: 4 * MiB,
-  /** Raw bytes of one compression block: the least a range read has to decompress. */
+  /**
+   * Raw bytes of one compression block: the least a range read has to decompress. No row bears it, so it is part of the
+   * format of chunk pages (docs/formats/records.md): another size needs another version of them.
+   */
   compressionBlockBytes: 128 * KiB,
   /** Chunk references in one page of a chunk map. */
   chunkMapPageEntries: 256,

@@ -1,0 +1,211 @@
+/** The bytes of every record, written down by hand from docs/formats/records.md: version 1 never changes. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import type { BlobId, BucketId, ChunkId, DriveId, SessionId, UploadId } from "../core/ids.ts";
+import { decodeBlobRoot, decodeChunkPage, decodePartPage } from "./blobs.ts";
+import { encodeBlobRoot, encodeChunkPage, encodePartPage } from "./blobs.ts";
+import type { BlobRoot, ChunkRecord, PartRecord } from "./blobs.ts";
+import { decodeBucket, encodeBucket } from "./buckets.ts";
+import type { BucketRecord } from "./buckets.ts";
+import { decodeHead, encodeBody, encodeHead } from "./heads.ts";
+import type { HeadRecord } from "./heads.ts";
+import * as keys from "./keys.ts";
+import * as sessions from "./sessions.ts";
+import { decodeTrash, encodeTrash } from "./trash.ts";
+import * as uploads from "./uploads.ts";
+import type { FinishedRecord, UploadRecord } from "./uploads.ts";
+
+const bucket = "b1".repeat(8) as BucketId;
+const session = "5e".repeat(8) as SessionId;
+const blob = "b0".repeat(16) as BlobId;
+const chunk = "c0".repeat(16) as ChunkId;
+const drive = "d0".repeat(8) as DriveId;
+const upload = "0a".repeat(16) as UploadId;
+const md5 = "e7".repeat(16);
+const crc = Buffer.from("01020304", "hex");
+const metadata = { headers: { "content-type": "t", "x-amz-storage-class": "GLACIER" }, user: { n: "v" } };
+const plain = { headers: { "content-type": "t" }, user: { n: "v" } };
+/** Two headers: code 1 and "t"; code 8 and "GLACIER"; one of user metadata. */
+const metadataHex = "02 01 01 74 08 07 47 4c 41 43 49 45 52 01 01 6e 01 76";
+const plainHex = "01 01 01 74 01 01 6e 01 76";
+
+const head: HeadRecord = {
+  sizeBytes: 300,
+  modifiedMs: 1,
+  etag: `${md5}-2`,
+  checksum: { algorithm: "crc32", type: "COMPOSITE", value: crc },
+  metadata,
+  data: { kind: "blob", blob },
+  epoch: 5,
+  stamp: "aa".repeat(14),
+};
+const part: PartRecord = {
+  partNumber: 7,
+  blob,
+  sizeBytes: 128,
+  modifiedMs: 2,
+  md5,
+  checksum: { algorithm: "crc32c", value: crc },
+};
+const partHex = `07 ${blob} 80 01 02 ${md5} 03 01 02 03 04`;
+const chunks: ChunkRecord[] = [
+  { id: chunk, rawBytes: 5, storedBytes: 3, blockBytes: [3], places: [{ drive, shardIndex: 1 }] },
+  { id: chunk, rawBytes: 4, storedBytes: 4, blockBytes: undefined, places: [] },
+];
+const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
+const partsRoot: BlobRoot = {
+  kind: "parts",
+  refcount: 1,
+  sizeBytes: 400,
+  pages: 2,
+  pageEntries: 512,
+  parts: 600,
+  pageStarts: [0, 300],
+};
+const bucketRecord: BucketRecord = { id: bucket, createdMs: 9, region: "here", state: "deleting", epoch: 3 };
+const open: UploadRecord = { state: { kind: "open" }, startedMs: 4, metadata: plain, checksum: undefined };
+const completing: UploadRecord = {
+  state: { kind: "completing", partsMap: blob },
+  startedMs: 4,
+  metadata: plain,
+  checksum: { algorithm: "crc64nvme", type: "FULL_OBJECT" },
+};
+const finished: FinishedRecord = {
+  bucket,
+  key: Buffer.from("k"),
+  sizeBytes: 300,
+  etag: "e",
+  modifiedMs: 1,
+  checksum: { algorithm: "crc32", type: "COMPOSITE", value: crc },
+  fingerprint: Buffer.alloc(32, 0xf1),
+  atMs: 2,
+};
+const finishedHex = `01 ${bucket} 01 6b ac 02 01 65 01 ${"f1".repeat(32)} 02`;
+const headHex = `01 0e ac 02 01 ${md5} 02 82 01 02 03 04 07 47 4c 41 43 49 45 52 05 ${head.stamp} ${blob} ` + plainHex;
+
+type Row = readonly [name: string, hex: string, bytes: Buffer, decoded: unknown, record: unknown];
+
+const records: readonly Row[] = [
+  row("bucket", `01 ${bucket} 01 03 09 04 68 65 72 65`, encodeBucket(bucketRecord), decodeBucket, bucketRecord),
+  row("head", headHex, encodeHead(head), decodeHead, head),
+  row("chunk root", "01 01 02 09 01 80 02 05", encodeBlobRoot(chunksRoot), decodeBlobRoot, chunksRoot),
+  row("parts root", "01 02 01 90 03 02 80 04 d8 04 00 ac 02", encodeBlobRoot(partsRoot), decodeBlobRoot, partsRoot),
+  row(
+    "chunk page",
+    `01 01 ${drive} 02 ${chunk} 05 03 01 03 01 00 01 ${chunk} 04 04 00 00`,
+    encodeChunkPage(chunks),
+    decodeChunkPage,
+    chunks,
+  ),
+  row("part page", `01 01 ${partHex}`, encodePartPage([part]), decodePartPage, [part]),
+  row("trash", `01 ${blob} 05`, encodeTrash({ blob, atMs: 5 }), decodeTrash, { blob, atMs: 5 }),
+  row("open upload", `01 00 04 ff ${plainHex}`, uploads.encodeUpload(open), uploads.decodeUpload, open),
+  row(
+    "completing upload",
+    `01 01 ${blob} 04 04 ${plainHex}`,
+    uploads.encodeUpload(completing),
+    uploads.decodeUpload,
+    completing,
+  ),
+  row(
+    "upload with a storage class",
+    `01 00 04 ff ${metadataHex}`,
+    uploads.encodeUpload({ ...open, metadata }),
+    uploads.decodeUpload,
+    { ...open, metadata },
+  ),
+  row("part", `01 ${partHex}`, uploads.encodePart(part), uploads.decodePart, part),
+  row(
+    "finished",
+    `${finishedHex} 01 82 01 02 03 04`,
+    uploads.encodeFinished(finished),
+    uploads.decodeFinished,
+    finished,
+  ),
+  row(
+    "finished without checksum",
+    `${finishedHex} 00`,
+    uploads.encodeFinished({ ...finished, checksum: undefined }),
+    uploads.decodeFinished,
+    { ...finished, checksum: undefined },
+  ),
+  row(
+    "leftover of parts 1, 7 and 8",
+    "01 03 02 82 01",
+    uploads.encodeLeftover({
+      listed: uploads.listedBits([1, 7, 8].map((partNumber) => ({ partNumber }))),
+      atMs: 3,
+    }),
+    uploads.decodeLeftover,
+    { listed: Buffer.from("8201", "hex"), atMs: 3 },
+  ),
+  row("abandoned", "01", uploads.encodeAbandoned(), uploads.decodeAbandoned, undefined),
+  row("session", "01 09 01 6e", sessions.encodeSession({ startedMs: 9, node: "n" }), sessions.decodeSession, {
+    startedMs: 9,
+    node: "n",
+  }),
+  row(
+    "heartbeat",
+    "01 09 80 01 7f",
+    sessions.encodeHeartbeat({ atMs: 9, tick: 128, drained: 127 }),
+    sessions.decodeHeartbeat,
+    { atMs: 9, tick: 128, drained: 127 },
+  ),
+  row("ended", "01", sessions.encodeEnded(), sessions.decodeEnded, undefined),
+  row("suspect", "01 01 6e", sessions.encodeSuspect("n"), sessions.decodeSuspect, { node: "n" }),
+];
+
+function row<T>(name: string, hex: string, bytes: Buffer, decode: (bytes: Buffer) => T, record: T): Row {
+  return [name, hex.replaceAll(" ", ""), bytes, decode(bytes), record];
+}
+
+for (const [name, hex, bytes, decoded, record] of records)
+  test(`the ${name} record is as its page says, and comes back`, () => {
+    assert.equal(bytes.toString("hex"), hex);
+    assert.deepEqual(decoded, record);
+  });
+
+test("a body record is as its page says", () => {
+  assert.equal(encodeBody(head.stamp, Buffer.from("hi")).toString("hex"), `01${head.stamp}6869`);
+});
+
+test("keys are as their page says", () => {
+  const object = Buffer.from("a\0b");
+  const escaped = "6100ff620000";
+  const expected: readonly [Buffer, string][] = [
+    [keys.bucketKey("bkt"), "10626b74"],
+    [keys.headKey(bucket, object), `20${bucket}610062`],
+    [keys.bodyKey(bucket, object), `21${bucket}610062`],
+    [keys.pastKey(bucket, object, 2n), `22${bucket}${escaped}fffffffffffffffd`],
+    [keys.blobRootKey(blob), `30${blob}`],
+    [keys.blobPageKey(blob, 258), `30${blob}00000102`],
+    [keys.trashKey(0x0102, Buffer.alloc(10, 0xee)), `31000000000102${"ee".repeat(10)}`],
+    [keys.uploadKey(bucket, object, upload), `40${bucket}${escaped}${upload}`],
+    [keys.partKey(upload, 10_000), `41${upload}2710`],
+    [keys.finishedKey(upload), `42${upload}`],
+    [keys.leftoverKey(upload), `43${upload}`],
+    [keys.abandonedKey(blob), `44${blob}`],
+    [keys.sessionKey(session), `50${session}`],
+    [keys.heartbeatKey(session), `51${session}`],
+    [keys.endedKey(session), `52${session}`],
+    [keys.suspectKey(session), `53${session}`],
+    [keys.usageKey(bucket, session), `60${bucket}${session}`],
+    [keys.usageKey(bucket, keys.foldedSession), `60${bucket}0000000000000000`],
+    [keys.accessKeyKey("AK"), "70414b"],
+    [keys.jobKey("trash"), "807472617368"],
+  ];
+  for (const [key, hex] of expected) assert.equal(key.toString("hex"), hex);
+});
+
+test("the page names every family by its tag", () => {
+  const page = readFileSync(new URL("../../docs/formats/records.md", import.meta.url), "utf8");
+  const named = new Map(
+    [...page.matchAll(/\b([0-9a-f]{2}) ([a-z]+(?: key)?)(?=[,| ])/g)].map(([, tag, name]) => [
+      name,
+      Number(`0x${tag}`),
+    ]),
+  );
+  for (const [name, tag] of Object.entries(keys.tags))
+    assert.equal(named.get(name === "accessKey" ? "access key" : name), tag, name);
+});

@@ -47,6 +47,8 @@ export class Listener {
   /** What each busy connection is running, in the order of its requests: a pipelining client does not wait for answers. */
   readonly #running = new Map<Socket, Exchange[]>();
   readonly #sockets = new Set<Socket>();
+  /** Those on which requests come: with TLS they lie above the sockets. */
+  readonly #channels = new Set<Socket>();
   #isStopping = false;
 
   constructor(options: ListenerOptions) {
@@ -63,7 +65,8 @@ export class Listener {
       noDelay: true,
     };
     const { tls } = options;
-    this.#server = tls === undefined ? createServer(bounds) : createTlsServer({ ...bounds, ...tls });
+    const handshakeTimeout = options.headersTimeoutMs ?? limits.headersTimeoutMs;
+    this.#server = tls === undefined ? createServer(bounds) : createTlsServer({ ...bounds, ...tls, handshakeTimeout });
     // One more than are taken: node drops what is beyond, and then nobody could tell that there were more.
     this.#server.maxHeadersCount = limits.headersMax + 1;
     this.#server.maxConnections = options.connectionsMax ?? limits.connectionsMax;
@@ -86,6 +89,10 @@ export class Listener {
     // The door decides whether the client may send its body: it writes the 100 when it opens the body.
     server.on("checkContinue", take);
     server.on("connection", (socket: Socket) => this.#watch(socket));
+    server.on(this.#options.tls === undefined ? "connection" : "secureConnection", (channel: Socket) => {
+      this.#channels.add(channel);
+      channel.once("close", () => this.#channels.delete(channel));
+    });
     server.on("timeout", (socket: Socket) => this.#onSilence(socket));
     server.on("clientError", (error: Error, socket: Socket) => this.#onMalformed(error, socket));
     server.on("tlsClientError", (_error: Error, socket: Socket) => socket.destroy());
@@ -158,7 +165,7 @@ export class Listener {
     this.#isStopping = true;
     const closed = new Promise<void>((resolve) => void this.#server.close(() => resolve()));
     for (const running of this.#running.values()) running.at(-1)!.response.shouldKeepAlive = false;
-    for (const socket of this.#sockets) if (!this.#running.has(socket)) socket.destroySoon();
+    for (const channel of this.#channels) if (!this.#running.has(channel)) channel.destroySoon();
     const given = new AbortController();
     await Promise.race([closed, this.#options.clock.sleep(graceMs, given.signal)]);
     given.abort();

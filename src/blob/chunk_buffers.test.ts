@@ -102,7 +102,24 @@ void test("whole chunk buffers are used again and lie in shared memory", async (
   assert.ok(first.bytes.buffer instanceof SharedArrayBuffer);
   first.release();
   const second = await claim.acquire(100_000, never);
-  assert.equal(second.bytes, first.bytes);
+  assert.equal(second.bytes.buffer, first.bytes.buffer);
+});
+
+void test("bodies of nearly the same length use each other's memory, and little more than they need", async () => {
+  const MiB = 2 ** 20;
+  const buffers = new ChunkBuffers({ chunkBytes: 4 * MiB });
+  const seen = new Set<ArrayBufferLike>();
+  for (let sizeBytes = 2 * MiB; sizeBytes > MiB; sizeBytes -= 10_007) {
+    const claim = buffers.claim(sizeBytes);
+    const buffer = await claim.acquire(sizeBytes, never);
+    assert.equal(buffer.bytes.length, sizeBytes);
+    assert.ok(buffer.bytes.buffer.byteLength <= sizeBytes * 1.25);
+    seen.add(buffer.bytes.buffer);
+    buffer.release();
+    claim.end();
+  }
+  assert.equal(seen.size, 4);
+  assert.ok(buffers.keptBytes >= 6 * MiB);
 });
 
 void test("a waiting stream leaves when cancelled, and does not hold up those behind it", async () => {

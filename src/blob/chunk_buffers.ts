@@ -9,6 +9,10 @@
  * Invariants: buffers lent out and kept never exceed bytesMax together; a stream fills one buffer at a time, within its
  * claim, and everything else it holds is being stored. So a stream that waits for a buffer waits for drives only: what
  * the others are filling leaves room for its claim. Buffers kept for reuse are dropped after some idle seconds.
+ *
+ * Buffers come in sizes a quarter of a power of two apart, so that bodies of any length use each other's again. Without that
+ * each body below a chunk took new memory, and the digest threads that had seen it kept it alive until their own garbage
+ * collection, which has little reason to run: a gigabyte within a minute.
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
@@ -20,6 +24,13 @@ const sharedBytesMin = 64 * 1024;
 const idleMs = 10_000;
 
 export type ChunkBuffer = { readonly bytes: Uint8Array; release(): void };
+
+/** What a buffer for `sizeBytes` takes: a little more, at most a quarter, so that others can use it again. */
+function roomBytes(sizeBytes: number, chunkBytes: number): number {
+  if (sizeBytes < sharedBytesMin) return sizeBytes;
+  const stepBytes = 2 ** Math.floor(Math.log2(sizeBytes)) / 4;
+  return Math.min(chunkBytes, Math.ceil(sizeBytes / stepBytes) * stepBytes);
+}
 
 /** One writing stream's place in the stock. */
 export type BufferClaim = {
@@ -57,7 +68,9 @@ export class ChunkBuffers {
   readonly #smallChunkBytes: number;
   readonly #bytesMax: number;
   readonly #fullBytesMax: number;
-  readonly #kept: Uint8Array[] = [];
+  /** By their length. */
+  readonly #kept = new Map<number, Uint8Array[]>();
+  #keptBytes = 0;
   readonly #waiting: Waiter[] = [];
   #claimedBytes = 0;
   #fullClaimedBytes = 0;
@@ -82,12 +95,12 @@ export class ChunkBuffers {
   }
 
   get keptBytes(): number {
-    return this.#kept.length * this.#chunkBytes;
+    return this.#keptBytes;
   }
 
   /** A place for a stream of `expectedBytes`, or of any length. Errors: `slow_down` when there is none. */
   claim(expectedBytes: number | undefined): BufferClaim {
-    const wantedBytes = Math.min(expectedBytes ?? this.#chunkBytes, this.#chunkBytes);
+    const wantedBytes = roomBytes(Math.min(expectedBytes ?? this.#chunkBytes, this.#chunkBytes), this.#chunkBytes);
     const isFull = wantedBytes > this.#smallChunkBytes && this.#fullClaimedBytes + wantedBytes <= this.#fullBytesMax;
     const bytes = isFull ? wantedBytes : Math.min(wantedBytes, this.#smallChunkBytes);
     if (this.#claimedBytes + bytes > this.#bytesMax)
@@ -133,35 +146,53 @@ export class ChunkBuffers {
   }
 
   #fits(sizeBytes: number): boolean {
-    return this.#lentBytes + sizeBytes <= this.#bytesMax;
+    return this.#lentBytes + roomBytes(sizeBytes, this.#chunkBytes) <= this.#bytesMax;
   }
 
   #lend(sizeBytes: number): ChunkBuffer {
-    const isWhole = sizeBytes === this.#chunkBytes;
-    const bytes = (isWhole ? this.#kept.pop() : undefined) ?? allocate(sizeBytes);
-    this.#lentBytes += sizeBytes;
-    while (this.#kept.length > 0 && this.#lentBytes + this.keptBytes > this.#bytesMax) this.#kept.pop();
+    const lentBytes = roomBytes(sizeBytes, this.#chunkBytes);
+    const room = this.#takeKept(lentBytes) ?? allocate(lentBytes);
+    this.#lentBytes += lentBytes;
+    while (this.#keptBytes > 0 && this.#lentBytes + this.#keptBytes > this.#bytesMax) this.#dropOne();
     let released = false;
     const release = (): void => {
       assert(!released, "a chunk buffer is given back once");
       released = true;
-      this.#lentBytes -= sizeBytes;
-      if (isWhole) this.#keep(bytes);
+      this.#lentBytes -= lentBytes;
+      if (lentBytes >= sharedBytesMin || lentBytes === this.#chunkBytes) this.#keep(room);
       this.#serve();
     };
-    return { bytes, release };
+    return { bytes: room.subarray(0, sizeBytes), release };
   }
 
-  #keep(bytes: Uint8Array): void {
-    if (this.#lentBytes + this.keptBytes + this.#chunkBytes > this.#bytesMax) return;
-    this.#kept.push(bytes);
+  #takeKept(bytes: number): Uint8Array | undefined {
+    const room = this.#kept.get(bytes)?.pop();
+    if (room !== undefined) this.#keptBytes -= bytes;
+    return room;
+  }
+
+  #keep(room: Uint8Array): void {
+    if (this.#lentBytes + this.#keptBytes + room.length > this.#bytesMax) return;
+    this.#keptBytes += room.length;
+    const alike = this.#kept.get(room.length);
+    if (alike === undefined) this.#kept.set(room.length, [room]);
+    else alike.push(room);
     if (this.#idleTimer === undefined) this.#idleTimer = setTimeout(() => this.#shrink(), idleMs).unref();
     else this.#idleTimer.refresh();
   }
 
+  #dropOne(): void {
+    for (const [bytes, alike] of this.#kept) {
+      if (alike.pop() === undefined) continue;
+      this.#keptBytes -= bytes;
+      return;
+    }
+  }
+
   #shrink(): void {
     this.#idleTimer = undefined;
-    this.#kept.length = 0;
+    this.#kept.clear();
+    this.#keptBytes = 0;
   }
 
   #serve(): void {

@@ -5,6 +5,7 @@ import { hasReason } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
 import { limits } from "../core/limits.ts";
 import { systemRandom } from "../core/random.ts";
+import { sessionOf } from "../core/ids.ts";
 import type { BucketId, ChunkId, SessionId, UploadId } from "../core/ids.ts";
 import type { Commit, Kv } from "../kv/kv.ts";
 import { encodeBlobRoot, newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
@@ -125,6 +126,7 @@ void test("a session is fenced when its heartbeat stands still, and only then", 
   await other.session.heartbeat();
   assert.equal(await watch(limits.sessionSilentMsMax), 0);
   assert.equal(await watch(2 * job.idleMsMax), 1);
+  assert.equal((await rowsOf(world.kv, tags.suspect)).length, 1, "silent is not dead");
   await assert.rejects(other.session.heartbeat(), (error) => hasReason(error, "session_fenced"));
   await assert.rejects(other.store.put(plainPut(bucket, "late", chunked)), (error) =>
     hasReason(error, "session_fenced"),
@@ -159,6 +161,27 @@ void test("a session whose chunks cannot be looked through now holds up no other
   await drain(process);
   assert.equal(await shards(world), 0);
   assert.equal((await rowsOf(world.kv, tags.ended)).length, 0);
+});
+
+void test("a sweep that is asked for while one is under way is not forgotten", async () => {
+  const { world, process, sessions } = await worldWithOrphans();
+  const [session] = sessions as [SessionId];
+  const ask = { kind: "put", key: endedKey(session), value: encodeEnded() } as const;
+  const sweep = process.jobs.find((job) => job.name === "sweep")!;
+  const signal = new AbortController().signal;
+  await world.kv.commit({ checks: [], writes: [ask] });
+  await sweep.run(signal);
+  assert.equal(await shards(world), 1, "the drive was looked through, the row still stands");
+  const drive = world.node.drives[0]!;
+  const owner = { blob: `${session}${"0".repeat(15)}1` as PartRecord["blob"], chunkIndex: 0 };
+  const chunk = `${session}${"0".repeat(15)}3` as ChunkId;
+  await world.node.append(drive, { chunk, shardIndex: 0, owner, body: [chunked] });
+  await world.kv.commit({ checks: [], writes: [ask] });
+  await drain(process);
+  assert.deepEqual(
+    (await world.node.list(drive, { limit: 10 })).map((shard) => sessionOf(shard.chunk)),
+    [sessions[1]],
+  );
 });
 
 void test("what a process stores after its silence ended its session goes when it is known to be dead", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemRandom } from "../core/random.ts";
-import { newBucketId } from "../core/ids.ts";
+import { newBucketId, type BucketId } from "../core/ids.ts";
 import type { Kv } from "../kv/kv.ts";
 import { foldedSession, parseUsageKey, tags, usageKey } from "../meta/keys.ts";
 import { plainPut } from "../object/object.fixture.ts";
@@ -107,6 +107,23 @@ void test("counters of a bucket that is gone are taken away, those of every othe
   assert.equal((await sessionsOf(world.kv)).length, 4);
   for (const bucket of ["one", "two"] as const) assert.deepEqual(await live.store.usage(bucket), expected[bucket]);
   await drain(live);
+});
+
+void test("a bucket made in the middle of a round keeps its counters", async () => {
+  const { world, live } = await worldWithCounts();
+  const first = Array.from({ length: 200 }, (_, index) => index.toString(16).padStart(16, "0") as BucketId);
+  for (const bucket of first)
+    await world.kv.commit({
+      checks: [],
+      writes: [{ kind: "add", key: usageKey(bucket, live.session.id), deltas: [1, 1] }],
+    });
+  const job = new UsageJob({ kv: world.kv });
+  assert.equal((await job.run()).more, true);
+  await live.store.createBucket("new", { region: "here" });
+  await live.store.put(plainPut("new", "k", "new"));
+  while ((await job.run()).more);
+  assert.deepEqual(await live.store.usage("new"), { objects: 1, bytes: 3 });
+  assert.equal((await sessionsOf(world.kv)).length, 5);
 });
 
 void test("a bucket made after the look at the buckets keeps its counters", async () => {

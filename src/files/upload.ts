@@ -51,6 +51,8 @@ export function createUploads(options: FilesOptions): Uploads {
 
   async function takeRaw(request: DoorRequest): Promise<FileJson[]> {
     const { headers, signal } = request;
+    if (headers["content-range"] !== undefined)
+      throw new HoldfastError("invalid_argument", "A file is uploaded whole: Content-Range is not for uploads.");
     const name = cleanName(request.query.get("name"));
     const verifier = md5Verifier(headers["content-md5"]);
     const sizeBytes = lengthOf(headers["content-length"]);

@@ -40,8 +40,11 @@ export type OpenBodyOptions = {
  * body into every URL it presigns for an upload, and AWS ignores it there.
  */
 export function openBody(options: OpenBodyOptions): RequestBody {
-  const { payload } = options;
+  const { payload, lengthRequired } = options;
   const { headers } = options.req;
+  // Taking a piece for the whole would lose the rest (RFC 9110, section 14.5).
+  if (lengthRequired && headers["content-range"] !== undefined)
+    throw new S3Error("NotImplemented", "A Content-Range in an upload is not implemented.");
   const plan = planChecksums(options.ignoreChecksumHeaders ? withoutChecksums(headers) : headers, payload);
   return { source: new HttpBody(options, plan.onTrailers), verifier: plan.verifier };
 }

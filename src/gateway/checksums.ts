@@ -35,6 +35,30 @@ const elementNames: Readonly<Record<ChecksumAlgorithm, string>> = {
 
 const headerPrefix = "x-amz-checksum-";
 
+/** Headers of that prefix that are no checksum. */
+const notChecksums: ReadonlySet<string> = new Set(["mode", "type", "algorithm"].map((word) => headerPrefix + word));
+
+/** Checksums of AWS that Holdfast does not compute (yet). */
+const missing: ReadonlySet<string> = new Set(
+  ["md5", "sha512", "xxhash3", "xxhash64", "xxhash128"].map((name) => headerPrefix + name),
+);
+
+/** A checksum that nobody compares must not look as if it had been. */
+function refuseUnknown(headers: IncomingHttpHeaders): void {
+  for (const name in headers) {
+    if (!name.startsWith(headerPrefix) || notChecksums.has(name)) continue;
+    if (missing.has(name)) throw new S3Error("NotImplemented", `The checksum ${name} is not implemented.`);
+    if (!checksumAlgorithms.some((algorithm) => name === headerPrefix + algorithm))
+      throw new S3Error("InvalidRequest", "The algorithm type you specified in x-amz-checksum- header is invalid.");
+  }
+}
+
+/** Whether anything in the headers proves the body. */
+export function provesBody(headers: IncomingHttpHeaders): boolean {
+  if (headers["content-md5"] !== undefined || headers["x-amz-trailer"] !== undefined) return true;
+  return checksumAlgorithms.some((algorithm) => headers[headerPrefix + algorithm] !== undefined);
+}
+
 /** `CRC32C` of x-amz-checksum-algorithm and its like; InvalidRequest when S3 knows no such algorithm. */
 export function checksumAlgorithmOf(name: string): ChecksumAlgorithm {
   const lower = name.toLowerCase();
@@ -124,6 +148,7 @@ function headerChecksum(
   headers: IncomingHttpHeaders,
   bare: (text: string) => string = (text) => text,
 ): Expected | undefined {
+  refuseUnknown(headers);
   let found: Expected | undefined;
   for (const algorithm of checksumAlgorithms) {
     const text = headers[headerPrefix + algorithm];

@@ -48,6 +48,7 @@ const uploads: [
   ["a name of 514 bytes, encoded", `?name=${"%C3%A9".repeat(257)}`, one, "x", 400, "invalid_argument"],
   ["a type of 2,049 bytes", "", { ...one, "content-type": "a".repeat(2_049) }, "x", 400, "metadata_too_large"],
   ["a Content-MD5 that is none", "", { ...one, "content-md5": "????" }, "x", 400, "invalid_argument"],
+  ["a piece only", "", { ...one, "content-range": "bytes 0-0/2" }, "x", 400, "invalid_argument"],
   ["more than 5 GiB", "", { "content-length": "5368709121", expect: "100-continue" }, "", 413, "entity_too_large"],
   ["a body that HTTP's chunks break off", "", { "transfer-encoding": "chunked" }, "1\r\na\r\nzz", 400, undefined],
   ["a form without a boundary", "", { ...one, "content-type": "multipart/form-data" }, "x", 400, "incomplete_body"],

@@ -261,3 +261,16 @@ test("no length at all is MissingContentLength; one beyond 5 GiB is EntityTooLar
     assert.deepEqual([statusesOf(heard), codeOf(heard)], [[400], "EntityTooLarge"]);
   }
 });
+
+test("what nobody would compare or put together is refused: other checksums, a piece of a body", async () => {
+  const send = (headers: Record<string, string>) =>
+    server.raw({ method: "PUT", path: objectPath, body: Buffer.from("x"), headers });
+  for (const name of ["sha512", "md5", "xxhash3", "xxhash64", "xxhash128"]) {
+    const answer = await send({ [`x-amz-checksum-${name}`]: "AAAA" });
+    assert.deepEqual([answer.status, codeOf(answer.text)], [501, "NotImplemented"], name);
+  }
+  const unknown = await send({ "x-amz-checksum-crc31": "AAAA" });
+  assert.deepEqual([unknown.status, codeOf(unknown.text)], [400, "InvalidRequest"]);
+  const piece = await send({ "content-range": "bytes 0-0/2" });
+  assert.deepEqual([piece.status, codeOf(piece.text)], [501, "NotImplemented"]);
+});

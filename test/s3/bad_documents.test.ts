@@ -147,6 +147,8 @@ test("DeleteObjects without a checksum, or with a wrong one, deletes nothing", a
   answered(await send({ "content-md5": "x" }), "InvalidDigest");
   answered(await send({ "x-amz-checksum-crc32": "AAAAAA==" }), "BadDigest");
   answered(await send({ "x-amz-checksum-crc32": "x" }), "InvalidRequest");
+  for (const name of ["mode", "type", "algorithm", "crc31"])
+    answered(await send({ [`x-amz-checksum-${name}`]: "ENABLED" }), "InvalidRequest");
 });
 
 const partOf = (number: string, etag = '"0"'): string =>

@@ -2,6 +2,7 @@
 import { HoldfastError } from "../../core/errors.ts";
 import { limits } from "../../core/limits.ts";
 import type { Objects, WriteConditions } from "../../object/object.ts";
+import { provesBody } from "../checksums.ts";
 import { S3Error, toS3Error } from "../errors.ts";
 import type { Handler, S3Request } from "../exchange.ts";
 import { parseEtagList, writeConditions } from "../headers.ts";
@@ -71,9 +72,8 @@ export const deleteObjects: Handler = async (request, { objects }) => {
 
 /** What a DeleteObjects says would be hard to take back, so S3 wants its body proven. */
 function requireChecksum({ headers }: S3Request): void {
-  for (const name in headers)
-    if (name === "content-md5" || name.startsWith("x-amz-checksum-") || name === "x-amz-trailer") return;
-  throw new S3Error("InvalidRequest", "Missing required header for this request: Content-MD5");
+  if (!provesBody(headers))
+    throw new S3Error("InvalidRequest", "Missing required header for this request: Content-MD5");
 }
 
 function toDelete(element: XmlElement): ToDelete {

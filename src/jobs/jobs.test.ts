@@ -9,7 +9,17 @@ import { sessionOf } from "../core/ids.ts";
 import type { BucketId, ChunkId, SessionId, UploadId } from "../core/ids.ts";
 import type { Commit, Kv } from "../kv/kv.ts";
 import { encodeBlobRoot, newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
-import { blobRootKey, endedKey, finishedKey, headKey, leftoverKey, partKey, tags, usageKey } from "../meta/keys.ts";
+import {
+  blobRootKey,
+  endedKey,
+  finishedKey,
+  headKey,
+  leftoverKey,
+  partKey,
+  tags,
+  trashKey,
+  usageKey,
+} from "../meta/keys.ts";
 import { encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
 import { encodeFinished, encodeLeftover, encodePart } from "../meta/uploads.ts";
 import { bodyOf, noMetadata, noVerifier, plainPut, readAll } from "../object/object.fixture.ts";
@@ -71,6 +81,29 @@ void test("an ended upload that cannot be taken away holds up no other", async (
   await kv.commit({ checks: [], writes: broken.map((id) => ({ kind: "delete", key: partKey(id, 1) })) });
   await drain(process);
   assert.equal((await rowsOf(kv, tags.leftover)).length, 0);
+});
+
+void test("trash that cannot be taken away, however much, holds up no other", async () => {
+  const { world, process } = await worldWithBucket();
+  const { kv } = world;
+  const bad = 21_000;
+  for (let first = 0; first < bad; first += 500) {
+    const writes = Array.from({ length: 500 }, (_, index) => {
+      const random = Buffer.alloc(10);
+      random.writeUInt32BE(first + index);
+      return { kind: "put" as const, key: trashKey(1, random), value: Buffer.from("?") };
+    });
+    await kv.commit({ checks: [], writes });
+  }
+  await process.store.put(plainPut(bucket, "album", chunked));
+  await process.store.delete({ bucket, key });
+  const trash = process.jobs.find((job) => job.name === "trash")!;
+  const signal = new AbortController().signal;
+  for (let run = 0; run < 250 && (await shards(world)) > 0; run++) {
+    await process.session.heartbeat();
+    await trash.run(signal);
+  }
+  assert.equal(await shards(world), 0);
 });
 
 void test("a remembered answer that cannot be read keeps no other from being forgotten", async () => {

@@ -17,13 +17,14 @@ import type { BlobId, SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
-import { absent, type Entry, type Key, type Kv } from "../kv/kv.ts";
+import { absent, type Entry, type Kv } from "../kv/kv.ts";
 import { transact, type Transaction } from "../kv/transact.ts";
 import { decodeBlobRoot, decodeChunkPage, decodePartPage, encodeBlobRoot, encodePartPage } from "../meta/blobs.ts";
 import type { BlobRoot } from "../meta/blobs.ts";
 import { blobRange, blobRootKey, tagRange, tags } from "../meta/keys.ts";
 import { drainTargets, hasDrained, readSessions } from "../meta/sessions.ts";
 import { decodeTrash, trashWrite } from "../meta/trash.ts";
+import { Rounds } from "./rounds.ts";
 import type { Job, JobResult } from "./runner.ts";
 
 export type TrashParts = {
@@ -48,6 +49,7 @@ export class TrashJob implements Job {
   readonly idleMsMin = 1_000;
   readonly idleMsMax = 10_000;
   readonly #parts: TrashParts;
+  readonly #rounds = new Rounds(tagRange(tags.trash));
   #waiting: { readonly keys: Buffer[]; readonly targets: ReadonlyMap<SessionId, number> } | undefined;
   /** Rows whose readers have ended. */
   #ready: Buffer[] = [];
@@ -72,15 +74,13 @@ export class TrashJob implements Job {
     return this.#release(signal);
   }
 
+  /** Goes on where the last look ended, so that rows which cannot be dealt with leave room for others. */
   async #see(): Promise<Buffer[]> {
     const keys: Buffer[] = [];
-    const { end } = tagRange(tags.trash);
-    let start: Key = tagRange(tags.trash).start;
     while (keys.length < seenRowsMax) {
-      const entries = await this.#parts.kv.scan({ start, end }, { limit: limits.scanEntriesMax });
+      const entries = await this.#rounds.next(this.#parts.kv, limits.scanEntriesMax);
       keys.push(...entries.map((entry) => entry.key));
       if (entries.length < limits.scanEntriesMax) break;
-      start = Buffer.concat([entries.at(-1)!.key, Buffer.from([0])]);
     }
     return keys;
   }

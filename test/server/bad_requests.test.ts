@@ -150,6 +150,22 @@ test("too much before the body: 414 for the target, 431 for the headers, and non
     assert.deepEqual(statusesOf(await talk(server.port, conditional(count))), [431], String(count));
 });
 
+test("a request within the body of another is a body", async () => {
+  const inner = `${put("/bad/new")}${length(0)}`;
+  for (const outer of [
+    get(),
+    signed("HEAD", "/bad/there"),
+    signed("DELETE", "/bad/missing"),
+    signed("GET", "/none/k"),
+  ]) {
+    const heard = await talk(server.port, `${outer}Content-Length: ${inner.length}\r\n\r\n${inner}${get()}${end}`);
+    assert.ok(statusesOf(heard).length <= 2, heard);
+    const chunk = `${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n`;
+    const again = await talk(server.port, `${outer}${chunked}\r\n${chunk}${get()}${end}`);
+    assert.ok(statusesOf(again).length <= 2, again);
+  }
+});
+
 test("pipelined requests are answered in order", async () => {
   const heard = await talk(server.port, `${get()}\r\n${signed("GET", "/bad/missing")}\r\n${get()}${end}`);
   assert.deepEqual(statusesOf(heard), [200, 404, 200]);

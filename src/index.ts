@@ -22,6 +22,7 @@ import { prepareServer } from "./server/prepare.ts";
 import { serve } from "./server/serving.ts";
 import { readSettings, type Settings } from "./server/settings.ts";
 import { openStore } from "./server/store.ts";
+import { checkTls } from "./server/tls.ts";
 
 export { HoldfastError } from "./core/errors.ts";
 export type { Log } from "./core/log.ts";
@@ -53,20 +54,19 @@ export type HoldfastServer = {
   readonly accessKey: string;
   readonly secretKey: string;
   readonly region: string;
-  /** Lets running requests finish (up to 30 seconds), then closes everything. Harmless when called again. */
+  /** Lets running requests finish (up to 30 seconds), then closes everything. When called again, waits for the same. */
   close(): Promise<void>;
 };
 
 /** Errors: HoldfastError with a sentence that says what is wrong with the options, the folder or the port. */
-export async function createServer(options: CreateServerOptions): Promise<HoldfastServer> {
+export async function createServer(options: CreateServerOptions = {}): Promise<HoldfastServer> {
   const settings = settingsOf(options);
   const { drives } = settings;
   const log = options.log ?? silentLog;
   const lock = await lockDrives(drives);
   const undo: (() => Promise<unknown>)[] = [async () => lock.release()];
-  const close = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step();
-  };
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => (closed ??= runAll(undo));
   try {
     const common = { clock: systemClock, random: systemRandom, log };
     const prepared =
@@ -105,15 +105,47 @@ export async function createServer(options: CreateServerOptions): Promise<Holdfa
   }
 }
 
+/** The steps from last to first, each whatever became of the others; the first error is thrown at the end. */
+async function runAll(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const errors: unknown[] = [];
+  for (const step of steps.toReversed()) await step().catch((error: unknown) => errors.push(error));
+  if (errors.length > 0) throw errors[0];
+}
+
 async function markClean(drives: readonly string[]): Promise<void> {
   for (const drive of drives) await markDriveClean(systemDisk("/"), drive);
 }
 
+const optionNames: Readonly<Record<keyof CreateServerOptions, true>> = {
+  drives: true,
+  memory: true,
+  listen: true,
+  domain: true,
+  region: true,
+  filesBucket: true,
+  tls: true,
+  credentials: true,
+  log: true,
+};
+
+function refuse(message: string): never {
+  throw new HoldfastError("invalid_argument", message);
+}
+
+/** Programs in JavaScript have no compiler that reads the types. */
+function checkOptions(options: CreateServerOptions): void {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(optionNames, name));
+  if (unknown !== undefined) refuse(`createServer has no option "${unknown}".`);
+  const { drives = [], memory = false, tls } = options;
+  if (!Array.isArray(drives)) refuse("`drives` must be a list of folders.");
+  if (typeof memory !== "boolean") refuse("`memory` must be true or false.");
+  if (memory === drives.length > 0) refuse("createServer needs either `drives` or `memory: true`.");
+  if (tls !== undefined) checkTls(tls, "The TLS certificate and key");
+}
+
 function settingsOf(options: CreateServerOptions): Settings {
-  const { drives = [], memory = false } = options;
-  if (memory === drives.length > 0) {
-    throw new HoldfastError("invalid_argument", "createServer needs either `drives` or `memory: true`.");
-  }
+  checkOptions(options);
+  const { drives = [] } = options;
   const flags: Record<string, unknown> = {
     drives: drives.map((drive) => path.resolve(drive)),
     listen: options.listen ?? "127.0.0.1:0",

@@ -6,7 +6,9 @@ import { Option, type Command } from "commander";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { HoldfastError } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import { banner, urlOf } from "../server/banner.ts";
+import { createLog } from "../server/log.ts";
 import { readSettings, settingNames, settings as table, variableOf, type Settings } from "../server/settings.ts";
 import { Supervisor, type Started } from "../server/supervisor.ts";
 import { packageVersion } from "../server/version.ts";
@@ -62,11 +64,22 @@ function readConfig(file: string): string {
 async function runServer(drives: readonly string[], flags: Readonly<Record<string, unknown>>): Promise<void> {
   const settings = settingsOf(drives, flags);
   const absolute = { ...settings, drives: settings.drives.map((drive) => path.resolve(drive)) };
-  const supervisor = new Supervisor(absolute, (text) => process.stderr.write(`holdfast: ${text}\n`));
-  const stopped = stopOnSignal(supervisor);
-  const started = await supervisor.start();
+  if (new Set(absolute.drives).size !== absolute.drives.length) {
+    throw new HoldfastError("invalid_argument", "The drive list names one directory twice.");
+  }
+  const log = createLog(settings["log-level"]);
+  const supervisor = new Supervisor(absolute, log);
+  const signal = stopOnSignal(supervisor, log);
+  const started = await Promise.race([supervisor.start(), signal.stopped]).catch((error: unknown) => {
+    if (!signal.isGiven()) throw error;
+  });
+  if (started === undefined) {
+    // Stopped before it was ready. What the start still waits for must not hold the process.
+    await signal.stopped;
+    process.exit(0);
+  }
   process.stdout.write(flags["json"] === true ? readyJson(settings, started) : readyText(settings, started));
-  await stopped;
+  await signal.stopped;
 }
 
 function readyText(settings: Settings, { port, rootKey }: Started): string {
@@ -79,16 +92,24 @@ function readyJson(settings: Settings, { port, rootKey }: Started): string {
   return JSON.stringify(from === "made" ? { ...facts, secretKey } : facts) + "\n";
 }
 
-/** Resolves when the server was stopped by a signal. */
-function stopOnSignal(supervisor: Supervisor): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let signals = 0;
+type StopSignal = {
+  /** Resolves when the server has stopped because of a signal. */
+  readonly stopped: Promise<void>;
+  isGiven(): boolean;
+};
+
+function stopOnSignal(supervisor: Supervisor, log: Log): StopSignal {
+  let signals = 0;
+  const stopped = new Promise<void>((resolve, reject) => {
     const onSignal = (): void => {
       signals += 1;
       if (signals > 1) return supervisor.kill();
-      process.stderr.write("holdfast: Stopping; running requests may finish. Once more to stop at once.\n");
+      const isSeen = process.stderr.isTTY;
+      if (isSeen) process.stderr.write("holdfast: Stopping; running requests may finish. Once more to stop at once.\n");
+      else log.info({}, "Stopping; running requests may finish.");
       supervisor.stop().then(resolve, reject);
     };
     process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   });
+  return { stopped, isGiven: () => signals > 0 };
 }

@@ -170,7 +170,9 @@ export async function readDriveId(disk: Disk, path: string): Promise<DriveId | u
   return id as DriveId;
 }
 
-async function formatDrive(disk: Disk, path: string, random: Random): Promise<DriveId> {
+/** Errors: `invalid_argument` for a folder that bears no drive and holds something else. Writes nothing. */
+export async function refuseForeign(disk: Disk, path: string): Promise<void> {
+  if ((await readDriveId(disk, path)) !== undefined) return;
   const names = await listIfThere(disk, path);
   const foreign = names.filter((name) => !ignoredNames.test(name) && name !== "segments" && name !== "index");
   const segments = await listIfThere(disk, `${path}/segments`);
@@ -179,6 +181,10 @@ async function formatDrive(disk: Disk, path: string, random: Random): Promise<Dr
       "invalid_argument",
       `${path} is not empty and not a Holdfast drive (it holds ${foreign[0] ?? "segments without drive.json"}).`,
     );
+}
+
+async function formatDrive(disk: Disk, path: string, random: Random): Promise<DriveId> {
+  await refuseForeign(disk, path);
   await disk.makeDirectory(path);
   await syncParents(disk, path);
   await disk.makeDirectory(`${path}/segments`);

@@ -10,6 +10,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
 import type { MetricsSnapshot } from "../core/metrics.ts";
 import type { Credentials } from "../identity/identity.ts";
 import type { RootKey } from "../identity/root_key.ts";
@@ -35,7 +36,7 @@ type Collecting = { readonly snapshots: MetricsSnapshot[]; waiting: Set<number>;
 
 export class Supervisor {
   #settings: Settings;
-  readonly #onEvent: (text: string) => void;
+  readonly #log: Log;
   readonly #collecting = new Map<number, Collecting>();
   #collections = 0;
   #lock: DriveLock | undefined;
@@ -47,10 +48,9 @@ export class Supervisor {
   #isStopping = false;
   #failuresInARow = 0;
 
-  /** `onEvent` gets a sentence when a worker dies or is started again. */
-  constructor(settings: Settings, onEvent: (text: string) => void) {
+  constructor(settings: Settings, log: Log) {
     this.#settings = settings;
-    this.#onEvent = onEvent;
+    this.#log = log;
   }
 
   /** Resolves when every worker listens. Errors: a sentence for the operator; nothing is left running then. */
@@ -127,7 +127,9 @@ export class Supervisor {
       worker.once("exit", (code, signal) => {
         this.#forget(worker.id);
         this.#bury(name);
-        if (!isListening) return reject(new HoldfastError("unavailable", why));
+        // What it said last may still be on its way: the channel is read to its end first.
+        const refuse = (): void => reject(new HoldfastError("unavailable", why));
+        if (!isListening) return worker.isConnected() ? void worker.once("disconnect", refuse) : refuse();
         if (performance.now() - startedMs > steadyMs) this.#failuresInARow = 0;
         this.#revive(`Worker ${worker.process.pid} ended (${signal ?? `status ${code}`})`);
       });
@@ -148,11 +150,11 @@ export class Supervisor {
   #revive(what: string): void {
     if (this.#isStopping) return;
     const pauseMs = Math.min(restartMsMax, restartMsMin * 2 ** this.#failuresInARow++);
-    this.#onEvent(`${what}; starting another in ${pauseMs} ms.`);
+    this.#log.warn({ pauseMs }, `${what}; another is started in its place.`);
     const revival = setTimeout(() => {
       this.#revivals.delete(revival);
       this.#startWorker(this.#root).then(
-        () => this.#onEvent("A worker was started again."),
+        () => this.#log.info({}, "A worker was started again."),
         (error: unknown) => this.#revive(`A worker could not start: ${(error as Error).message}`),
       );
     }, pauseMs);

@@ -15,6 +15,7 @@ import { prepareServer, type Prepared } from "./prepare.ts";
 import { serve, type Serving } from "./serving.ts";
 import { givenRoot, type Settings } from "./settings.ts";
 import { openStore, type Store } from "./store.ts";
+import { checkTls } from "./tls.ts";
 
 const collectMsMax = 5_000;
 
@@ -114,6 +115,12 @@ class Worker {
     return mergeSnapshots(snapshots);
   }
 
+  /** What is left of this process cannot be trusted: its session is fenced by whoever is there. */
+  crash(error: unknown): void {
+    this.#log.error({ err: error }, "An error that nobody handled ends this worker.");
+    process.exit(1);
+  }
+
   #fail(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     this.#log.debug({ err: error }, "Starting failed.");
@@ -140,7 +147,10 @@ class Worker {
 
 function readTls(settings: Settings) {
   const { "tls-cert": cert, "tls-key": key } = settings;
-  return cert === undefined || key === undefined ? undefined : { cert: readPem(cert), key: readPem(key) };
+  if (cert === undefined || key === undefined) return undefined;
+  const tls = { cert: readPem(cert), key: readPem(key) };
+  checkTls(tls, `The TLS files ${cert} and ${key}`);
+  return tls;
 }
 
 function readPem(file: string): Buffer {
@@ -152,6 +162,7 @@ function readPem(file: string): Buffer {
 }
 
 const worker = new Worker();
+process.on("uncaughtException", (error) => worker.crash(error));
 process.on("message", (message: ToWorker) => worker.take(message));
 // The drives' locks died with the supervisor, and another server may take them at any moment: nothing more is done.
 process.on("disconnect", () => process.exit(1));

@@ -60,6 +60,7 @@ test("what is wrong at the start is one clear sentence and exit status 1", { tim
     [[path.join(folder, "foreign")], {}, /not empty and not a Holdfast drive/],
     [[path.join(folder, "file", "below")], {}, /cannot be used as a drive/],
     [[drive, "--tls-cert", "x.pem"], {}, /tls-cert and tls-key go together/],
+    [[drive, "--tls-cert", config, "--tls-key", config], {}, /TLS files .*config\.json.* cannot be used/],
   ];
   for (const [args, environment, expected] of cases) {
     const { status, errors } = await launch(
@@ -120,7 +121,10 @@ for (const workers of [1, 2]) {
       linesOf(server.errors()).find(({ msg, node }) => msg.includes("fenced") && node.endsWith(`pid ${victim}`));
     await until(() => fencing() !== undefined);
     assert.equal(fencing()!.msg, "The session of a worker that died was fenced.");
-    assert.equal((await server.stop()).status, 0);
+    const { status, errors } = await server.stop();
+    assert.equal(status, 0);
+    const plain = errors.split("\n").filter((line) => line !== "" && !line.startsWith("{"));
+    assert.deepEqual(plain, [], "the log has JSON lines only");
   });
 }
 
@@ -129,6 +133,30 @@ function linesOf(errors: string): { msg: string; node: string }[] {
   const lines = errors.split("\n").filter((line) => line.startsWith("{") && line.endsWith("}"));
   return lines.map((line) => ({ msg: "", node: "", ...(JSON.parse(line) as object) }));
 }
+
+test("an error that nobody handled ends the worker with a line in the log", { timeout }, async (t) => {
+  const thrower = `if(process.send)setTimeout(()=>{throw new Error("boom")},2000)`;
+  const environment = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(thrower)}` };
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "1"], environment);
+  await until(() => server.errors().includes("A worker was started again"));
+  const line = linesOf(server.errors()).find(({ msg }) => msg.includes("nobody handled"));
+  assert.match(JSON.stringify(line), /boom/);
+  assert.ok(!server.errors().includes("\n    at "), "no bare stack");
+  assert.equal((await server.stop()).status, 0);
+});
+
+test("a signal while the server starts ends it quietly", { timeout }, async (t) => {
+  const slow = `if(process.send)setTimeout(()=>0,1e8),process.on=()=>process`;
+  const environment = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(slow)}` };
+  const { child, ended } = launch(["server", temporaryFolder(t), "--listen", "127.0.0.1:0"], environment);
+  await until(async () => (await childrenOf(child.pid!)).length > 0);
+  child.kill("SIGTERM");
+  // This worker hears nothing, so it takes the second one.
+  await until(() => child.exitCode !== null || !child.kill("SIGINT") || child.exitCode !== null);
+  const { status, errors } = await ended;
+  assert.equal(status, 0, errors);
+  assert.doesNotMatch(errors, /ended while it was starting/);
+});
 
 test("workers end with their supervisor, and the next server takes over what they had", { timeout }, async (t) => {
   const drive = temporaryFolder(t);

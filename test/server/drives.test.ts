@@ -1,0 +1,73 @@
+/** Drives in the wrong place: named in another order, alone, or not ours. Nothing is served, made or lost. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test, type TestContext } from "node:test";
+import { createServer, HoldfastError, type CreateServerOptions, type HoldfastServer } from "../../src/index.ts";
+import { basic, launch } from "./harness.ts";
+
+function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-drives-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+const bytes = 100_000;
+const auth = ({ accessKey, secretKey }: HoldfastServer) => basic(accessKey, secretKey);
+
+async function upload(server: HoldfastServer): Promise<string> {
+  const body = Buffer.alloc(bytes, 1);
+  const answer = await fetch(`${server.url}/_/files?name=x`, { method: "PUT", headers: auth(server), body });
+  return ((await answer.json()) as { id: string }).id;
+}
+
+async function readBack(server: HoldfastServer, id: string): Promise<number> {
+  const answer = await fetch(`${server.url}/_/files/${id}`, { headers: auth(server) });
+  return (await answer.arrayBuffer()).byteLength;
+}
+
+/** A server that ends with the test, also when it should not have started. */
+async function start(t: TestContext, options: CreateServerOptions): Promise<HoldfastServer> {
+  const server = await createServer(options);
+  t.after(() => server.close());
+  return server;
+}
+
+test("drives in another order are refused: the first has the metadata", async (t) => {
+  const folder = temporaryFolder(t);
+  const [a, b, fresh] = [path.join(folder, "a"), path.join(folder, "b"), path.join(folder, "fresh")];
+  const first = await start(t, { drives: [a, b] });
+  const ids: string[] = [];
+  while (ids.length < 20) ids.push(await upload(first));
+  await first.close();
+  for (const drives of [[b, a], [b], [fresh, a], [fresh, b, a]]) {
+    await assert.rejects(start(t, { drives }), (error) => {
+      assert.ok(error instanceof HoldfastError && error.reason === "invalid_argument", String(error));
+      assert.match(error.message, /first/);
+      return true;
+    });
+  }
+  const doctor = await launch(["doctor", b, a]).ended;
+  assert.equal(doctor.status, 1);
+  assert.match(doctor.errors, /first/);
+  assert.ok(!readdirSync(b).includes("meta"), "no metadata was begun on the second drive");
+  const again = await start(t, { drives: [a, b] });
+  for (const id of ids) assert.equal(await readBack(again, id), bytes);
+  await again.close();
+});
+
+test("nothing is left in a folder that is not ours", async (t) => {
+  const foreign = temporaryFolder(t);
+  writeFileSync(path.join(foreign, "thesis.doc"), "mine");
+  await assert.rejects(start(t, { drives: [foreign] }), /not empty and not a Holdfast drive/);
+  assert.deepEqual(readdirSync(foreign), ["thesis.doc"]);
+});
+
+test("one folder under two names is one folder named twice", async (t) => {
+  const folder = temporaryFolder(t);
+  mkdirSync(path.join(folder, "d"));
+  const { status, errors } = await launch(["server", path.join(folder, "d"), `${folder}/./d`]).ended;
+  assert.equal(status, 1);
+  assert.match(errors, /names one directory twice/);
+});

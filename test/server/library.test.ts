@@ -1,0 +1,58 @@
+/** createServer as a program uses it: closing, wrong options, several in one process. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test, type TestContext } from "node:test";
+import { createServer, HoldfastError, type CreateServerOptions, type HoldfastServer } from "../../src/index.ts";
+import { basic } from "./harness.ts";
+
+/** A server that ends with the test, also when it should not have started. */
+async function start(t: TestContext, options: CreateServerOptions): Promise<HoldfastServer> {
+  const server = await createServer(options);
+  t.after(() => server.close());
+  return server;
+}
+
+test("close may be called again, and every call resolves when all is closed", async (t) => {
+  const drive = mkdtempSync(path.join(tmpdir(), "holdfast-close-"));
+  t.after(() => rmSync(drive, { recursive: true, force: true }));
+  const server = await start(t, { drives: [drive] });
+  void server.close();
+  await server.close();
+  await (await start(t, { drives: [drive] })).close();
+  await server.close();
+});
+
+test("servers in one process share nothing", async (t) => {
+  const [one, two] = await Promise.all([start(t, { memory: true }), start(t, { memory: true })]);
+  assert.notEqual(one.accessKey, two.accessKey);
+  const headers = basic(one.accessKey, one.secretKey);
+  await fetch(`${one.url}/_/files?name=x`, { method: "PUT", headers, body: "x" });
+  assert.equal((await fetch(`${two.url}/_/files`, { headers })).status, 401);
+  await one.close();
+  const listed = await fetch(`${two.url}/_/files`, { headers: basic(two.accessKey, two.secretKey) });
+  assert.deepEqual(await listed.json(), { files: [], cursor: null });
+  await two.close();
+});
+
+test("what is wrong with the options is a HoldfastError that says so", async (t) => {
+  const wrong: [unknown, RegExp][] = [
+    [undefined, /needs either/],
+    [{ memory: true, drives: ["./x"] }, /needs either/],
+    [{ drives: "./x" }, /drives/],
+    [{ memory: "yes" }, /memory/],
+    [{ memory: true, port: 9000 }, /no option "port"/],
+    [{ memory: true, listen: "nowhere" }, /listen must be HOST:PORT/],
+    [{ memory: true, region: "a b" }, /region/],
+    [{ memory: true, tls: { cert: "no", key: "no" } }, /TLS/],
+    [{ memory: true, credentials: { accessKey: "abc" } }, /secret key has/],
+  ];
+  for (const [options, message] of wrong) {
+    await assert.rejects(start(t, options as CreateServerOptions), (error) => {
+      assert.ok(error instanceof HoldfastError, String(error));
+      assert.match(error.message, message);
+      return true;
+    });
+  }
+});

@@ -128,15 +128,11 @@ function hasUnreadBody(req: IncomingMessage): boolean {
   return Number(length) > 0;
 }
 
-async function sendThenDrain(
-  req: IncomingMessage,
-  res: ServerResponse,
-  body: string | Buffer | undefined,
-): Promise<Sent> {
+/** The request is over for us: who goes on sending holds a connection for a while, and no place among the running ones. */
+function sendThenDrain(req: IncomingMessage, res: ServerResponse, body: string | Buffer | undefined): Sent {
   if (body === undefined || body.length === 0) res.flushHeaders();
   else res.write(body);
-  await drainRequest(req, res);
-  res.end();
+  void drainRequest(req, res).then(() => res.end());
   return whole(lengthOf(body));
 }
 

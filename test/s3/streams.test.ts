@@ -178,3 +178,16 @@ void test("one request too many is told SlowDown, and there is room again afterw
   for (const res of results) res.resume();
   assert.equal((await open("small")).statusCode, 200);
 });
+
+void test("refused clients that go on sending take no place from others", async () => {
+  const head = "PUT /streams/refused HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n";
+  const sockets = Array.from({ length: limits.requestsInFlightMax + 6 }, () => connect(server.port, "127.0.0.1"));
+  try {
+    for (const socket of sockets) socket.on("error", () => undefined).write(head);
+    const answers = await Promise.all(sockets.map((socket) => once(socket, "data")));
+    for (const [answer] of answers) assert.match(String(answer), /^HTTP\/1\.1 403 /);
+    assert.equal((await open("small")).statusCode, 200);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+});

@@ -75,6 +75,7 @@ for (const [what, change, code] of [
   ["no signed headers", inAuthorization(/SignedHeaders=[^,]*, /, ""), malformed],
   ["empty signed headers", inAuthorization(/SignedHeaders=[^,]*/, "SignedHeaders="), malformed],
   ["a hole in the signed headers", inAuthorization("host;", "host;;"), malformed],
+  ["more signed headers than there can be", inAuthorization("host;", `${"a;".repeat(200)}host;`), malformed],
   ["host not signed", inAuthorization("host;", ""), "AccessDenied"],
   ["x-amz-date not signed", inAuthorization(";x-amz-date", ""), "AccessDenied"],
   ["x-amz-content-sha256 not signed", inAuthorization(";x-amz-content-sha256", ""), "AccessDenied"],

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { S3Client, S3RequestError } from "../../src/client/s3_client.ts";
+import { systemCode } from "../../src/core/errors.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
@@ -40,6 +41,11 @@ async function perform(
     await client.run({ method, bucket, key, headers: condition(call), ...(call.kind === "put" && { body }) });
     return { kind: "done" };
   } catch (error) {
+    // While no worker listens nothing can have been done: it is asked again.
+    if (error instanceof Error && systemCode(error.cause) === "ECONNREFUSED") {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return perform(client, key, call, body);
+    }
     if (!(error instanceof S3RequestError) || error.status >= 500) return { kind: "unknown" };
     if (call.kind === "get" && error.status === 404) return { kind: "value", etag: undefined };
     // 409 says that a concurrent change came first: nothing was done, whatever the condition was.

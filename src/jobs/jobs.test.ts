@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemClock } from "../core/clock.ts";
-import { hasReason } from "../core/errors.ts";
+import { hasReason, HoldfastError } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
 import { limits } from "../core/limits.ts";
 import { systemRandom } from "../core/random.ts";
@@ -23,7 +23,7 @@ import {
 import { encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
 import { encodeFinished, encodeLeftover, encodePart } from "../meta/uploads.ts";
 import { bodyOf, noMetadata, noVerifier, plainPut, readAll } from "../object/object.fixture.ts";
-import { drain, findingsOf, newWorld, rowsOf, startProcess, type World } from "./jobs.fixture.ts";
+import { drain, findingsOf, newWorld, rowsOf, startProcess, type Process, type World } from "./jobs.fixture.ts";
 import { FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
 import { FenceJob, fenceDead, fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
@@ -386,6 +386,38 @@ void test("an attempt to complete whose process died is taken over, and its page
   await process.store.delete({ bucket, key });
   await drain(process);
   assert.equal((await rowsOf(world.kv, tags.blob)).length, 0);
+});
+
+void test("an attempt whose first commit was made though it failed does not keep the upload closed", async () => {
+  const { world, process } = await worldWithBucket();
+  const { id: uploadId } = await process.store.createUpload({ bucket, key, metadata: noMetadata });
+  const put = async ({ store }: Process) =>
+    store.uploadPart({ bucket, key, uploadId, partNumber: 1, body: bodyOf(chunked), verifier: noVerifier });
+  const { etag } = await put(process);
+  let commits = 0;
+  const unsure: Kv = {
+    name: "unsure",
+    get: (keys) => world.kv.get(keys),
+    scan: (range, options) => world.kv.scan(range, options),
+    close: () => world.kv.close(),
+    async commit(commit) {
+      const result = await world.kv.commit(commit);
+      commits += 1;
+      if (commits === 2) throw new HoldfastError("unavailable", "The answer was lost.");
+      return result;
+    },
+  };
+  // Its commits: the session, the attempt.
+  const other = await startProcess({ ...world, kv: unsure });
+  const parts = [{ partNumber: 1, etag }];
+  await assert.rejects(other.store.completeUpload({ bucket, key, uploadId, parts }), (error) =>
+    hasReason(error, "unavailable"),
+  );
+  await put(process);
+  await process.store.completeUpload({ bucket, key, uploadId, parts });
+  await other.session.close();
+  await drain(process);
+  assert.deepEqual(await findingsOf(world), []);
 });
 
 void test("an attempt that lost the upload publishes nothing, and a failed one opens it again", async () => {

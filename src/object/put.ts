@@ -76,13 +76,13 @@ function dataOf(written: WrittenBody): HeadData {
 }
 
 /** Whether a failed commit surely did not happen: only the store's being away leaves that open. */
-function surelyNotPublished(error: unknown): boolean {
+export function surelyNotCommitted(error: unknown): boolean {
   return error instanceof HoldfastError && error.reason !== "unavailable" && error.reason !== "internal";
 }
 
 /** Removes the chunks of a body that was not published because of `error`. Never throws: the error is the answer. */
 export async function discardUnpublished(ctx: ObjectContext, written: WrittenBody, error: unknown): Promise<void> {
-  if (written.kind !== "chunked" || !surelyNotPublished(error)) return;
+  if (written.kind !== "chunked" || !surelyNotCommitted(error)) return;
   try {
     await ctx.blobs.remove(written.blob.chunks);
   } catch (cause) {

@@ -10,7 +10,7 @@
  *  4. One commit publishes: root, head (conditions are judged on the head it replaces), the answer in a `finished` row, the
  *     upload row deleted, and a `leftover` row for the part rows. The listed parts' references are the parts map's now.
  *
- * When 2 to 4 fail, the upload is opened again. The same request sent again, within finishedUploadKeptMs, gets the same
+ * When 2 to 4 fail, or nobody can tell whether 1 did, the upload is opened again. The same request sent again, within finishedUploadKeptMs, gets the same
  * answer.
  */
 import { assert } from "../core/assert.ts";
@@ -35,6 +35,7 @@ import {
 import { judgeWrite } from "./conditions.ts";
 import type { ObjectContext } from "./context.ts";
 import type { CompleteOptions, PutResult, UploadRef } from "./object.ts";
+import { surelyNotCommitted } from "./put.ts";
 import { keepBucketAlive, readTarget, replaceVersion } from "./target.ts";
 import { abandonAttempt, assertSession, noSuchUpload, parseUploadId, readUpload } from "./uploads.rows.ts";
 import { checkPartList, judgeCompletion, requestFingerprint, type Completion } from "./uploads.rules.ts";
@@ -60,7 +61,11 @@ export async function completeUpload(ctx: ObjectContext, options: CompleteOption
   const id = parseUploadId(options.uploadId);
   const fingerprint = requestFingerprint(options.parts, ctx.digests);
   const partsMap = newPartsMapId(ctx);
-  const begun = await begin(ctx, { options, id, fingerprint, partsMap });
+  const asked = { options, id, fingerprint, partsMap };
+  const begun = await begin(ctx, asked).catch(async (error: unknown) => {
+    if (!surelyNotCommitted(error)) await reopen(ctx, asked);
+    throw error;
+  });
   if (begun.outcome === "finished") return begun.result;
   const { attempt } = begun;
   try {
@@ -137,7 +142,7 @@ async function readParts({ kv }: ObjectContext, id: UploadId): Promise<Map<numbe
   return present;
 }
 
-function holds(upload: UploadRecord | undefined, { partsMap }: Attempt): upload is UploadRecord {
+function holds(upload: UploadRecord | undefined, { partsMap }: Pick<Attempt, "partsMap">): upload is UploadRecord {
   return upload?.state.kind === "completing" && upload.state.partsMap === partsMap;
 }
 
@@ -208,7 +213,7 @@ function publish(
  * Gives the upload back, if it is still this attempt's. When that fails too, the upload stays in the attempt's hands: the
  * next attempt, or an abort, takes it from there.
  */
-async function reopen(ctx: ObjectContext, attempt: Attempt): Promise<void> {
+async function reopen(ctx: ObjectContext, attempt: Pick<Attempt, "options" | "id" | "partsMap">): Promise<void> {
   const { kv, clock, random, log } = ctx;
   const ref: UploadRef = attempt.options;
   const work = async (tx: Transaction): Promise<void> => {

@@ -64,16 +64,21 @@ function operationOf({ method, segments }: DoorRequest): FilesOperation {
   if (more.length > 0) return "Other";
   if (id === undefined) {
     if (method === "POST" || method === "PUT") return "Upload";
-    return method === "GET" ? "List" : "Other";
+    return isRead(method) ? "List" : "Other";
   }
-  if (what !== undefined) return what === "chunks" && method === "GET" ? "Chunks" : "Other";
+  if (what !== undefined) return what === "chunks" && isRead(method) ? "Chunks" : "Other";
   return ({ GET: "Download", HEAD: "Head", DELETE: "Delete" } as const)[method] ?? "Other";
 }
 
+/** HEAD is a GET whose body is not sent. */
+function isRead(method: string): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
 function refusal({ segments }: DoorRequest): Error {
-  if (segments.length === 0) return methodNotAllowed("GET, POST, PUT");
+  if (segments.length === 0) return methodNotAllowed("GET, HEAD, POST, PUT");
   if (segments.length === 1) return methodNotAllowed("GET, HEAD, DELETE");
-  return segments.length === 2 && segments[1] === "chunks" ? methodNotAllowed("GET") : noSuchAddress();
+  return segments.length === 2 && segments[1] === "chunks" ? methodNotAllowed("GET, HEAD") : noSuchAddress();
 }
 
 class Files {
@@ -176,9 +181,10 @@ class Files {
     if (Buffer.byteLength(id) > limits.objectKeyBytesMax) throw noSuchFile();
     if (!isFileId(id)) return Buffer.from(id);
     const { objects, bucket } = this.#options;
-    const page = await objects.list({ bucket, prefix: keyOfFile(id, ""), limit: 1 }).catch(asNoSuchFile);
-    const [only] = page.objects;
-    return only?.key ?? Buffer.from(id);
+    // What S3 clients put further below `ID/` is another file, and counts as one common prefix for each folder.
+    const below = { bucket, prefix: keyOfFile(id, ""), delimiter: Buffer.from("/"), limit: limits.listPageKeysMax };
+    const page = await objects.list(below).catch(asNoSuchFile);
+    return page.objects.find(({ key }) => fileOfKey(key).id === id)?.key ?? Buffer.from(id);
   }
 }
 

@@ -145,15 +145,17 @@ const contentHeaderNames: readonly ContentHeaderName[] = [
   "x-amz-storage-class",
 ];
 
+/**
+ * Labels that are kept. Not GLACIER and DEEP_ARCHIVE: an object that bears one cannot be read on AWS until it is restored, so
+ * clients (aws s3 cp -r, for one) pass over it without asking, and here nobody could ever restore it.
+ */
 const storageClasses: ReadonlySet<string> = new Set([
   "STANDARD",
   "REDUCED_REDUNDANCY",
   "STANDARD_IA",
   "ONEZONE_IA",
   "INTELLIGENT_TIERING",
-  "GLACIER",
   "GLACIER_IR",
-  "DEEP_ARCHIVE",
   "EXPRESS_ONEZONE",
 ]);
 

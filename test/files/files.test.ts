@@ -4,6 +4,7 @@ import { execFile, execFileSync } from "node:child_process";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { S3Client } from "../../src/client/s3_client.ts";
 import { createServer, type HoldfastServer } from "../../src/index.ts";
 import { basic, until } from "../server/harness.ts";
 
@@ -188,7 +189,7 @@ test("Content-MD5 is held to", async () => {
 
 test("addresses and methods that are not there", async () => {
   const answer = await call("", { method: "PATCH" });
-  assert.equal(answer.headers.get("allow"), "GET, POST, PUT");
+  assert.equal(answer.headers.get("allow"), "GET, HEAD, POST, PUT");
   assert.deepEqual(await errorOf(answer), [405, "method_not_allowed"]);
   assert.deepEqual(await errorOf(await call("/a/b")), [404, "no_such_address"]);
   assert.deepEqual(await errorOf(await fetch(`${server.url}/_/nothing`)), [404, "no_such_address"]);
@@ -251,4 +252,29 @@ test("two servers in one process know nothing of each other", async () => {
   }
   await assert.rejects(fetch(other.url));
   await until(async () => (await fetch(`${server.url}/_/health/ready`)).status === 200);
+});
+
+test("HEAD of a listing, and of where a file lies, is a GET without its body", async () => {
+  const { id } = await put("headed", "x".repeat(100_000));
+  for (const rest of ["", "?limit=1", `/${id}/chunks`]) {
+    const answer = await call(rest, { method: "HEAD" });
+    assert.deepEqual([answer.status, await answer.text()], [200, ""], rest);
+    assert.match(answer.headers.get("content-type") ?? "", /^application\/json/);
+  }
+  const refused = await call("", { method: "DELETE" });
+  assert.equal(refused.headers.get("allow"), "GET, HEAD, POST, PUT");
+});
+
+test("an object of S3's below a key like an id is found by its whole key only, and hides no file", async () => {
+  const { url, accessKey, secretKey, region } = server;
+  const client = new S3Client({ endpoint: new URL(url), accessKey, secretKey, region });
+  const { id } = await put("photo.jpg", "mine");
+  for (const key of [`${id}/a/below`, `${"d".repeat(32)}/a/b`]) {
+    await client.run({ method: "PUT", bucket: "files", key, body: Buffer.from(key) });
+    assert.equal(await (await call(`/${encodeURIComponent(key)}`)).text(), key);
+  }
+  assert.equal(await (await call(`/${id}`)).text(), "mine");
+  assert.equal((await call(`/${"d".repeat(32)}`)).status, 404);
+  assert.equal((await call(`/${"d".repeat(32)}`, { method: "DELETE" })).status, 404);
+  client.close();
 });

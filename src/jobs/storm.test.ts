@@ -15,8 +15,8 @@ import { drain, findingsOf, newWorld, rowsOf, startProcess } from "./jobs.fixtur
 import type { Process, World } from "./jobs.fixture.ts";
 import { fenceOthers } from "./sessions.ts";
 
-const runs = Number(process.env["STORM_RUNS"] ?? 15);
-const firstSeed = Number(process.env["STORM_SEED"] ?? 1);
+const runs = Number(process.env["HOLDFAST_TEST_RUNS"] ?? 15);
+const firstSeed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 1);
 const stepsEach = 60;
 const big = patternBytes(limits.partBytesMin, 9);
 const buckets = ["one", "two"];

@@ -17,7 +17,7 @@ import { judgeCopySource, judgeWrite } from "./conditions.ts";
 import type { ObjectContext } from "./context.ts";
 import { existing, getObject, inlineBytes } from "./get.ts";
 import { checkMetadata, checkObjectKey, checkVersionId } from "./names.ts";
-import type { ChecksumAlgorithm, CopyOptions, PutResult, StoredChecksum } from "./object.ts";
+import type { ChecksumAlgorithm, CopyOptions, ObjectMetadata, PutResult, StoredChecksum } from "./object.ts";
 import { keepBucketAlive, readRows, readTarget, replaceVersion } from "./target.ts";
 
 /** How often the bytes are read again because the source was replaced while a checksum was computed. */
@@ -30,8 +30,8 @@ export async function copyObject(ctx: ObjectContext, options: CopyOptions): Prom
   checkObjectKey(source.key);
   checkVersionId(source.versionId);
   checkObjectKey(options.key);
-  if (metadata !== undefined) checkMetadata(metadata);
-  else if (source.bucket === options.bucket && source.key.equals(options.key)) {
+  if (typeof metadata === "object") checkMetadata(metadata);
+  if (metadata === undefined && source.bucket === options.bucket && source.key.equals(options.key)) {
     throw new HoldfastError("invalid_argument", "This copy request is illegal: it would change nothing.");
   }
   for (let attempt = 0; attempt < checksumAttemptsMax; attempt++) {
@@ -103,7 +103,7 @@ async function copyOnce(
     if (head.data.kind === "blob" && !hasBlob(target.head, head.data.blob)) await shareBlob(tx, head.data.blob);
     const { sizeBytes, etag, data } = head;
     const modifiedMs = clock.nowMs();
-    const metadata = options.metadata ?? head.metadata;
+    const metadata = metadataOfCopy(options.metadata, head);
     const inline = data.kind === "inline" ? inlineBytes(from, head) : undefined;
     replaceVersion(ctx, tx, target, { sizeBytes, modifiedMs, etag, checksum, metadata, data, inline });
     await keepBucketAlive(ctx, tx, target.name, target.bucket);
@@ -111,6 +111,13 @@ async function copyOnce(
   };
   const { signal } = options;
   return transact(ctx.kv, work, signal === undefined ? { clock, random } : { clock, random, signal });
+}
+
+function metadataOfCopy(wanted: CopyOptions["metadata"], head: HeadRecord): ObjectMetadata {
+  if (typeof wanted !== "function") return wanted ?? head.metadata;
+  const metadata = wanted(head.metadata);
+  checkMetadata(metadata);
+  return metadata;
 }
 
 function checksumOfCopy(

@@ -149,8 +149,11 @@ export type CopyOptions = {
   };
   readonly bucket: string;
   readonly key: Buffer;
-  /** Undefined: COPY the source's metadata; given: REPLACE it. Onto itself it must be given (`invalid_argument`). */
-  readonly metadata: ObjectMetadata | undefined;
+  /**
+   * Of the copy: as given, or made from the source's (a pure function; it may run again), or the source's own where undefined.
+   * Onto itself it must be given (`invalid_argument`).
+   */
+  readonly metadata: ObjectMetadata | ((source: ObjectMetadata) => ObjectMetadata) | undefined;
   /** Undefined: keep the source's checksum. If it differs from the stored one the bytes are read to compute it. */
   readonly checksumAlgorithm?: ChecksumAlgorithm;
   readonly conditions?: WriteConditions;

@@ -61,6 +61,25 @@ void test("a new storage class keeps the other metadata", async () => {
   assert.deepEqual([head.StorageClass, head.ContentType, head.Metadata], ["STANDARD_IA", "text/source", { a: "1" }]);
 });
 
+void test("storage class and website redirect are never the source's, as with AWS", async () => {
+  const put = { Bucket, Key: "labelled", Body: "x", Metadata: { a: "1" }, CacheControl: "no-store" };
+  await server.s3.send(
+    new PutObjectCommand({ ...put, StorageClass: "STANDARD_IA", WebsiteRedirectLocation: "/elsewhere" }),
+  );
+  const CopySource = `${Bucket}/labelled`;
+  const headOf = async (Key: string) => {
+    const head = await server.s3.send(new HeadObjectCommand({ Bucket, Key }));
+    assert.deepEqual([head.Metadata, head.CacheControl], [{ a: "1" }, "no-store"]);
+    return [head.StorageClass, head.WebsiteRedirectLocation];
+  };
+  await copy("plain", { CopySource });
+  assert.deepEqual(await headOf("plain"), [undefined, undefined]);
+  await copy("redirected", { CopySource, WebsiteRedirectLocation: "/there" });
+  assert.deepEqual(await headOf("redirected"), [undefined, "/there"]);
+  await copy("labelled", { CopySource, WebsiteRedirectLocation: "/onto-itself" });
+  assert.deepEqual(await headOf("labelled"), [undefined, "/onto-itself"]);
+});
+
 void test("a source name is URL-encoded", async () => {
   const Key = "träge +?%/ü&x=1";
   await server.s3.send(new PutObjectCommand({ Bucket, Key, Body: "odd" }));

@@ -1,5 +1,5 @@
 /** CopyObject, and what it shares with UploadPartCopy. */
-import type { ChecksumAlgorithm, CopyOptions, ObjectMetadata, Objects } from "../../object/object.ts";
+import type { ChecksumAlgorithm, CopyOptions } from "../../object/object.ts";
 import { checksumAlgorithmOf, checksumXml } from "../checksums.ts";
 import { S3Error } from "../errors.ts";
 import type { Handler, S3Request } from "../exchange.ts";
@@ -12,11 +12,11 @@ import { xmlDocument } from "../xml.ts";
 export const copyObject: Handler = async (request, { objects }) => {
   const { bucket, key, headers, signal } = request;
   const source = copySource(request);
-  const { metadata, from } = await copiedMetadata(request, source, objects);
+  const metadata = copiedMetadata(request, source);
   const conditions = writeConditions(headers);
   const checksumAlgorithm = wantedChecksum(request);
   const result = await objects.copy({
-    source: from,
+    source,
     bucket,
     key,
     metadata,
@@ -65,27 +65,27 @@ function badSource(text: string): S3Error {
   );
 }
 
-type Copied = { readonly metadata: ObjectMetadata | undefined; readonly from: CopyOptions["source"] };
+/** What a copy never takes from its source, as AWS documents it: without them it is STANDARD and redirects nowhere. */
+const notCopied = ["x-amz-storage-class", "x-amz-website-redirect-location"] as const;
 
-/**
- * The metadata of the copy: the request's own (REPLACE), or undefined for the source's (COPY). A new storage class with
- * COPY is both: then the source is looked at first and pinned by its ETag, so that its metadata and bytes belong together.
- */
-async function copiedMetadata(request: S3Request, source: CopyOptions["source"], objects: Objects): Promise<Copied> {
+/** The metadata of the copy: the request's own (REPLACE), or the source's with what the request says of `notCopied` (COPY). */
+function copiedMetadata(request: S3Request, source: CopyOptions["source"]): CopyOptions["metadata"] {
   const directive = request.headers["x-amz-metadata-directive"] ?? "COPY";
   const own = objectMetadata(request.headers);
-  if (directive === "REPLACE") return { metadata: own, from: source };
+  if (directive === "REPLACE") return own;
   if (directive !== "COPY")
     throw invalidArgument("x-amz-metadata-directive", String(directive), "Unknown metadata directive.");
-  const storageClass = own.headers["x-amz-storage-class"];
-  if (storageClass === undefined) {
-    if (source.bucket === request.bucket && source.key.equals(request.key)) throw selfCopy();
-    return { metadata: undefined, from: source };
-  }
-  const { info } = await objects.head(source);
-  const metadata = { ...info.metadata, headers: { ...info.metadata.headers, "x-amz-storage-class": storageClass } };
-  const conditions = { ...source.conditions, ifMatch: source.conditions?.ifMatch ?? [info.etag] };
-  return { metadata, from: { ...source, conditions } };
+  const given = Object.fromEntries(Object.entries(own.headers).filter(([name]) => isNotCopied(name)));
+  const isOntoItself = source.bucket === request.bucket && source.key.equals(request.key);
+  if (isOntoItself && Object.keys(given).length === 0) throw selfCopy();
+  return ({ headers, user }) => {
+    const kept = Object.entries(headers).filter(([name]) => !isNotCopied(name));
+    return { headers: { ...Object.fromEntries(kept), ...given }, user };
+  };
+}
+
+function isNotCopied(header: string): boolean {
+  return notCopied.some((name) => name === header);
 }
 
 function selfCopy(): S3Error {

@@ -169,6 +169,20 @@ void test("a drive in folders that were made for it is there after a crash, with
   }
 });
 
+void test("an index that is noted as clean was synced", async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const machine = new FakeMachine(seed);
+    await machine.prepare();
+    const content = Buffer.from("rows");
+    const file = await machine.disk.open(`${machine.path}/index/index.mdb`, "create");
+    await file.writev([content], 0);
+    await file.close();
+    await markDriveClean(machine.disk, machine.path);
+    machine.disk.crash();
+    assert.ok(machine.disk.fileBytes(`${machine.path}/index/index.mdb`).equals(content), `seed ${seed}`);
+  }
+});
+
 void test("after a clean stop no lost removal leaves a segment that nobody knows", async () => {
   for (let seed = 1; seed <= 20; seed++) {
     const machine = new FakeMachine(seed);

@@ -22,10 +22,10 @@ function shard(sizeBytes: number): Shard {
   return { chunk: ids.chunk(), shardIndex: 0, owner: { blob: ids.blob(), chunkIndex: 0 }, body };
 }
 
-/** A process whose next commit that puts a shard's row is held until `wake`. */
+/** A process whose next commit that puts (or deletes) a shard's row is held until `wake`. */
 class Sleeper {
   readonly #machine: FakeMachine;
-  #armed = false;
+  #armed: "put" | "delete" | undefined;
   #wake: () => void = () => undefined;
   readonly #woken = new Promise<void>((resolve) => (this.#wake = resolve));
   #fellAsleep: () => void = () => undefined;
@@ -35,8 +35,8 @@ class Sleeper {
     this.#machine = machine;
   }
 
-  arm(): void {
-    this.#armed = true;
+  arm(kind: "put" | "delete" = "put"): void {
+    this.#armed = kind;
   }
 
   wake(): void {
@@ -44,8 +44,7 @@ class Sleeper {
   }
 
   async #commit(kv: Kv, commit: Commit): ReturnType<Kv["commit"]> {
-    const putsShard = commit.writes.some(({ kind, key }) => kind === "put" && key[0] === 0x63);
-    if (this.#armed && putsShard) {
+    if (commit.writes.some(({ kind, key }) => kind === this.#armed && key[0] === 0x63)) {
       this.#fellAsleep();
       await this.#woken;
     }
@@ -174,6 +173,44 @@ async function appendAfterLook(look: number): Promise<void> {
 
 void test("a segment made while a compaction looks for dead ones is not taken for one", async () => {
   for (const look of [1, 2, 3]) await appendAfterLook(look);
+});
+
+void test("a shard moved between a removal's look and its commit is removed where it stands", async () => {
+  const machine = new FakeMachine(1);
+  const sleeper = new Sleeper(machine);
+  const first = await machine.start();
+  const drive = first.drives[0]!;
+  const [kept, late, doomed] = [shard(1_000), shard(1_001), shard(9_000)];
+  for (const each of [kept, late, doomed]) await first.append(drive, each);
+  await first.remove(drive, [doomed]);
+  await first.close();
+  const removing = await sleeper.openNode();
+  sleeper.arm("delete");
+  const removal = removing.remove(drive, [late]);
+  await sleeper.asleep;
+  const other = await machine.openNode();
+  assert.ok((await other.compact(drive)) > 8_000);
+  sleeper.wake();
+  await removal;
+  assert.equal((await other.verify(drive, late)).outcome, "missing");
+  assert.ok(await readsBack(other, kept));
+  await checkCounters(machine);
+});
+
+void test("what a dead process wrote and never indexed counts as dead", async () => {
+  const machine = new FakeMachine(1);
+  await machine.prepare();
+  const sleeper = new Sleeper(machine);
+  const dying = await sleeper.openNode();
+  const drive = dying.drives[0]!;
+  sleeper.arm();
+  const append = dying.append(drive, shard(5_000)).catch(() => undefined);
+  await sleeper.asleep;
+  const other = await machine.openNode((token) => token !== "sleeper");
+  assert.ok((await other.status(drive)).deadBytes > 5_000);
+  assert.ok((await other.compact(drive)) > 5_000, "and is given back");
+  sleeper.wake();
+  await append;
 });
 
 void test("an append that slept through a takeover fails, and is not counted twice", async () => {

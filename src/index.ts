@@ -16,13 +16,12 @@ import { systemRandom } from "./core/random.ts";
 import { newRootKey } from "./identity/root_key.ts";
 import { markDriveClean } from "./node/drive.ts";
 import { systemDisk } from "./node/disk.system.ts";
-import type { Tls } from "./server/http.ts";
 import { lockDrives } from "./server/lock.ts";
 import { prepareServer } from "./server/prepare.ts";
 import { serve } from "./server/serving.ts";
 import { readSettings, type Settings } from "./server/settings.ts";
 import { openStore } from "./server/store.ts";
-import { checkTls } from "./server/tls.ts";
+import { checkTls, type Tls } from "./server/tls.ts";
 
 export { HoldfastError } from "./core/errors.ts";
 export type { Log } from "./core/log.ts";
@@ -153,7 +152,7 @@ function settingsOf(options: CreateServerOptions): Settings {
     region: options.region,
     "files-bucket": options.filesBucket,
   };
-  return readSettings({ flags, environment: {} });
+  return readSettings({ flags, environment: {}, flagsAre: "option " });
 }
 
 function urlOf({ listen }: Settings, port: number, isTls: boolean): string {

@@ -12,6 +12,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "../core/clock.ts";
+import { hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
@@ -185,10 +186,12 @@ class S3Gateway {
   #record(exchange: Exchange, reply: Reply, sent: Sent): void {
     const { onRequest, log, accessLog, clock } = this.#options;
     const { req, failure } = exchange;
+    // Where the client is gone, what we would have answered says nothing about us; 499 is what proxies call it.
+    const isLeft = sent.cut !== undefined && hasReason(failure, "cancelled", "incomplete_body");
     const event: RequestEvent = {
       operation: exchange.operation ?? "Unknown",
       method: req.method ?? "",
-      status: reply.status,
+      status: isLeft ? 499 : reply.status,
       code: reply.code,
       durationMs: clock.monotonicMs() - exchange.startedMs,
       requestBytes: Number(req.headers["content-length"] ?? 0),
@@ -196,7 +199,8 @@ class S3Gateway {
       cut: sent.cut !== undefined,
     };
     onRequest?.(event);
-    if (isOurFault(reply)) log.error({ ...logFields(exchange, event), err: failure }, "request failed");
+    if (isLeft) log.info(logFields(exchange, event), "the client left before the answer");
+    else if (isOurFault(reply)) log.error({ ...logFields(exchange, event), err: failure }, "request failed");
     else if (sent.cut !== undefined) log.warn({ ...logFields(exchange, event), err: sent.cut }, "answer cut short");
     else if (accessLog === true) log.info(logFields(exchange, event), "request");
   }

@@ -123,9 +123,11 @@ class OwnDoors {
     try {
       const waits = visit === undefined ? expectsContinue(req) : visit.awaitsContinue;
       const sent = await send({ req, res, reply, common: [], awaitsContinue: waits });
+      const isLeft = sent.cut !== undefined && visit?.signal.aborted === true;
       if (sent.cut !== undefined && visit?.signal.aborted === false)
         log.warn({ err: sent.cut, ...served }, "An answer was cut.");
-      metrics.request({ ...served, status: reply.status, durationMs: clock.monotonicMs() - startedMs });
+      // Where the client is gone, what we would have answered says nothing about us; 499 is what proxies call it.
+      metrics.request({ ...served, status: isLeft ? 499 : reply.status, durationMs: clock.monotonicMs() - startedMs });
     } finally {
       this.#inFlight -= 1;
     }

@@ -18,8 +18,8 @@ import { send } from "../gateway/respond.ts";
 import { listenError } from "./listen_error.ts";
 import { endMalformed, refusalOf, type Exchange } from "./malformed.ts";
 import type { Listen } from "./settings.ts";
-
-export type Tls = { readonly cert: string | Buffer; readonly key: string | Buffer };
+import type { Tls } from "./tls.ts";
+import { tlsOptions } from "./tls_options.ts";
 
 /** Answers one request. Resolves when the answer is finished or given up; does not reject. */
 export type Door = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -66,7 +66,8 @@ export class Listener {
     };
     const { tls } = options;
     const handshakeTimeout = options.headersTimeoutMs ?? limits.headersTimeoutMs;
-    this.#server = tls === undefined ? createServer(bounds) : createTlsServer({ ...bounds, ...tls, handshakeTimeout });
+    this.#server =
+      tls === undefined ? createServer(bounds) : createTlsServer({ ...bounds, ...tlsOptions(tls), handshakeTimeout });
     // One more than are taken: node drops what is beyond, and then nobody could tell that there were more.
     this.#server.maxHeadersCount = limits.headersMax + 1;
     this.#server.maxConnections = options.connectionsMax ?? limits.connectionsMax;

@@ -7,9 +7,10 @@ import type { Random } from "../core/random.ts";
 import { createFiles } from "../files/files.ts";
 import { createGateway } from "../gateway/gateway.ts";
 import { createDoors } from "./doors.ts";
-import { Listener, type Tls } from "./http.ts";
+import { Listener } from "./http.ts";
 import type { Listen } from "./settings.ts";
 import type { Store } from "./store.ts";
+import type { Tls } from "./tls.ts";
 import { packageVersion } from "./version.ts";
 
 export type ServeOptions = {

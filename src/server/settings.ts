@@ -163,16 +163,18 @@ export type SettingSources = {
   readonly flags: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly file?: { readonly path: string; readonly content: string } | undefined;
+  /** What the flags are to the reader of a refusal: "flag --" on a command line, "option " of a call. */
+  readonly flagsAre?: string;
 };
 
 /** Errors: `invalid_argument` with a sentence that names the setting and where it came from. */
-export function readSettings({ flags, environment, file }: SettingSources): Settings {
+export function readSettings({ flags, environment, file, flagsAre = "flag --" }: SettingSources): Settings {
   const variables = fromEnvironment(environment);
   const inFile = file === undefined ? new Map<SettingName, unknown>() : fromFile(file.path, file.content);
   // What is overruled is read too: a value that is wrong is wrong wherever it stands.
   const read = (name: SettingName): unknown => {
     const given: [unknown, string][] = [
-      [flags[name], name === "drives" ? "The drive list" : `The flag --${name}`],
+      [flags[name], name === "drives" ? "The drive list" : `The ${flagsAre}${name}`],
       [variables.get(name), `The environment variable ${variableOf(name)}`],
       [inFile.get(name), `"${name}" in the config file ${file?.path}`],
     ];

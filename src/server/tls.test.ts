@@ -10,7 +10,8 @@ import { connect as connectTls } from "node:tls";
 import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
-import { Listener, type Door, type Tls } from "./http.ts";
+import { Listener, type Door } from "./http.ts";
+import type { Tls } from "./tls.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "holdfast-tls-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -43,8 +43,8 @@ test("what is wrong with the options is a HoldfastError that says so", async (t)
     [{ drives: "./x" }, /drives/],
     [{ memory: "yes" }, /memory/],
     [{ memory: true, port: 9000 }, /no option "port"/],
-    [{ memory: true, listen: "nowhere" }, /listen must be HOST:PORT/],
-    [{ memory: true, region: "a b" }, /region/],
+    [{ memory: true, listen: "nowhere" }, /^The option listen must be HOST:PORT/],
+    [{ memory: true, region: "a b" }, /^The option region must be/],
     [{ memory: true, tls: { cert: "no", key: "no" } }, /TLS/],
     [{ memory: true, credentials: { accessKey: "abc" } }, /secret key has/],
   ];

@@ -98,6 +98,9 @@ export const limits = {
   headersTimeoutMs: 30_000,
   /** A body (either way) that moves no byte for this long is given up. */
   bodyIdleTimeoutMs: 60_000,
+  /** A body must move this fast, on average over each window in which it is the client's turn. */
+  bodyBytesPerSecondMin: 1 * KiB,
+  bodyPaceWindowMs: 60_000,
   keepAliveTimeoutMs: 75_000,
   /** What is read and dropped of a refused request's body, and for how long, before its connection is closed. */
   lingerBytesMax: 4 * MiB,

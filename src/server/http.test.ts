@@ -7,7 +7,7 @@ import { silentLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
 import { Listener, type Door, type ListenerOptions } from "./http.ts";
 
-type Bounds = Pick<ListenerOptions, "headersTimeoutMs" | "connectionsMax">;
+type Bounds = Pick<ListenerOptions, "headersTimeoutMs" | "connectionsMax" | "paceWindowMs">;
 
 async function listening(
   t: TestContext,
@@ -67,6 +67,64 @@ test("a client that reads nothing is given up", async (t) => {
   socket.pause();
   socket.on("error", () => undefined);
   await isClosed;
+  socket.destroy();
+});
+
+test("a body that drips is given up, and one that only waits for us is not", async (t) => {
+  const waited = Promise.withResolvers<void>();
+  const door: Door = async (request, response) => {
+    if (request.url === "/waits") await waited.promise;
+    try {
+      for await (const _ of request);
+      response.end("read");
+    } catch {
+      response.destroy();
+    }
+  };
+  const { port } = await listening(t, door, 60_000, { paceWindowMs: 300 });
+  const drip = (path: string, text: string): Promise<string> =>
+    new Promise((resolve) => {
+      const socket = connect(port, "127.0.0.1", () =>
+        socket.write(`PUT ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${bodyBytes}\r\n\r\n`),
+      );
+      let sent = 0;
+      const dripping = setInterval(() => {
+        if (sent < bodyBytes) socket.write(text.slice(0, bodyBytes - sent));
+        sent += text.length;
+      }, 20);
+      let heard = "";
+      socket.on("data", (data) => (heard += data.toString()));
+      socket.on("error", () => undefined);
+      socket.on("close", () => {
+        clearInterval(dripping);
+        resolve(heard);
+      });
+    });
+  const bodyBytes = 10_000;
+  const waits = drip("/waits", "a");
+  assert.equal(await drip("/drips", "a"), "");
+  assert.match(await drip("/flows", "a".repeat(500)), /read$/);
+  assert.equal(await Promise.race([waits, "still there"]), "still there");
+  waited.resolve();
+  assert.equal(await waits, "", "now it is the client's turn");
+});
+
+test("a client that reads in drops is given up", async (t) => {
+  const closed = Promise.withResolvers<void>();
+  const door: Door = async (_request, response) => {
+    response.once("close", () => closed.resolve());
+    response.writeHead(200);
+    for (let count = 0; count < 64; count++) response.write(Buffer.alloc(1_000_000));
+  };
+  const { port } = await listening(t, door, 60_000, { paceWindowMs: 600 });
+  const drops = { buffer: Buffer.alloc(16), callback: () => false };
+  const socket = connect({ port, host: "127.0.0.1", onread: drops }, () =>
+    socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+  );
+  socket.on("error", () => undefined);
+  const reading = setInterval(() => socket.resume(), 50);
+  await closed.promise;
+  clearInterval(reading);
   socket.destroy();
 });
 

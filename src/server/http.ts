@@ -3,7 +3,8 @@
  * idle connections, and a stop that lets running requests finish.
  *
  * Bodies have no total time limit (a 5 TiB upload may take days) but a limit on silence: a connection on which a body
- * should move, and no byte has for bodyIdleTimeoutMs, is closed. A connection whose request waits for us is left alone.
+ * should move, and no byte has for bodyIdleTimeoutMs, is closed, and one on which it hardly moves too (slow_clients.ts). A
+ * connection whose request waits for us is left alone.
  */
 import cluster from "node:cluster";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -20,6 +21,7 @@ import { endMalformed, refusalOf, type Exchange } from "./malformed.ts";
 import type { Listen } from "./settings.ts";
 import type { Tls } from "./tls.ts";
 import { tlsOptions } from "./tls_options.ts";
+import { SlowClients } from "./slow_clients.ts";
 
 /** Answers one request. Resolves when the answer is finished or given up; does not reject. */
 export type Door = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -30,7 +32,8 @@ export type ListenerOptions = {
   readonly metrics: Metrics;
   /** Silence on a connection after which it is closed; a little over bodyIdleTimeoutMs by default. */
   readonly silenceMsMax?: number;
-  /** Tests shorten it, and make it fewer. */
+  /** Tests shorten them, and make it fewer. */
+  readonly paceWindowMs?: number;
   readonly headersTimeoutMs?: number;
   readonly connectionsMax?: number;
   readonly clock: Clock;
@@ -46,6 +49,7 @@ export class Listener {
   readonly #silenceMsMax: number;
   /** What each busy connection is running, in the order of its requests: a pipelining client does not wait for answers. */
   readonly #running = new Map<Socket, Exchange[]>();
+  readonly #slowClients: SlowClients;
   readonly #sockets = new Set<Socket>();
   /** Those on which requests come: with TLS they lie above the sockets. */
   readonly #channels = new Set<Socket>();
@@ -53,6 +57,8 @@ export class Listener {
 
   constructor(options: ListenerOptions) {
     this.#options = options;
+    const { paceWindowMs: windowMs } = options;
+    this.#slowClients = new SlowClients({ running: this.#running, ...(windowMs !== undefined && { windowMs }) });
     this.#silenceMsMax = options.silenceMsMax ?? limits.bodyIdleTimeoutMs + idleGraceMs;
     const bounds = {
       headersTimeout: options.headersTimeoutMs ?? limits.headersTimeoutMs,
@@ -172,6 +178,7 @@ export class Listener {
     given.abort();
     for (const socket of this.#sockets) socket.destroy();
     await closed;
+    this.#slowClients.stop();
   }
 }
 

@@ -28,6 +28,12 @@ const commandFiles: Readonly<Record<string, () => Promise<CommandFile>>> = {
   bench: () => import("./bench.ts"),
 };
 
+const whereToBegin = `
+To begin:   holdfast server ./data      (it prints its address and keys)
+Then:       export HOLDFAST_ACCESS_KEY=… HOLDFAST_SECRET_KEY=…   (and HOLDFAST_URL, unless it is http://127.0.0.1:9000)
+            holdfast bucket create photos
+            holdfast put -r ./Pictures photos/`;
+
 function packageVersion(): string {
   // Both src/cli/main.ts and dist/cli/main.js lie two folders below package.json.
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -83,6 +89,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .description("A distributed file store that starts with one command.")
     .version(packageVersion())
     .showHelpAfterError("(add --help for what there is)")
+    .addHelpText("after", whereToBegin)
     .exitOverride();
   endWithReader();
   try {

@@ -20,7 +20,13 @@ export type Running = {
   stop(signal?: NodeJS.Signals): Promise<Ended>;
 };
 
-export type Ended = { readonly status: number | null; readonly output: string; readonly errors: string };
+export type Ended = {
+  readonly status: number | null;
+  /** What ended it, where it did not end by itself. */
+  readonly signal: NodeJS.Signals | null;
+  readonly output: string;
+  readonly errors: string;
+};
 
 export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(path.join(tmpdir(), "holdfast-test-"));
@@ -47,7 +53,7 @@ export function launch(args: readonly string[], environment: Readonly<Record<str
   let errors = "";
   child.stdout.on("data", (text: Buffer) => (output += text.toString()));
   child.stderr.on("data", (text: Buffer) => (errors += text.toString()));
-  const ended = once(child, "close").then(([status]) => ({ status: status as number | null, output, errors }));
+  const ended = once(child, "close").then(([status, signal]): Ended => ({ status, signal, output, errors }));
   return { child, ended, output: () => output, errors: () => errors };
 }
 

@@ -63,12 +63,11 @@ test("what is wrong at the start is one clear sentence and exit status 1", { tim
     [[drive, "--tls-cert", config, "--tls-key", config], {}, /TLS files .*config\.json.* cannot be used/],
   ];
   for (const [args, environment, expected] of cases) {
-    const { status, errors } = await launch(
-      ["server", "--workers", "1", "--listen", "127.0.0.1:0", ...args],
-      environment,
-    ).ended;
-    assert.equal(status, 1, `${expected.source}: ${errors}`);
-    assert.match(errors, expected);
+    const ended = await launch(["server", "--workers", "1", "--listen", "127.0.0.1:0", ...args], environment).ended;
+    // All that is known of it: a signal from outside leaves a status of null and no word.
+    const told = `${expected.source}: ${JSON.stringify(ended)}`;
+    assert.equal(ended.status, 1, told);
+    assert.ok(expected.test(ended.errors), told);
   }
 });
 

@@ -104,7 +104,7 @@ test("a body that drips is given up, and one that only waits for us is not", asy
   const waits = drip("/waits", "a");
   assert.equal(await drip("/drips", "a"), "");
   assert.match(await drip("/flows", "a".repeat(500)), /read$/);
-  assert.equal(await Promise.race([waits, "still there"]), "still there");
+  assert.equal(await Promise.race([waits, Promise.resolve("still there")]), "still there");
   waited.resolve();
   assert.equal(await waits, "", "now it is the client's turn");
 });

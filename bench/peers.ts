@@ -1,8 +1,8 @@
 /**
  * `node bench/peers.ts --minio FILE --garage FILE --weed FILE` (after `npm run build`): the same signed requests against
  * Holdfast and against other stores on this machine, in turns, each on an empty folder of the same file system. The
- * binaries are given by whoever has them; those left out are left out. Prints every figure as a multiple of Holdfast's in
- * the same round, the median over the rounds.
+ * binaries are given by whoever has them; those left out are left out. Prints operations per second (keys for a listing), and
+ * how many times as many Holdfast did in the same round: medians over the rounds.
  *
  * Every store runs as one node on one folder with its own defaults, but for syncing: Garage is told to sync (its default is not
  * to). SeaweedFS has no such setting for its S3 door: what it acknowledges is in the page cache, and the table says so.
@@ -216,12 +216,17 @@ try {
   }
   const rate = (round: (typeof rounds)[number], name: string, work: BenchWork): number =>
     round.get(name)?.get(work)?.operationsPerSecond ?? Number.NaN;
-  process.stdout.write(`| work | ${peers.map(({ name }) => `${name}, ops/s | times Holdfast's`).join(" | ")} |\n`);
+  const heads = [
+    "work",
+    ...peers.flatMap(({ name }) => (name === holdfast.name ? [name] : [name, "Holdfast's multiple"])),
+  ];
+  process.stdout.write(`| ${heads.join(" | ")} |\n|${heads.map(() => "---|").join("")}\n`);
   for (const work of works) {
     const cells = peers.map(({ name }) => {
       const absolute = median(rounds.map((round) => rate(round, name, work)));
-      const relative = median(rounds.map((round) => rate(round, name, work) / rate(round, holdfast.name, work)));
-      return `${absolute.toFixed(absolute < 100 ? 1 : 0)} | ${relative.toFixed(2)}`;
+      const multiple = median(rounds.map((round) => rate(round, holdfast.name, work) / rate(round, name, work)));
+      const text = absolute.toFixed(absolute < 100 ? 1 : 0);
+      return name === holdfast.name ? text : `${text} | ${multiple.toFixed(2)}`;
     });
     process.stdout.write(`| ${work} | ${cells.join(" | ")} |\n`);
   }

@@ -45,6 +45,10 @@ export const limits = {
   scanEntriesMax: 2_000,
   /** Commits that may wait in one process's metadata driver; the next one is refused with slow_down. */
   commitQueueMax: 16_384,
+  /** Bytes that the metadata store can use again before its file grows, from which on a full drive takes small objects. */
+  metaReusableBytesMin: 8 * MiB,
+  /** Free bytes below which a write error of the metadata store is taken for lack of space. */
+  fullFileSystemBytes: 4 * MiB,
   transactAttemptsMax: 200,
   transactMsMax: 30_000,
 
@@ -130,6 +134,14 @@ assert(
   "an escaped object key with its prefix and suffix fits a metadata key",
 );
 assert(limits.metaKeyBytesMax <= 1_978, "a metadata key fits LMDB's default");
+assert(
+  limits.metaReusableBytesMin >= 8 * limits.commitBytesMax,
+  "a batch of commits fits what the metadata store can use again when the drive is full",
+);
+assert(
+  limits.fullFileSystemBytes <= limits.chunkBytesMax,
+  "the smallest reserve of a drive is more than a full file system has",
+);
 assert(limits.chunkBytesMax % limits.compressionBlockBytes === 0, "a chunk is a whole number of compression blocks");
 assert(
   limits.chunkBytesMax * limits.writeChunksInFlightMax <= limits.chunkBuffersBytesMax,

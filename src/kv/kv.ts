@@ -52,6 +52,9 @@ export type CommitResult =
   /** A check failed: nothing was written. `key` is one whose check failed, where the driver knows it. */
   | { readonly outcome: "conflict"; readonly key?: Key };
 
+/** `reusableBytes`: what is free in the file, to be used again; where it lies scattered the file may grow all the same. */
+export type FileSpace = { readonly fileBytes: number; readonly reusableBytes: number };
+
 export type Kv = {
   readonly name: string;
   /** One row per key, in the order asked for; undefined where there is none. */
@@ -59,7 +62,9 @@ export type Kv = {
   scan(range: KeyRange, options: ScanOptions): Promise<Entry[]>;
   /** Errors: `slow_down` when too many commits wait; `unavailable` when the store is away (the outcome is then unknown). */
   commit(commit: Commit): Promise<CommitResult>;
-  /** Waits for commits under way. Calls after it fail with `unavailable`. */
+  /** Optional, for stores with a file of their own. */
+  fileSpace?(): FileSpace;
+  /** Waits for commits under way, unless the store has failed. Calls after it fail with `unavailable`. */
   close(): Promise<void>;
 };
 

@@ -168,6 +168,25 @@ void test("more waiting commits than the queue holds are refused with slow_down"
     await commit();
   }));
 
+void test("the bytes that can be used again are those that deletes freed, and the file does not grow for them", (t) =>
+  onStore(t, async (kv, path) => {
+    const keys = Array.from({ length: 400 }, (_, index) => Buffer.from(`row${index}`));
+    const value = Buffer.alloc(16_000);
+    const put = (key: Buffer): Promise<unknown> => kv.commit({ checks: [], writes: [{ kind: "put", key, value }] });
+    for (const key of keys) await put(key);
+    const filled = kv.fileSpace!();
+    assert.equal(filled.fileBytes, statSync(path).size);
+    assert.ok(filled.reusableBytes < 1_000_000, `${filled.reusableBytes} bytes can be used again of a full file`);
+    await kv.commit({ checks: [], writes: keys.map((key) => ({ kind: "delete", key })) });
+    const freed = kv.fileSpace!();
+    assert.ok(freed.reusableBytes > 400 * 16_000 && freed.reusableBytes < freed.fileBytes);
+    for (const key of keys.slice(0, 200)) await put(key);
+    const again = kv.fileSpace!();
+    // Only by what the delete itself freed last, which the next commit could not have yet.
+    assert.ok(again.fileBytes - freed.fileBytes < 500_000, "the file has hardly grown");
+    assert.ok(again.reusableBytes < freed.reusableBytes - 200 * 16_000);
+  }));
+
 void test("a store of a format that is not known is refused", async (t) => {
   const folder = await newFolder();
   t.after(() => rm(folder, { recursive: true }));

@@ -19,10 +19,14 @@
  * (docs/formats/metadata-lmdb.md). It is a row of ours rather than LMDB's transaction id because a compacted copy of
  * the file starts those ids again.
  *
- * Failures. A batch that fails rejects all its commits with `unavailable`; their outcome is unknown. The next batch is
- * tried, so that a full disk is no trouble once space is given back. That is safe even after a failed sync of data: a
- * failed batch's pages are in no state that can be read, and whoever uses those pages next writes them whole before a
- * sync of its own. When the meta page cannot be written LMDB itself refuses every later transaction of this process.
+ * Failures. A batch that fails rejects all its commits with `unavailable`; their outcome is unknown. Lack of space passes:
+ * the failed batch's pages are in no state that can be read, whoever uses those pages next writes them whole before a
+ * sync of its own, and the next batch is tried. Any other failure is final for this process, as a failed sync is for a
+ * segment: the kernel may keep the error for the second file handle, the one of the meta page, and once *that* write
+ * fails LMDB refuses every transaction (MDB_PANIC), a read with an error, a write by never beginning. So the store fails
+ * first: what waits and what comes later is `unavailable` at once, `onFailed` is told, and a new process opens the file
+ * anew. Reads are answered as long as LMDB does, from what is committed. While a meta page fails to be written, until
+ * LMDB has put the old one back, another process may for a moment see what was never synced.
  *
  * Options. `eventTurnBatching: false`: the batches are made here. `mapSize`: address space only, so large enough that the
  * map never has to be moved. `maxReaders`: one slot per process and read snapshot; the default of 126 could run out.
@@ -30,6 +34,8 @@
  *
  * Known gaps: the name of a new file is not synced in its folder here (the one who makes the data folder does that).
  * On a file system that is full to the last byte even a delete may need a page that cannot be had: keep a reserve.
+ * Where a quota, not the file system, cuts a write short, the EIO is taken for a broken disk; the new process goes on.
+ * A transaction that was asked for when LMDB broke never begins: `close` leaves the file open then, until the process ends.
  * Bytes of a commit must not be changed by the caller until it resolves; they are not copied.
  */
 import { ABORT, open } from "lmdb";
@@ -38,9 +44,10 @@ import { HoldfastError } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
 import type { Log } from "../core/log.ts";
 import { assertCommit, assertKeys, assertScan } from "./bounds.ts";
-import type { Commit, CommitResult, Entry, Key, KeyRange, Kv, ScanOptions } from "./kv.ts";
+import type { Commit, CommitResult, Entry, FileSpace, Key, KeyRange, Kv, ScanOptions } from "./kv.ts";
 import { Batches } from "./lmdb_batches.ts";
 import type { BatchFacts } from "./lmdb_batches.ts";
+import { isLackOfSpace, isPanic } from "./lmdb_failure.ts";
 import { entryOf, WriteBatch } from "./lmdb_rows.ts";
 
 export type LmdbKvOptions = {
@@ -53,6 +60,25 @@ export type LmdbKvOptions = {
   readonly log?: Log;
   /** Called after each batch that was committed. */
   readonly onBatch?: (facts: BatchFacts) => void;
+  /** Free bytes of the file system: asked when an EIO may mean that it is full. Without it an EIO is never that. */
+  readonly freeBytes?: () => Promise<number>;
+  /** Called once, when the store has failed for this process: only another process can open it again. */
+  readonly onFailed?: (failure: HoldfastError) => void;
+};
+
+/** Pages that LMDB keeps for itself at the head of the file. */
+const metaPages = 2;
+
+/** What `getStats` of npm `lmdb` says, and its types do not. */
+type TreeStats = {
+  readonly treeBranchPageCount: number;
+  readonly treeLeafPageCount: number;
+  readonly overflowPages: number;
+};
+type EnvironmentStats = TreeStats & {
+  readonly pageSize: number;
+  readonly lastPageNumber: number;
+  readonly free: TreeStats;
 };
 
 const mapBytesDefault = 256 * 2 ** 30;
@@ -99,13 +125,17 @@ async function inTransaction(
   callback: (batch: WriteBatch) => boolean,
 ): Promise<void> {
   let thrown: { readonly error: unknown } | undefined;
-  await store.childTransaction(() => {
+  const given = store.childTransaction(() => {
     try {
       return callback(new WriteBatch(store)) ? true : ABORT;
     } catch (error) {
       thrown = { error };
       return ABORT;
     }
+  });
+  // After an error of the callback what becomes of the transaction tells nothing new.
+  await given.catch((error: unknown) => {
+    if (thrown === undefined) throw error;
   });
   if (thrown !== undefined) throw thrown.error;
 }
@@ -121,34 +151,38 @@ class LmdbKv implements Kv {
     this.#batches = new Batches({
       log: options.log ?? silentLog,
       ...(options.onBatch === undefined ? {} : { onBatch: options.onBatch }),
+      ...(options.onFailed === undefined ? {} : { onFailed: options.onFailed }),
       transact: (callback) => inTransaction(store, callback),
+      isLackOfSpace: async (cause) => (await isLackOfSpace(cause, options.freeBytes)) && !this.#panics(),
     });
   }
 
   async get(keys: readonly Key[]): Promise<(Entry | undefined)[]> {
     assertKeys(keys);
     this.#assertOpen();
-    this.#store.resetReadTxn();
-    return keys.map((key) => {
-      const stored = this.#store.getBinary(key);
-      return stored === undefined ? undefined : entryOf(Buffer.from(key), stored);
-    });
+    return this.#read(() =>
+      keys.map((key) => {
+        const stored = this.#store.getBinary(key);
+        return stored === undefined ? undefined : entryOf(Buffer.from(key), stored);
+      }),
+    );
   }
 
   async scan(range: KeyRange, options: ScanOptions): Promise<Entry[]> {
     assertScan(range, options);
     this.#assertOpen();
     if (Buffer.compare(range.start, range.end) >= 0) return [];
-    this.#store.resetReadTxn();
     const bounds =
       options.reverse === true
         ? { start: range.end, exclusiveStart: true, end: range.start, inclusiveEnd: true, reverse: true }
         : { start: range.start, end: range.end };
-    const entries: Entry[] = [];
-    for (const { key, value } of this.#store.getRange({ ...bounds, limit: options.limit })) {
-      entries.push(entryOf(key as Buffer, value));
-    }
-    return entries;
+    return this.#read(() => {
+      const entries: Entry[] = [];
+      for (const { key, value } of this.#store.getRange({ ...bounds, limit: options.limit })) {
+        entries.push(entryOf(key as Buffer, value));
+      }
+      return entries;
+    });
   }
 
   async commit(commit: Commit): Promise<CommitResult> {
@@ -157,12 +191,56 @@ class LmdbKv implements Kv {
     return this.#batches.submit(commit, bytes);
   }
 
+  /** The file never shrinks; what its trees do not use is used again. About 5 µs. */
+  fileSpace(): FileSpace {
+    this.#assertOpen();
+    return this.#read(() => {
+      const stats = this.#store.getStats() as EnvironmentStats;
+      const pages = stats.lastPageNumber + 1;
+      const usedPages = metaPages + pagesOf(stats) + pagesOf(stats.free);
+      return { fileBytes: pages * stats.pageSize, reusableBytes: Math.max(0, pages - usedPages) * stats.pageSize };
+    });
+  }
+
   close(): Promise<void> {
-    this.#closing ??= this.#batches.settled().then(() => this.#store.close());
+    this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#batches.settled();
+    // A transaction that never begins would be waited for: the process' end closes the file then.
+    if (this.#batches.transactions === 0) await this.#store.close();
+  }
+
+  /** On a snapshot of this moment. Errors: `unavailable` for LMDB's own. */
+  #read<T>(read: () => T): T {
+    try {
+      this.#store.resetReadTxn();
+      return read();
+    } catch (cause) {
+      if (cause instanceof HoldfastError) throw cause;
+      if (isPanic(cause)) this.#batches.fail(cause);
+      throw new HoldfastError("unavailable", "The metadata store cannot be read.", { cause });
+    }
+  }
+
+  /** Whether LMDB refuses to begin transactions. */
+  #panics(): boolean {
+    try {
+      this.#store.resetReadTxn();
+      this.#store.getBinary(Buffer.from([0]));
+      return false;
+    } catch (error) {
+      return isPanic(error);
+    }
   }
 
   #assertOpen(): void {
     if (this.#closing !== undefined) throw new HoldfastError("unavailable", "The metadata store is closed.");
   }
+}
+
+function pagesOf({ treeBranchPageCount, treeLeafPageCount, overflowPages }: TreeStats): number {
+  return treeBranchPageCount + treeLeafPageCount + overflowPages;
 }

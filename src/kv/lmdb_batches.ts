@@ -4,6 +4,10 @@
  * A write transaction is asked for when a turn of the event loop brought no more commits (gather.ts), and takes whatever
  * waits when it begins. So a lone commit waits for nobody, and under load the commits that arrive while one batch syncs
  * make the next. At most one transaction is asked for and not begun; one more may be syncing.
+ *
+ * A failed batch is judged (lmdb.ts says why). Lack of space passes: the next batch is tried. Anything else ends the
+ * store for this process: every commit that waits is rejected at once, those of a transaction under way included, for it
+ * may never begin; so is every later one, and no further transaction is asked for.
  */
 import { systemClock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
@@ -42,19 +46,41 @@ export type BatchesOptions = {
    * callback throws or returns false.
    */
   readonly transact: (callback: (batch: WriteBatch) => boolean) => Promise<void>;
+  /** Whether what failed a batch was only lack of space. */
+  readonly isLackOfSpace: (cause: unknown) => Promise<boolean>;
+  /** Called once, when the store has failed for this process. */
+  readonly onFailed?: (failure: HoldfastError) => void;
 };
+
+/** One transaction, from asking for it until it settled. */
+type Run = { taken: readonly Waiting[] };
 
 export class Batches {
   readonly #options: BatchesOptions;
   #queue: Waiting[] = [];
   #asked = false;
-  readonly #underWay = new Set<Promise<void>>();
+  /** Failed batches whose cause is being judged; nothing new is asked for meanwhile. */
+  #judging = 0;
+  #failure: HoldfastError | undefined;
+  readonly #runs = new Set<Run>();
+  #transactions = 0;
+  #settled: (() => void)[] = [];
 
   constructor(options: BatchesOptions) {
     this.#options = options;
   }
 
+  get failure(): HoldfastError | undefined {
+    return this.#failure;
+  }
+
+  /** Transactions that LMDB was asked for and has not ended; after a failure one may stay so for ever. */
+  get transactions(): number {
+    return this.#transactions;
+  }
+
   submit(commit: Commit, bytes: number): Promise<CommitResult> {
+    if (this.#failure !== undefined) return Promise.reject(failedEarlier(this.#failure));
     if (this.#queue.length >= limits.commitQueueMax) {
       return Promise.reject(new HoldfastError("slow_down", "Too many commits wait for the metadata store."));
     }
@@ -64,37 +90,58 @@ export class Batches {
     });
   }
 
-  /** Resolves when nothing waits and nothing is under way. */
+  /** Resolves when nothing waits and nothing is under way, or the store has failed. */
   async settled(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+    while (this.#runs.size > 0 && this.#failure === undefined) {
+      await new Promise<void>((resolve) => this.#settled.push(resolve));
+    }
+  }
+
+  /** The store has failed for this process. The first call counts. */
+  fail(cause: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = new HoldfastError("unavailable", "The metadata store has failed.", { cause });
+    this.#options.log.error({ err: cause }, "The metadata store has failed; this process can use it no more.");
+    const waiting = [...[...this.#runs].flatMap(({ taken }) => taken), ...this.#queue.splice(0)];
+    for (const { reject } of waiting) reject(failedEarlier(this.#failure));
+    this.#tellSettled();
+    this.#options.onFailed?.(this.#failure);
+  }
+
+  #tellSettled(): void {
+    for (const resolve of this.#settled.splice(0)) resolve();
   }
 
   #ask(): void {
-    if (this.#asked || this.#queue.length === 0) return;
+    if (this.#asked || this.#judging > 0 || this.#failure !== undefined || this.#queue.length === 0) return;
     this.#asked = true;
-    const running = gathered(() => this.#queue.length)
-      .then(() => this.#run())
-      .finally(() => this.#underWay.delete(running));
-    this.#underWay.add(running);
+    const run: Run = { taken: [] };
+    this.#runs.add(run);
+    void gathered(() => this.#queue.length)
+      .then(() => (this.#failure === undefined ? this.#run(run) : undefined))
+      .finally(() => {
+        this.#runs.delete(run);
+        this.#tellSettled();
+      });
   }
 
-  async #run(): Promise<void> {
-    let taken: Waiting[] = [];
+  async #run(run: Run): Promise<void> {
     let decided: Decided[] = [];
     let begunMs = 0;
     try {
-      await this.#options.transact((batch) => {
+      await this.#transact((batch) => {
+        if (this.#failure !== undefined) return false;
         begunMs = systemClock.monotonicMs();
-        taken = this.#take();
+        run.taken = this.#take();
         // From here on the next transaction may be asked for: it begins when this one has been synced.
         this.#asked = false;
-        decided = decide(batch, taken);
+        decided = decide(batch, run.taken);
         // Never asked for inside the callback: npm `lmdb` would run it in this same transaction.
         if (this.#queue.length > 0) queueMicrotask(() => this.#ask());
         return batch.write();
       });
     } catch (error) {
-      this.#fail(taken, await causeOf(error));
+      await this.#judge(run, error);
       return;
     }
     const durationMs = systemClock.monotonicMs() - begunMs;
@@ -116,12 +163,32 @@ export class Batches {
     return this.#queue.splice(0, count);
   }
 
-  #fail(taken: readonly Waiting[], cause: unknown): void {
-    this.#options.log.error({ error: cause }, "a batch of commits failed");
-    // A transaction that never came to take anything fails those it would have taken; else it would be tried for ever.
-    const lost = taken.length > 0 ? taken : this.#take();
-    for (const { reject } of lost) reject(unavailable(cause));
-    this.#asked = false;
+  async #transact(callback: (batch: WriteBatch) => boolean): Promise<void> {
+    this.#transactions += 1;
+    try {
+      await this.#options.transact(callback);
+    } finally {
+      this.#transactions -= 1;
+    }
+  }
+
+  async #judge(run: Run, error: unknown): Promise<void> {
+    this.#judging += 1;
+    try {
+      const cause = await causeOf(error);
+      // What was refused here, not by LMDB, says nothing about the file's health.
+      const passes = cause instanceof HoldfastError || (await this.#options.isLackOfSpace(cause));
+      if (!passes) return this.fail(cause);
+      this.#options.log.error({ err: cause }, "A batch of commits failed.");
+      // A transaction that took nothing fails those it would have taken; else it would be tried for ever.
+      if (run.taken.length === 0) {
+        this.#asked = false;
+        run.taken = this.#take();
+      }
+      for (const { reject } of run.taken) reject(unavailable(cause));
+    } finally {
+      this.#judging -= 1;
+    }
     this.#ask();
   }
 }
@@ -136,6 +203,10 @@ function decide(batch: WriteBatch, taken: readonly Waiting[]): Decided[] {
     }
   }
   return decided;
+}
+
+function failedEarlier(failure: HoldfastError): HoldfastError {
+  return new HoldfastError("unavailable", failure.message, { cause: failure.cause });
 }
 
 function unavailable(cause: unknown): HoldfastError {

@@ -1,12 +1,14 @@
 /** The other process in lmdb.test.ts: started with a task's name, the store's path and, for some, a second argument. */
 import { closeSync, openSync, writeSync } from "node:fs";
-import { hasReason } from "../core/errors.ts";
+import { hasReason, HoldfastError } from "../core/errors.ts";
 import { readCounters } from "./kv.ts";
 import type { Kv } from "./kv.ts";
 import { openLmdbKv } from "./lmdb.ts";
 import { transact } from "./transact.ts";
 
 const counterKey = Buffer.from("counter");
+
+const failures: HoldfastError[] = [];
 
 const tasks: Record<string, (kv: Kv, argument: string) => Promise<void>> = {
   /** Counts one row up by compare-and-set, from several writers. */
@@ -44,6 +46,39 @@ const tasks: Record<string, (kv: Kv, argument: string) => Promise<void>> = {
       }
     };
     await Promise.all(Array.from({ length: 6 }, (_, id) => writer(id)));
+  },
+
+  /** Commits from several writers on a disk that fails on the way (the parent sees to it), and tells what came of each. */
+  fail: async (kv) => {
+    const acknowledged: string[] = [];
+    const refusals = new Map<string, number>();
+    let late = 0;
+    const put = async (name: string): Promise<void> => {
+      const isLate = failures.length > 0;
+      try {
+        await putMarked(kv, name);
+        acknowledged.push(name);
+        if (isLate) late += 1;
+      } catch (error) {
+        const reason = error instanceof HoldfastError ? error.reason : String(error);
+        refusals.set(reason, (refusals.get(reason) ?? 0) + 1);
+      }
+    };
+    const puts: Promise<void>[] = [];
+    // Not in step with the batches, so that one is asked for while another syncs.
+    for (let step = 0; step < 300; step++) {
+      puts.push(put(`row${step}`));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    await Promise.all(puts);
+    const read = await kv.get([counterKey]).then(
+      () => "read",
+      (error: unknown) => (error instanceof HoldfastError ? error.reason : String(error)),
+    );
+    writeSync(
+      1,
+      JSON.stringify({ acknowledged, refusals: [...refusals.keys()], late, failures: failures.length, read }),
+    );
   },
 
   /** Writes until the file may not grow (the parent sets the limit), then looks at what is left and makes room. */
@@ -86,9 +121,16 @@ async function putMarked(kv: Kv, name: string): Promise<void> {
 const [, , task, path, argument] = process.argv;
 const run = tasks[task ?? ""];
 if (run === undefined || path === undefined) throw new Error(`There is no task ${String(task)}.`);
-const kv = await openLmdbKv({ path });
+const kv = await openLmdbKv({
+  path,
+  onFailed: (failure) => failures.push(failure),
+  // The limit on a file's size is the full file system of `fill`.
+  ...(task === "fill" ? { freeBytes: async () => 0 } : {}),
+});
 // An open timer, so that a back-off (whose own timer does not count) cannot end the process early.
 const stay = setInterval(() => undefined, 1_000);
 await run(kv, argument ?? "");
 clearInterval(stay);
 await kv.close();
+// A transaction that never began does not keep the process.
+if (failures.length > 0) process.exit(1);

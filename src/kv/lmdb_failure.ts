@@ -1,0 +1,31 @@
+/** What an error of LMDB means for the store: lack of space passes, anything else does not (lmdb.ts says why). */
+import { constants } from "node:os";
+import { limits } from "../core/limits.ts";
+
+const mdbMapFull = -30_792;
+const mdbPanic = -30_795;
+const { ENOSPC, EDQUOT, EFBIG, EIO } = constants.errno;
+
+/** npm `lmdb` sets the error's number as `code`: a positive one is the system's, a negative one LMDB's. */
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
+}
+
+/** An earlier error was fatal: LMDB refuses every transaction of this process, reads too. */
+export function isPanic(error: unknown): boolean {
+  return codeOf(error) === mdbPanic;
+}
+
+/**
+ * LMDB reports a write that was cut short as EIO, and a full file system cuts writes short. So an EIO is lack of space
+ * when next to none is free; when that cannot be found out it is not.
+ */
+export async function isLackOfSpace(error: unknown, freeBytes?: () => Promise<number>): Promise<boolean> {
+  const code = codeOf(error);
+  if (code === ENOSPC || code === EDQUOT || code === EFBIG || code === mdbMapFull) return true;
+  if (code !== EIO || freeBytes === undefined) return false;
+  return freeBytes().then(
+    (free) => free < limits.fullFileSystemBytes,
+    () => false,
+  );
+}

@@ -18,6 +18,11 @@ export type ObjectParts = {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /**
+   * Asked before rows that only add to the metadata are committed, with the bytes of an inline body; deletes never ask.
+   * Errors: `drive_full`. By default there is always room.
+   */
+  readonly admitRows?: (bytes: number) => Promise<void>;
 };
 
 export type ObjectContext = ObjectParts & { readonly bucketIds: BucketIds };

@@ -100,6 +100,7 @@ async function copyOnce(
     if (checksum === "unknown") return "source_changed";
     const target = await readTarget(ctx, (keys) => tx.get(keys), options);
     judgeWrite(target.head, options.conditions);
+    await ctx.admitRows?.(head.data.kind === "inline" ? head.sizeBytes : 0);
     if (head.data.kind === "blob" && !hasBlob(target.head, head.data.blob)) await shareBlob(tx, head.data.blob);
     const { sizeBytes, etag, data } = head;
     const modifiedMs = clock.nowMs();

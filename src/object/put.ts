@@ -38,6 +38,7 @@ export async function putObject(ctx: ObjectContext, options: PutOptions): Promis
     bytesMax: limits.putBytesMax,
     signal: options.signal,
   });
+  if (written.kind === "inline") await ctx.admitRows?.(written.sizeBytes);
   try {
     return await publish(ctx, options, written, early);
   } catch (error) {

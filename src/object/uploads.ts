@@ -90,6 +90,7 @@ export class Uploads {
       kv,
       async (tx) => {
         const { bucket } = await readBucket(this.#ctx, (keys) => tx.get(keys), options.bucket);
+        await this.#ctx.admitRows?.(0);
         tx.put(uploadKey(bucket.id, key, id), encodeUpload({ ...upload, state: { kind: "open" } }));
         await keepBucketAlive(this.#ctx, tx, options.bucket, bucket);
       },

@@ -20,14 +20,16 @@ import { openLmdbKv } from "../kv/lmdb.ts";
 import { openMemoryKv } from "../kv/memory.ts";
 import { Session } from "../meta/sessions.ts";
 import { systemDisk, systemProcesses } from "../node/disk.system.ts";
-import { markDriveSwept } from "../node/drive.ts";
+import { markDriveSwept, type OpenIndex } from "../node/drive.ts";
 import { openLocalNode } from "../node/local_node.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode, DriveStatus } from "../node/node.ts";
 import type { Objects } from "../object/object.ts";
+import type { ObjectParts } from "../object/context.ts";
 import { ObjectStore } from "../object/object_store.ts";
 import { fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
-import { metaFile, openIndex } from "./layout.ts";
+import { metaFile, openIndexWith } from "./layout.ts";
+import { MetadataRoom } from "./metadata_room.ts";
 import { meteredDisk, meteredKv, meteredNode } from "./metered.ts";
 
 export type StoreOptions = {
@@ -56,8 +58,11 @@ export type Store = {
   obstacles(): Promise<string[]>;
   /** Fences the sessions of processes that have ended, by their names, so that what they left is reclaimed soon. */
   fenceDead(names: readonly string[]): Promise<void>;
-  /** Resolves when the session was fenced: nothing can be written any more, and the process should end. */
-  readonly fenced: Promise<void>;
+  /**
+   * Resolves when nothing can be written any more and the process should end, with the reason in a sentence: the session
+   * was fenced, or a store failed.
+   */
+  readonly ended: Promise<string>;
   close(): Promise<void>;
 };
 
@@ -89,19 +94,21 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 async function assemble(options: StoreOptions, closers: Closers): Promise<Store> {
   const { metrics, clock, random, log } = options;
-  const kv = meteredKv(await openKv(options), metrics, clock);
+  const end = new End();
+  const ownKv = await openKv(options, end);
+  const kv = meteredKv(ownKv, metrics, clock);
   closers.add(() => kv.close());
   const session = await Session.start({ kv, clock, random, node: options.name ?? `pid ${process.pid}` });
   closers.add(() => session.close());
-  const pulse = beat(session, clock, log);
-  closers.add(() => pulse.stop());
-  const node = meteredNode(await openNode(options), metrics, clock);
+  closers.add(beat(session, end, { clock, log }));
+  const node = meteredNode(await openNode(options, end), metrics, clock);
   closers.add(() => node.close());
   const digests = createDigestPool({ threads: options.digestThreads });
   closers.add(() => digests.close());
   const placement = await createNodePlacement({ node, clock, log });
   const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log });
-  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log });
+  const admitRows = rowAdmission(options, ownKv);
+  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...admitRows });
   const jobs = startJobs({ kv, node, blobs, session, clock, random, log });
   closers.add(() => jobs.stop());
   if (options.sweepAll) closers.add(sweepInBackground(kv, node, log));
@@ -113,26 +120,66 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     digests,
     drives,
     jobs: () => jobs.status(),
-    obstacles: () => obstacles({ kv, session, drives, clock }),
+    obstacles: () => obstacles({ kv, session, end, drives, clock }),
     fenceDead: async (names) => {
       if ((await fenceDead(kv, names, log)) > 0) jobs.poke("sweep");
     },
-    fenced: pulse.fenced,
+    ended: end.reached,
     close: () => closers.run(),
   };
 }
 
-function openKv({ drives, log, metrics }: StoreOptions): Promise<Kv> {
-  const [first] = drives;
-  if (first === undefined) return Promise.resolve(openMemoryKv());
-  return openLmdbKv({ path: metaFile(first), log, onBatch: (facts) => metrics.commitBatch(facts) });
+/** The first reason for which the process should end. */
+class End {
+  #tell: (why: string) => void = () => undefined;
+  readonly reached = new Promise<string>((resolve) => (this.#tell = resolve));
+  #why: string | undefined;
+
+  get why(): string | undefined {
+    return this.#why;
+  }
+
+  because(why: string): void {
+    this.#why ??= why;
+    this.#tell(why);
+  }
 }
 
-async function openNode({ drives, metrics, clock, random, log }: StoreOptions): Promise<ChunkNode> {
+const disk = systemDisk("/");
+
+function openKv({ drives, log, metrics }: StoreOptions, end: End): Promise<Kv> {
+  const [first] = drives;
+  if (first === undefined) return Promise.resolve(openMemoryKv());
+  return openLmdbKv({
+    path: metaFile(first),
+    log,
+    onBatch: (facts) => metrics.commitBatch(facts),
+    freeBytes: async () => (await disk.space(first)).freeBytes,
+    onFailed: () => end.because("The metadata store has failed."),
+  });
+}
+
+/** The metadata lies on the first drive, and keeps its reserve free; in memory there is none. */
+function rowAdmission({ drives: [first], clock }: StoreOptions, kv: Kv): Pick<ObjectParts, "admitRows"> {
+  if (first === undefined) return {};
+  const room = new MetadataRoom({
+    space: () => disk.space(first),
+    fileSpace: () => kv.fileSpace?.() ?? { fileBytes: 0, reusableBytes: 0 },
+    clock,
+  });
+  return { admitRows: (bytes) => room.admit(bytes) };
+}
+
+async function openNode({ drives, metrics, clock, random, log }: StoreOptions, end: End): Promise<ChunkNode> {
   if (drives.length === 0) return createMemoryNode();
   const processes = await systemProcesses();
-  const disk = meteredDisk(systemDisk("/"), metrics, clock);
-  return openLocalNode({ drives, disk, openIndex, processes, clock, random, log });
+  const openIndex: OpenIndex = (options) =>
+    openIndexWith({
+      log,
+      freeBytes: async () => (await disk.space(options.drivePath)).freeBytes,
+      onFailed: () => end.because(`The index of the drive ${options.drivePath} has failed.`),
+    })(options);
+  return openLocalNode({ drives, disk: meteredDisk(disk, metrics, clock), openIndex, processes, clock, random, log });
 }
 
 /**
@@ -141,7 +188,6 @@ async function openNode({ drives, metrics, clock, random, log }: StoreOptions): 
  */
 function sweepInBackground(kv: Kv, node: ChunkNode, log: Log): () => Promise<void> {
   const stop = new AbortController();
-  const disk = systemDisk("/");
   const onSwept = async (drive: DriveId): Promise<void> => markDriveSwept(disk, (await node.status(drive)).path);
   const ended = sweepAll({ kv, node, log }, stop.signal, onSwept).then(
     (removed) => log.info({ removed }, "All chunks were compared with the metadata."),
@@ -153,13 +199,9 @@ function sweepInBackground(kv: Kv, node: ChunkNode, log: Log): () => Promise<voi
   };
 }
 
-type Pulse = { readonly fenced: Promise<void>; stop(): Promise<void> };
-
-/** Keeps the session's heartbeat going until it is stopped or the session is fenced. */
-function beat(session: Session, clock: Clock, log: Log): Pulse {
+/** Keeps the session's heartbeat going until it is stopped, by what is returned, or the session is fenced. */
+function beat(session: Session, end: End, { clock, log }: { clock: Clock; log: Log }): () => Promise<void> {
   const stop = new AbortController();
-  let tellFenced: () => void = () => undefined;
-  const fenced = new Promise<void>((resolve) => (tellFenced = resolve));
   const ended = (async () => {
     for (;;) {
       await clock.sleep(limits.heartbeatIntervalMs, stop.signal);
@@ -167,17 +209,14 @@ function beat(session: Session, clock: Clock, log: Log): Pulse {
       try {
         await session.heartbeat();
       } catch (error) {
-        if (hasReason(error, "session_fenced")) return tellFenced();
+        if (hasReason(error, "session_fenced")) return end.because("This process was taken for dead and fenced.");
         log.warn({ err: error }, "The heartbeat could not be written.");
       }
     }
   })();
-  return {
-    fenced,
-    stop: async () => {
-      stop.abort();
-      await ended;
-    },
+  return () => {
+    stop.abort();
+    return ended;
   };
 }
 
@@ -186,12 +225,13 @@ const answerMsMax = 2_000;
 async function obstacles(parts: {
   readonly kv: Kv;
   readonly session: Session;
+  readonly end: End;
   readonly drives: () => Promise<DriveStatus[]>;
   readonly clock: Clock;
 }): Promise<string[]> {
-  const { kv, session, drives, clock } = parts;
+  const { kv, session, end, drives, clock } = parts;
   const found: string[] = [];
-  if (session.fenced) found.push("This process was taken for dead and may not write any more.");
+  if (end.why !== undefined) found.push(end.why);
   const answered = new AbortController();
   const asked = Promise.all([kv.get([session.check.key]), drives()]).then(
     ([, statuses]) => (statuses.some(({ state }) => state !== "failed") ? [] : ["Every drive has failed."]),

@@ -1,6 +1,6 @@
 /**
  * A worker process: store and doors, started and stopped by the supervisor's messages. Signals are the supervisor's
- * business; a worker that loses its session finishes what it can and ends, one that loses its supervisor ends at once.
+ * business; a worker that loses its session or its store finishes what it can and ends, one that loses its supervisor ends at once.
  */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -64,8 +64,8 @@ class Worker {
     const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
     const { drives } = settings;
     this.#store = await openStore({ ...common, name, drives, root: key, digestThreads, sweepAll: sweepDue });
-    void this.#store.fenced.then(() => {
-      this.#log.error({}, "This worker was taken for dead and fenced; it ends and is started again.");
+    void this.#store.ended.then((why) => {
+      this.#log.error({ why }, "This worker can write no more; it ends and is started again.");
       this.end(1);
     });
     await this.#fence(dead);

@@ -48,7 +48,8 @@ import type { Commit, CommitResult, Entry, FileSpace, Key, KeyRange, Kv, ScanOpt
 import { Batches } from "./lmdb_batches.ts";
 import type { BatchFacts } from "./lmdb_batches.ts";
 import { isLackOfSpace, isPanic } from "./lmdb_failure.ts";
-import { entryOf, WriteBatch } from "./lmdb_rows.ts";
+import { copiedEntry, entryOf, WriteBatch } from "./lmdb_rows.ts";
+import { Slab } from "./slab.ts";
 
 export type LmdbKvOptions = {
   /** The store's file; its folder is made when missing. A lock file stands beside it. */
@@ -144,6 +145,7 @@ class LmdbKv implements Kv {
   readonly name = "lmdb";
   readonly #store: RootDatabase<Buffer, Key>;
   readonly #batches: Batches;
+  readonly #slab = new Slab();
   #closing: Promise<void> | undefined;
 
   constructor(store: RootDatabase<Buffer, Key>, options: LmdbKvOptions) {
@@ -162,8 +164,9 @@ class LmdbKv implements Kv {
     this.#assertOpen();
     return this.#read(() =>
       keys.map((key) => {
-        const stored = this.#store.getBinary(key);
-        return stored === undefined ? undefined : entryOf(Buffer.from(key), stored);
+        // Volatile bytes: copied before the next read.
+        const stored = this.#store.getBinaryFast(key);
+        return stored === undefined ? undefined : copiedEntry(this.#slab, key, stored);
       }),
     );
   }

@@ -8,6 +8,7 @@ import { absent } from "./kv.ts";
 import type { Commit, CommitResult, Entry, Key, Version } from "./kv.ts";
 import { planCommit } from "./plan.ts";
 import type { Change, Look, Row } from "./plan.ts";
+import type { Slab } from "./slab.ts";
 
 const versionBytes = 8;
 const formatVersion = 1;
@@ -22,6 +23,12 @@ const scratch = Buffer.alloc(versionBytes + limits.metaValueBytesMax);
 
 export function entryOf(key: Buffer, stored: Buffer): Entry {
   return { key, value: stored.subarray(versionBytes), version: versionOf(stored) };
+}
+
+/** Of bytes that LMDB will overwrite. */
+export function copiedEntry(slab: Slab, key: Key, stored: Buffer): Entry {
+  const ownKey = Buffer.from(key);
+  return { key: ownKey, value: slab.copy(stored, versionBytes, stored.length), version: versionOf(stored) };
 }
 
 function versionOf(stored: Buffer): Version {

@@ -17,7 +17,6 @@ import type { RootKey } from "../identity/root_key.ts";
 import { systemDisk } from "../node/disk.system.ts";
 import { markDriveClean } from "../node/drive.ts";
 import type { DriveLock } from "../node/drive_lock.ts";
-import { collectorArguments } from "./collector.ts";
 import { listenError } from "./listen_error.ts";
 import { lockDrives } from "./lock.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
@@ -67,7 +66,6 @@ export class Supervisor {
     cluster.setupPrimary({
       exec: fileURLToPath(new URL(`./worker.${ending}`, import.meta.url)),
       args: [],
-      execArgv: [...process.execArgv, ...collectorArguments(process.execArgv, process.env["NODE_OPTIONS"])],
       serialization: "advanced",
     });
     try {

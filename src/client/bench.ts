@@ -120,26 +120,43 @@ async function expectGood(options: BenchOptions, request: Unsigned): Promise<str
   return body;
 }
 
+/** Small works begin with this much of the same, written and deleted on other keys, not counted: compilers are warm then. */
+const warmUpMs = 1_000;
+
+const warmKey = (options: BenchOptions, index: number): string => `/${options.bucket}/warm/${index}`;
+
 const smallKey = (options: BenchOptions, index: number): string =>
   `/${options.bucket}/small/${String(index).padStart(9, "0")}`;
 
 async function load(
   state: BenchState,
   work: BenchWork,
-  how: { connections: number; requestsMax: number; next(index: number): Unsigned },
+  how: {
+    connections: number;
+    requestsMax: number;
+    next(index: number): Unsigned;
+    /** What to warm up with. */
+    warm?(index: number): Unsigned;
+  },
 ): Promise<BenchRow> {
   const { options } = state;
+  const { connections, requestsMax, warm, next } = how;
+  const common = { url: options.endpoint, connections };
+  if (warm !== undefined) {
+    const requests = { requestsMax: Number.MAX_SAFE_INTEGER, durationMsMax: Math.min(warmUpMs, options.durationMsMax) };
+    await runLoad({ ...common, ...requests, next: (index) => signed(options, warm(index)) });
+  }
+  const { durationMsMax } = options;
   const result = await runLoad({
-    url: options.endpoint,
-    connections: how.connections,
-    requestsMax: how.requestsMax,
-    durationMsMax: options.durationMsMax,
-    next: (index) => signed(options, how.next(index)),
+    ...common,
+    requestsMax,
+    durationMsMax,
+    next: (index) => signed(options, next(index)),
   });
   return {
     ...result,
     work,
-    connections: how.connections,
+    connections,
     operationsPerSecond: result.requestsPerSecond,
     mebibytesPerSecond: result.seconds > 0 ? (result.bytesIn + result.bytesOut) / MiB / result.seconds : 0,
   };
@@ -152,6 +169,7 @@ const works: Record<BenchWork, (state: BenchState) => Promise<BenchRow>> = {
       connections: options.connections,
       requestsMax: options.objects,
       next: (index) => ({ method: "PUT", path: smallKey(options, index), query: "", body: small }),
+      warm: (index) => ({ method: "PUT", path: warmKey(options, index), query: "", body: small }),
     });
     state.written = row.requests;
     return row;
@@ -164,6 +182,7 @@ const works: Record<BenchWork, (state: BenchState) => Promise<BenchRow>> = {
       connections: state.options.connections,
       requestsMax: state.written,
       next: (index) => ({ method: "DELETE", path: smallKey(state.options, index), query: "" }),
+      warm: (index) => ({ method: "DELETE", path: warmKey(state.options, index), query: "" }),
     }),
   "put-64m": async (state) => {
     const row = await load(state, "put-64m", {
@@ -193,11 +212,11 @@ const works: Record<BenchWork, (state: BenchState) => Promise<BenchRow>> = {
 };
 
 function readSmall(state: BenchState, work: BenchWork, method: "GET" | "HEAD"): Promise<BenchRow> {
-  return load(state, work, {
-    connections: state.options.connections,
-    requestsMax: state.options.objects,
-    next: (index) => ({ method, path: smallKey(state.options, (index * 7_919) % state.written), query: "" }),
-  });
+  const next = (index: number): Unsigned => {
+    return { method, path: smallKey(state.options, (index * 7_919) % state.written), query: "" };
+  };
+  const { connections } = state.options;
+  return load(state, work, { connections, requestsMax: Number.MAX_SAFE_INTEGER, next, warm: next });
 }
 
 /** One connection walks the bucket in pages of 1,000; `operationsPerSecond` counts keys. */

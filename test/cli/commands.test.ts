@@ -18,7 +18,17 @@ test("bench never touches a bucket that was there before", async () => {
 });
 
 test("bench cleans up after itself", async () => {
-  const { status } = await cli.run("bench", "--bucket", "mine", "--objects", "3", "--seconds", "1", "--works", "put-4k,get-4k,list");
+  const { status } = await cli.run(
+    "bench",
+    "--bucket",
+    "mine",
+    "--objects",
+    "3",
+    "--seconds",
+    "1",
+    "--works",
+    "put-4k,get-4k,list",
+  );
   assert.equal(status, 0);
   assert.ok((await cli.client().buckets()).every(({ name }) => name !== "mine"));
 });

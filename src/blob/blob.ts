@@ -62,7 +62,7 @@ export type ChunkSource = {
 
 export type BlobStore = {
   write(body: BodySource, options: WriteBodyOptions): Promise<WrittenBody>;
-  /** Bytes `offset` to `offset + length` of a blob, in order, in pieces of up to readBytesPerCall. */
+  /** Bytes `offset` to `offset + length` of a blob, in order, in pieces of up to readBytesPerCall that belong to the caller. */
   read(source: ChunkSource, offset: number, length: number, signal?: AbortSignal): AsyncIterable<Buffer>;
   /** Removes chunks that nothing refers to any more. Idempotent. */
   remove(chunks: readonly ChunkRef[]): Promise<void>;

@@ -7,7 +7,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { limits } from "../core/limits.ts";
 
-/** Bytes to send, in pieces; together exactly `lengthBytes`. */
+/**
+ * Bytes to send, in pieces; together exactly `lengthBytes`. A piece belongs to whoever takes it, and one that fills its
+ * ArrayBuffer shares it with nobody: its memory is given back once it is sent.
+ */
 export type StreamBody = {
   readonly lengthBytes: number;
   pieces(): AsyncIterable<Buffer>;
@@ -88,7 +91,7 @@ async function sendStream(res: ServerResponse, status: number, headers: string[]
     for await (const piece of body.pieces()) {
       bytes += piece.length;
       if (bytes > body.lengthBytes) throw new Error("The body is longer than announced.");
-      if (!res.write(piece)) await drained(res);
+      if (!res.write(piece, (error) => freeIfSent(piece, error))) await drained(res);
       if (res.destroyed) throw new Error("The client left while the body was being sent.");
     }
     if (bytes !== body.lengthBytes) throw new Error("The body is shorter than announced.");
@@ -100,6 +103,19 @@ async function sendStream(res: ServerResponse, status: number, headers: string[]
   } finally {
     body.release();
   }
+}
+
+/** Below this the garbage collector does it as cheaply. */
+const freedBytesMin = 64 * 1024;
+
+/**
+ * Gives a piece's memory back without waiting for the garbage collector, which would be busy with nothing else during a large
+ * download (docs/decisions/0004). After an error the socket may still point to it.
+ */
+function freeIfSent(piece: Buffer, error: Error | null | undefined): void {
+  const { buffer } = piece;
+  if (error || piece.length < freedBytesMin || piece.length !== buffer.byteLength) return;
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Resolves when more may be written, or when the response is over; destroys it when the client reads nothing for long. */

@@ -1,5 +1,6 @@
 /** createServer as a program uses it: closing, wrong options, several in one process. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -54,5 +55,23 @@ test("what is wrong with the options is a HoldfastError that says so", async (t)
       assert.match(error.message, message);
       return true;
     });
+  }
+});
+
+test("what is given back after it was sent was nobody else's: large objects come again and again, several at once", async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-again-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  for (const options of [{ memory: true }, { drives: [path.join(folder, "data")] }]) {
+    const server = await start(t, options);
+    const headers = basic(server.accessKey, server.secretKey);
+    for (const body of [randomBytes(5_000_000), Buffer.alloc(5_000_000, "compressible ")]) {
+      const put = await fetch(`${server.url}/_/files?name=x`, { method: "PUT", headers, body });
+      const { id } = (await put.json()) as { id: string };
+      for (let round = 0; round < 3; round++) {
+        const answers = await Promise.all([0, 1, 2].map(() => fetch(`${server.url}/_/files/${id}`, { headers })));
+        for (const answer of answers) assert.ok(body.equals(Buffer.from(await answer.arrayBuffer())));
+      }
+    }
+    await server.close();
   }
 });

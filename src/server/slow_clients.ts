@@ -8,6 +8,7 @@
  */
 import type { Socket } from "node:net";
 import { limits } from "../core/limits.ts";
+import { unsentBytes } from "../core/unsent.ts";
 import type { Exchange } from "./malformed.ts";
 
 export type SlowClientsOptions = {
@@ -20,7 +21,10 @@ export type SlowClientsOptions = {
 /** A window is looked at in this many steps; one step in which it was not the client's turn begins a new window. */
 const stepsPerWindow = 6;
 
-type Window = { readonly exchange: Exchange; steps: number; readonly movedBytesAtStart: number };
+/** `movedBytes` counts whole writes; what has moved of the one under way shows in `unsentBytes`. */
+type Progress = { readonly movedBytes: number; readonly unsentBytes: number };
+
+type Window = { readonly exchange: Exchange; steps: number; readonly start: Progress };
 
 export class SlowClients {
   readonly #running: ReadonlyMap<Socket, readonly Exchange[]>;
@@ -46,17 +50,24 @@ export class SlowClients {
   }
 
   #isTooSlow(socket: Socket, exchange: Exchange): boolean {
-    const movedBytes = socket.bytesRead + socket.bytesWritten - socket.writableLength;
+    const now = progressOf(socket);
     const window = this.#windows.get(socket);
     if (window === undefined || window.exchange !== exchange) {
-      this.#windows.set(socket, { exchange, steps: 0, movedBytesAtStart: movedBytes });
+      this.#windows.set(socket, { exchange, steps: 0, start: now });
       return false;
     }
     window.steps += 1;
     if (window.steps < stepsPerWindow) return false;
-    this.#windows.set(socket, { exchange, steps: 0, movedBytesAtStart: movedBytes });
-    return movedBytes - window.movedBytesAtStart < this.#bytesMin;
+    this.#windows.set(socket, { exchange, steps: 0, start: now });
+    const { start } = window;
+    if (now.movedBytes - start.movedBytes >= this.#bytesMin) return false;
+    return start.unsentBytes - now.unsentBytes < this.#bytesMin;
   }
+}
+
+function progressOf(socket: Socket): Progress {
+  const movedBytes = socket.bytesRead + socket.bytesWritten - socket.writableLength;
+  return { movedBytes, unsentBytes: unsentBytes(socket) };
 }
 
 function isClientsTurn({ request, response }: Exchange): boolean {

@@ -6,6 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { limits } from "../core/limits.ts";
+import { unsentBytes } from "../core/unsent.ts";
 
 /**
  * Bytes to send, in pieces; together exactly `lengthBytes`. A piece belongs to whoever takes it, and one that fills its
@@ -127,10 +128,23 @@ function drained(res: ServerResponse): Promise<void> {
       res.off("drain", done).off("close", done);
       resolve();
     };
-    const timer = setTimeout(() => res.destroy(), limits.bodyIdleTimeoutMs);
-    timer.unref();
+    // The write begins only after this turn: what it leaves of itself then has moved.
+    const { bytes } = unsent(res);
+    let before = { bytes, underWayBytes: bytes };
+    const look = (): void => {
+      const now = unsent(res);
+      if (now.bytes >= before.bytes && now.underWayBytes >= before.underWayBytes) return void res.destroy();
+      before = now;
+      timer = setTimeout(look, limits.bodyIdleTimeoutMs).unref();
+    };
+    let timer = setTimeout(look, limits.bodyIdleTimeoutMs).unref();
     res.on("drain", done).on("close", done);
   });
+}
+
+/** What waits to be sent, in whole writes, and what is left of the one under way: while nothing is added one of them falls. */
+function unsent({ socket }: ServerResponse): { readonly bytes: number; readonly underWayBytes: number } {
+  return { bytes: socket?.writableLength ?? 0, underWayBytes: unsentBytes(socket) };
 }
 
 /**

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
+import { test, type TestContext } from "node:test";
+import { limits } from "../core/limits.ts";
+import { send, type Sent, type StreamBody } from "./respond.ts";
+
+const pieceBytes = 3_000_000;
+
+/** A paused client of a server that sends it one large piece, over a socket whose buffers in the kernel are small. */
+async function reading(t: TestContext): Promise<{ client: Socket; sent: Promise<Sent> }> {
+  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-respond-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const sent = Promise.withResolvers<Sent>();
+  const written = Promise.withResolvers<void>();
+  const body: StreamBody = {
+    lengthBytes: pieceBytes,
+    async *pieces() {
+      yield Buffer.alloc(pieceBytes);
+    },
+    release: () => undefined,
+  };
+  const server = createServer((req, res) => {
+    const reply = { status: 200, headers: [], body };
+    void send({ req, res, reply, common: ["connection", "close"], awaitsContinue: false }).then(sent.resolve);
+    setImmediate(() => setImmediate(written.resolve));
+  });
+  const address = path.join(folder, "socket");
+  server.listen(address);
+  await once(server, "listening");
+  t.after(() => server.close());
+  const client = connect(address, () => client.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  client.on("error", () => undefined).pause();
+  t.after(() => client.destroy());
+  await written.promise;
+  return { client, sent: sent.promise };
+}
+
+/** Reads what comes until there were that many bytes, and pauses. */
+async function read(client: Socket, bytes: number): Promise<number> {
+  let heardBytes = 0;
+  while (heardBytes < bytes) {
+    const heard = Promise.withResolvers<Buffer>();
+    const onClose = (): void => heard.reject(new Error(`cut after ${heardBytes} of ${bytes} bytes`));
+    const onData = (data: Buffer): void => {
+      client.pause();
+      heard.resolve(data);
+    };
+    client.once("data", onData).once("close", onClose).resume();
+    const data = await heard.promise;
+    client.off("close", onClose);
+    heardBytes += data.length;
+  }
+  return heardBytes;
+}
+
+test("a client that takes longer than the bound for a piece, but reads, gets it whole; one that stops does not", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { client, sent } = await reading(t);
+  for (let heardBytes = 0; heardBytes < pieceBytes;) {
+    heardBytes += await read(client, Math.min(600_000, pieceBytes - heardBytes));
+    for (let turns = 0; turns < 10; turns++) await turn();
+    t.mock.timers.tick(limits.bodyIdleTimeoutMs);
+  }
+  assert.deepEqual(await sent, { bytes: pieceBytes, cut: undefined });
+  const other = await reading(t);
+  t.mock.timers.tick(limits.bodyIdleTimeoutMs);
+  t.mock.timers.tick(limits.bodyIdleTimeoutMs);
+  assert.ok((await other.sent).cut instanceof Error);
+});

@@ -77,21 +77,25 @@ async function takeLeftovers(parts: EndedUploadsParts, key: Buffer, signal: Abor
 
 /** Returns whether there may be more. */
 function takeBatch({ kv, clock, random }: EndedUploadsParts, key: Buffer, seen: readonly Entry[]): Promise<boolean> {
-  return transact(kv, async (tx) => {
-    const [leftover, ...rows] = await tx.get([key, ...seen.map((row) => row.key)]);
-    if (leftover === undefined) return false;
-    const { listed } = decodeLeftover(leftover.value);
-    for (const row of rows) {
-      if (row === undefined) continue;
-      tx.delete(row.key);
-      if (isListedPart(listed, partNumberOf(row.key))) continue;
-      const trash = trashWrite({ blob: decodePart(row.value).blob, atMs: clock.nowMs() }, random);
-      tx.put(trash.key, trash.value);
-    }
-    // No part row can have come since: a part's commit needs the upload's row, which went when this one came.
-    if (seen.length === 0) tx.delete(key);
-    return seen.length > 0;
-  });
+  return transact(
+    kv,
+    async (tx) => {
+      const [leftover, ...rows] = await tx.get([key, ...seen.map((row) => row.key)]);
+      if (leftover === undefined) return false;
+      const { listed } = decodeLeftover(leftover.value);
+      for (const row of rows) {
+        if (row === undefined) continue;
+        tx.delete(row.key);
+        if (isListedPart(listed, partNumberOf(row.key))) continue;
+        const trash = trashWrite({ blob: decodePart(row.value).blob, atMs: clock.nowMs() }, random);
+        tx.put(trash.key, trash.value);
+      }
+      // No part row can have come since: a part's commit needs the upload's row, which went when this one came.
+      if (seen.length === 0) tx.delete(key);
+      return seen.length > 0;
+    },
+    { clock, random },
+  );
 }
 
 /** The attempt lost the upload in the commit that wrote this row, so it writes no more pages. */

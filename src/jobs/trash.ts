@@ -18,7 +18,7 @@ import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { absent, type Entry, type Kv } from "../kv/kv.ts";
-import { transact, type Transaction } from "../kv/transact.ts";
+import { transact, type Transaction, type TransactOptions } from "../kv/transact.ts";
 import { decodeBlobRoot, decodeChunkPage, decodePartPage, encodeBlobRoot, encodePartPage } from "../meta/blobs.ts";
 import type { BlobRoot } from "../meta/blobs.ts";
 import { blobRange, blobRootKey, tagRange, tags } from "../meta/keys.ts";
@@ -117,9 +117,14 @@ type Dead = {
 
 /** Deals with one trash row whose readers have ended. Idempotent; may be cut off at any await and called again. */
 export async function releaseTrash(parts: TrashParts, trashKey: Buffer): Promise<void> {
-  const found = await transact(parts.kv, (tx) => dropReference(parts, tx, trashKey));
+  const found = await transact(parts.kv, (tx) => dropReference(parts, tx, trashKey), seams(parts));
   if (found.next === "chunks") await removeChunks(parts, found.blob, found.dead);
   if (found.next === "parts") await trashChildren(parts, found.blob, found.dead);
+}
+
+/** Several rows of one blob conflict with each other and are put off: by this process's clock, which a simulation owns. */
+function seams({ clock, random }: TrashParts): TransactOptions {
+  return { clock, random };
 }
 
 async function dropReference(parts: TrashParts, tx: Transaction, trashKey: Buffer): Promise<Next> {
@@ -160,15 +165,19 @@ async function commitDead(
   page: Entry | undefined,
   work: (tx: Transaction) => void,
 ): Promise<"done" | "stale" | "gone"> {
-  return transact(parts.kv, async (tx) => {
-    const keys = [dead.trashKey, dead.rootKey, ...(page === undefined ? [] : [page.key])];
-    const [trashRow, rootRow, pageRow] = await tx.get(keys);
-    if ((trashRow?.version ?? absent) !== dead.trashVersion) return "gone";
-    if ((rootRow?.version ?? absent) !== dead.rootVersion) return "gone";
-    if (pageRow?.version !== page?.version) return "stale";
-    work(tx);
-    return "done";
-  });
+  return transact(
+    parts.kv,
+    async (tx) => {
+      const keys = [dead.trashKey, dead.rootKey, ...(page === undefined ? [] : [page.key])];
+      const [trashRow, rootRow, pageRow] = await tx.get(keys);
+      if ((trashRow?.version ?? absent) !== dead.trashVersion) return "gone";
+      if ((rootRow?.version ?? absent) !== dead.rootVersion) return "gone";
+      if (pageRow?.version !== page?.version) return "stale";
+      work(tx);
+      return "done";
+    },
+    seams(parts),
+  );
 }
 
 async function removeChunks(parts: TrashParts, blob: BlobId, dead: Dead): Promise<void> {

@@ -72,7 +72,9 @@ function bodyOf(bytes: Buffer): BodySource {
     sizeBytes: bytes.length,
     collect: async () => bytes,
     async *stream() {
-      for (let start = 0; start < bytes.length; start += 100_000) yield bytes.subarray(start, start + 100_000);
+      // What is read belongs to the reader.
+      for (let start = 0; start < bytes.length; start += 100_000)
+        yield Buffer.from(bytes.subarray(start, start + 100_000));
     },
   };
 }

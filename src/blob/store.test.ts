@@ -43,7 +43,9 @@ function bodyOf(bytes: Buffer, pieceBytes: number, isSizeKnown: boolean): BodySo
     sizeBytes: isSizeKnown ? bytes.length : undefined,
     collect: async () => bytes,
     async *stream() {
-      for (let start = 0; start < bytes.length; start += pieceBytes) yield bytes.subarray(start, start + pieceBytes);
+      // What is read belongs to the reader.
+      for (let start = 0; start < bytes.length; start += pieceBytes)
+        yield Buffer.from(bytes.subarray(start, start + pieceBytes));
     },
   };
 }

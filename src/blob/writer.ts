@@ -7,6 +7,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
+import { giveBack } from "../core/give_back.ts";
 import type { BlobId, ChunkId, DriveId, IdSource } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
@@ -127,6 +128,7 @@ export class BlobWriter {
       offset += part.length;
       if (this.#filledBytes === buffer.bytes.length) this.#store();
     }
+    giveBack(piece);
   }
 
   /** A buffer for the chunk that begins at byte `offset` of the blob. */

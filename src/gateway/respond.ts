@@ -5,6 +5,7 @@
  * before its connection is closed, so that the client gets to read the refusal.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { giveBack } from "../core/give_back.ts";
 import { limits } from "../core/limits.ts";
 import { unsentBytes } from "../core/unsent.ts";
 
@@ -85,6 +86,13 @@ function headersOf(req: IncomingMessage, reply: Reply, common: readonly string[]
   return headers;
 }
 
+/** After an error the socket may still point to the piece. */
+function giveBackWhenSent(piece: Buffer): (error?: Error | null) => void {
+  return (error) => {
+    if (!error) giveBack(piece);
+  };
+}
+
 async function sendStream(res: ServerResponse, status: number, headers: string[], body: StreamBody): Promise<Sent> {
   let bytes = 0;
   try {
@@ -92,7 +100,7 @@ async function sendStream(res: ServerResponse, status: number, headers: string[]
     for await (const piece of body.pieces()) {
       bytes += piece.length;
       if (bytes > body.lengthBytes) throw new Error("The body is longer than announced.");
-      if (!res.write(piece, (error) => freeIfSent(piece, error))) await drained(res);
+      if (!res.write(piece, giveBackWhenSent(piece))) await drained(res);
       if (res.destroyed) throw new Error("The client left while the body was being sent.");
     }
     if (bytes !== body.lengthBytes) throw new Error("The body is shorter than announced.");
@@ -104,19 +112,6 @@ async function sendStream(res: ServerResponse, status: number, headers: string[]
   } finally {
     body.release();
   }
-}
-
-/** Below this the garbage collector does it as cheaply. */
-const freedBytesMin = 64 * 1024;
-
-/**
- * Gives a piece's memory back without waiting for the garbage collector, which would be busy with nothing else during a large
- * download (docs/decisions/0004). After an error the socket may still point to it.
- */
-function freeIfSent(piece: Buffer, error: Error | null | undefined): void {
-  const { buffer } = piece;
-  if (error || piece.length < freedBytesMin || piece.length !== buffer.byteLength) return;
-  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Resolves when more may be written, or when the response is over; destroys it when the client reads nothing for long. */

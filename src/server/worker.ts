@@ -9,7 +9,6 @@ import { HoldfastError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { createMetrics, mergeSnapshots, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
 import { systemRandom } from "../core/random.ts";
-import { countBuffersWithHeap } from "./collector.ts";
 import { createLog } from "./log.ts";
 import type { FromWorker, StartMessage, ToWorker } from "./messages.ts";
 import { prepareServer, type Prepared } from "./prepare.ts";
@@ -162,7 +161,6 @@ function readPem(file: string): Buffer {
   }
 }
 
-countBuffersWithHeap();
 const worker = new Worker();
 process.on("uncaughtException", (error) => worker.crash(error));
 process.on("message", (message: ToWorker) => worker.take(message));

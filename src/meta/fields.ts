@@ -101,19 +101,22 @@ export function writeMetadata(writer: ByteWriter, metadata: MetadataRecord): voi
   for (const name in user) writer.string(name).string(user[name]!);
 }
 
+/** A client may name a field __proto__: it is a property of the record's own, so it is defined and never assigned. */
+function define(record: Record<string, string>, name: string, value: string): void {
+  Object.defineProperty(record, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
 export function readMetadata(reader: ByteReader): MetadataRecord {
   const headers: Record<string, string> = {};
   for (let left = reader.varint(); left > 0; left--) {
     const code = reader.u8();
     const name = code === 0 ? reader.string() : headerNames[code - 1];
     if (name === undefined) throw reader.corrupt("a header's code is not known");
-    headers[name] = reader.string();
+    define(headers, name, reader.string());
   }
   const user: Record<string, string> = {};
   for (let left = reader.varint(); left > 0; left--) {
-    const name = reader.string();
-    // A client may name a field __proto__: defined as a property of its own, never assigned.
-    Object.defineProperty(user, name, { value: reader.string(), enumerable: true, configurable: true, writable: true });
+    define(user, reader.string(), reader.string());
   }
   return { headers, user };
 }

@@ -65,7 +65,8 @@ export function bodyOf(bytes: Buffer): BodySource {
     sizeBytes: bytes.length,
     collect: async () => bytes,
     async *stream() {
-      for (let at = 0; at < bytes.length; at += 50_000) yield bytes.subarray(at, at + 50_000);
+      // What is read belongs to the reader.
+      for (let at = 0; at < bytes.length; at += 50_000) yield Buffer.from(bytes.subarray(at, at + 50_000));
     },
   };
 }

@@ -8,7 +8,7 @@ export function bodyOf(bytes: Buffer, pieceBytes = 10_000): BodySource {
     async *stream() {
       for (let offset = 0; offset < bytes.length; offset += pieceBytes) {
         await Promise.resolve();
-        yield bytes.subarray(offset, offset + pieceBytes);
+        yield Buffer.from(bytes.subarray(offset, offset + pieceBytes));
       }
     },
   };

@@ -7,6 +7,7 @@
  * writeChunksInFlightMax chunks, and by readAheadBytesMax when reading.
  */
 import type { BlobId, ChunkId, DriveId } from "../core/ids.ts";
+import type { Redundancy } from "../core/redundancy.ts";
 import type { DigestAlgorithm, Digests } from "../digest/digest.ts";
 
 /** A body on its way in. Consumed once, through exactly one of the two. */
@@ -29,6 +30,8 @@ export type ChunkRef = {
   readonly storedBytes: number;
   /** Stored length of each compression block (equal to the raw length: stored as it is), or undefined: not compressed. */
   readonly blockBytes: readonly number[] | undefined;
+  readonly redundancy: Redundancy;
+  /** In the order of shard indexes, each at most once; fewer than there should be while some are lost. */
   readonly places: readonly ChunkPlace[];
 };
 

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { systemClock } from "../core/clock.ts";
 import { IdSource, type SessionId } from "../core/ids.ts";
 import { silentLog } from "../core/log.ts";
+import { oneCopy } from "../core/redundancy.ts";
 import { createDigestPool } from "../digest/pool.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkRef } from "./blob.ts";
@@ -16,7 +17,7 @@ const stored = [
   "28b52ffd60e80285000048686f6c6466617374200100dc599523",
 ].map((hex) => Buffer.from(hex, "hex"));
 
-void test("a chunk compressed in blocks of 128 KiB, as page version 1 has it, reads back", async () => {
+void test("a chunk compressed in blocks of 128 KiB, as pages have it, reads back", async () => {
   const node = createMemoryNode();
   const ids = new IdSource("00000000000000ee" as SessionId);
   const digests = createDigestPool({ threads: 0 });
@@ -31,6 +32,7 @@ void test("a chunk compressed in blocks of 128 KiB, as page version 1 has it, re
     rawBytes,
     storedBytes: stored[0]!.length + stored[1]!.length,
     blockBytes: stored.map(({ length }) => length),
+    redundancy: oneCopy,
     places: [{ drive, shardIndex: 0 }],
   };
   const source = { chunkBytes: 4 * 2 ** 20, sizeBytes: rawBytes, chunks: async () => [chunk] };

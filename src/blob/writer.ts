@@ -11,6 +11,7 @@ import { giveBack } from "../core/give_back.ts";
 import type { BlobId, ChunkId, DriveId, IdSource } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
+import { oneCopy } from "../core/redundancy.ts";
 import type { StreamDigest, Digests } from "../digest/digest.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 import type { ChunkPlace, ChunkRef, ChunkedBlob } from "./blob.ts";
@@ -180,7 +181,14 @@ export class BlobWriter {
     const id = this.#parts.ids.chunk();
     const place = await this.#appendSomewhere(id, index, packed);
     const { storedBytes, blockBytes } = packed;
-    this.#chunks[index] = { id, rawBytes: raw.length, storedBytes, blockBytes, places: [place] };
+    this.#chunks[index] = {
+      id,
+      rawBytes: raw.length,
+      storedBytes,
+      blockBytes,
+      redundancy: oneCopy,
+      places: [place],
+    };
   }
 
   /** Appends to the chunk's best drive, or to the next best when that one refuses. */

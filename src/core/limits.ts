@@ -72,7 +72,16 @@ export const limits = {
   /** What streams with chunks of full size may claim of them; streams beyond that are cut into smaller chunks. */
   fullChunkBuffersBytesMax: 128 * MiB,
   /** Bytes of such a smaller chunk. */
-  smallChunkBytes: 256 * KiB,
+  smallChunkBytes: 512 * KiB,
+  /** Shards of one chunk: `replica:1` to `replica:9`, `ec:2+1` to `ec:16+8`. */
+  dataShardsMax: 16,
+  parityShardsMax: 8,
+  /** A chunk stored in so few bytes is kept in whole copies, as many as survive the same losses: a shard is not worth it. */
+  copiedChunkBytesMax: 64 * KiB,
+  /** Bytes of a buffer in which a full chunk and its parity shards lie; chunks are cut smaller where that is more. */
+  chunkRoomBytesMax: 8 * MiB,
+  /** Chunks whose missing shards one process computes at once, each held whole until it is read. */
+  recoveriesMax: 16,
   /** Bytes one reading stream may have read ahead. */
   readAheadBytesMax: 2 * MiB,
   readBytesPerCall: 512 * KiB,
@@ -148,7 +157,7 @@ assert(
   "one stream's chunks fit the buffers of the process",
 );
 assert(
-  limits.fullChunkBuffersBytesMax + 256 * limits.smallChunkBytes <= limits.chunkBuffersBytesMax,
+  limits.fullChunkBuffersBytesMax + 128 * limits.smallChunkBytes <= limits.chunkBuffersBytesMax,
   "many slow streams of full chunks leave room for hundreds of others",
 );
 assert(limits.smallChunkBytes % limits.compressionBlockBytes === 0, "and so is a small chunk");
@@ -157,9 +166,17 @@ assert(limits.appendBatchBytesMax < limits.appendQueueBytesMax, "a batch fits th
 assert(limits.appendBatchBytesMax < limits.segmentBytesMax, "a batch fits a segment");
 assert(limits.listPageKeysMax < limits.scanEntriesMax, "one scan can fill a list page and see whether more follows");
 assert(limits.partsMax * limits.partBytesMax >= limits.objectBytesMax, "10,000 parts reach the largest object");
+assert(
+  limits.chunkBytesMax <= limits.chunkRoomBytesMax && limits.chunkRoomBytesMax <= limits.fullChunkBuffersBytesMax,
+  "a full chunk fits its room, and the stock has room for one",
+);
+assert(limits.copiedChunkBytesMax >= limits.dataShardsMax, "no shard of a coded chunk is empty");
 const smallChunksMax = limits.putBytesMax / limits.smallChunkBytes;
-/** As meta/blobs.ts writes it: id, two lengths, the lengths of two compression blocks, one place. */
-const chunkRecordBytesMax = 40;
+/**
+ * As meta/chunk_pages.ts writes it: id, two lengths, the lengths of four compression blocks, which shards there are, and for
+ * each of 24 shards which of the page's drives (two bytes) it is on.
+ */
+const chunkRecordBytesMax = 16 + 2 * 3 + 1 + 4 * 3 + 2 + 3 + 2 * (limits.dataShardsMax + limits.parityShardsMax);
 assert(
   Math.ceil(smallChunksMax / limits.chunkMapPageEntries) + 16 < limits.commitOperationsMax &&
     smallChunksMax * chunkRecordBytesMax + limits.metaValueBytesMax < limits.commitBytesMax,

@@ -4,15 +4,10 @@ import { after, before, test } from "node:test";
 import type { BlobId, ChunkId, DriveId, SessionId, UploadId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Write } from "../kv/kv.ts";
-import {
-  decodeBlobRoot,
-  decodeChunkPage,
-  decodePartPage,
-  encodeBlobRoot,
-  encodeChunkPage,
-  encodePartPage,
-} from "../meta/blobs.ts";
-import type { BlobRoot, ChunkRecord } from "../meta/blobs.ts";
+import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "../meta/blobs.ts";
+import type { BlobRoot } from "../meta/blobs.ts";
+import { decodeChunkPage, encodeChunkPage } from "../meta/chunk_pages.ts";
+import type { ChunkRecord } from "../meta/chunk_pages.ts";
 import { decodeHead, encodeHead } from "../meta/heads.ts";
 import {
   abandonedKey,

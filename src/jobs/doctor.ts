@@ -11,8 +11,9 @@ import type { BlobId, BucketId, ChunkId, DriveId, SessionId, UploadId } from "..
 import { BUCKET_ID_BYTES, sessionOf, UPLOAD_ID_BYTES } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
-import { decodeBlobRoot, decodeChunkPage, decodePartPage, type ChunkRecord } from "../meta/blobs.ts";
+import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import { decodeBucket } from "../meta/buckets.ts";
+import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { decodeBody, decodeHead, partsCountOf, type HeadRecord } from "../meta/heads.ts";
 import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf } from "../meta/keys.ts";
 import { sessionIdOf, sessionKey } from "../meta/keys.ts";

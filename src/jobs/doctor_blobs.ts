@@ -1,7 +1,8 @@
 /** What doctor learns of one blob while it reads rows, and what it makes of that at the end. Pure. */
 import type { BlobId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { BlobRoot, ChunkRecord } from "../meta/blobs.ts";
+import type { BlobRoot } from "../meta/blobs.ts";
+import type { ChunkRecord } from "../meta/chunk_pages.ts";
 import type { Finding } from "./doctor.ts";
 
 /** What a row that refers to a blob says of it. `parts` is 0 for a blob of chunks. */

@@ -3,19 +3,21 @@
  * are, in pages, so that no object makes a row or a commit large. A blob of kind `chunks` lists chunks; one of kind `parts`
  * lists the blobs of a multipart upload's parts, each of which is a blob of kind `chunks` with a reference of its own.
  *
- * Pages never change once written. The root changes only in its refcount, which counts the rows that point to the blob
+ * The bytes a page stands for never change; where their shards lie may (chunk_pages.ts). The root changes only in its refcount, which counts the rows that point to the blob
  * (heads, parts, blobs of kind `parts`) and the trash rows that bear its name. The commit that brings it to 0 deletes the
  * root and the pages.
  */
 import { assert } from "../core/assert.ts";
 import { ByteReader, ByteWriter } from "../core/codec.ts";
-import { BLOB_ID_BYTES, CHUNK_ID_BYTES, DRIVE_ID_BYTES } from "../core/ids.ts";
-import type { BlobId, ChunkId, DriveId } from "../core/ids.ts";
+import { BLOB_ID_BYTES } from "../core/ids.ts";
+import type { BlobId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Write } from "../kv/kv.ts";
+import { encodeChunkPage, isIncomplete, type ChunkRecord } from "./chunk_pages.ts";
 import { algorithmCode, algorithmOfCode, checksumBytes, MD5_BYTES } from "./fields.ts";
 import type { StoredAlgorithm } from "./fields.ts";
 import { blobPageKey, blobRootKey } from "./keys.ts";
+import { repairWrite } from "./repairs.ts";
 
 type RootFacts = {
   readonly refcount: number;
@@ -35,16 +37,6 @@ export type BlobRoot = RootFacts &
         readonly pageStarts: readonly number[];
       }
   );
-
-/** A chunk as a page keeps it; blob.ts's ChunkRef has the same shape. */
-export type ChunkRecord = {
-  readonly id: ChunkId;
-  readonly rawBytes: number;
-  readonly storedBytes: number;
-  /** Stored length of each compression block, or undefined: not compressed. */
-  readonly blockBytes: readonly number[] | undefined;
-  readonly places: readonly { readonly drive: DriveId; readonly shardIndex: number }[];
-};
 
 export type PartRecord = {
   readonly partNumber: number;
@@ -117,54 +109,6 @@ function readStarts(reader: ByteReader, pages: number): number[] {
   return starts;
 }
 
-// --- pages of chunks ---
-
-/** Distinct drives stand once at the front of a page; places name them by position. */
-export function encodeChunkPage(chunks: readonly ChunkRecord[]): Buffer {
-  const drives = new Map<DriveId, number>();
-  for (const chunk of chunks)
-    for (const place of chunk.places) if (!drives.has(place.drive)) drives.set(place.drive, drives.size);
-  const writer = new ByteWriter().u8(newestVersion).varint(drives.size);
-  for (const drive of drives.keys()) writer.hex(drive);
-  writer.varint(chunks.length);
-  for (const chunk of chunks) {
-    writer.hex(chunk.id).varint(chunk.rawBytes).varint(chunk.storedBytes);
-    const blocks = chunk.blockBytes;
-    assert(blocks === undefined || blocks.length > 0, "a compressed chunk has blocks");
-    writer.varint(blocks?.length ?? 0);
-    for (const block of blocks ?? []) writer.varint(block);
-    writer.varint(chunk.places.length);
-    for (const place of chunk.places) writer.varint(drives.get(place.drive)!).varint(place.shardIndex);
-  }
-  return writer.finish();
-}
-
-export function decodeChunkPage(value: Uint8Array): ChunkRecord[] {
-  const reader = new ByteReader(value, "chunk page");
-  reader.version(newestVersion);
-  const drives: DriveId[] = [];
-  for (let left = reader.varint(); left > 0; left--) drives.push(reader.hex(DRIVE_ID_BYTES) as DriveId);
-  const chunks: ChunkRecord[] = [];
-  for (let left = reader.varint(); left > 0; left--) chunks.push(readChunk(reader, drives));
-  reader.end();
-  return chunks;
-}
-
-function readChunk(reader: ByteReader, drives: readonly DriveId[]): ChunkRecord {
-  const id = reader.hex(CHUNK_ID_BYTES) as ChunkId;
-  const rawBytes = reader.varint();
-  const storedBytes = reader.varint();
-  const blocks: number[] = [];
-  for (let left = reader.varint(); left > 0; left--) blocks.push(reader.varint());
-  const places: { drive: DriveId; shardIndex: number }[] = [];
-  for (let left = reader.varint(); left > 0; left--) {
-    const drive = drives[reader.varint()];
-    if (drive === undefined) throw reader.corrupt("a place names a drive that the page does not list");
-    places.push({ drive, shardIndex: reader.varint() });
-  }
-  return { id, rawBytes, storedBytes, blockBytes: blocks.length === 0 ? undefined : blocks, places };
-}
-
 // --- pages of parts ---
 
 /** One part as it stands in a page of parts (and behind a version byte, in the rows of an upload under way). */
@@ -214,7 +158,10 @@ function pagesOf<T>(entries: readonly T[], perPage: number): T[][] {
 
 type Put = Write & { readonly kind: "put" };
 
-/** The rows of a new blob of chunks with one reference. A blob of many chunks makes many rows, within one commit's bounds. */
+/**
+ * The rows of a new blob of chunks with one reference; pages with chunks that lack a shard are noted for repair. A blob of
+ * many chunks makes many rows, within one commit's bounds.
+ */
 export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
   const pageEntries = limits.chunkMapPageEntries;
   const pages = pagesOf(blob.chunks, pageEntries);
@@ -227,6 +174,7 @@ export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
       key: blobPageKey(blob.id, index),
       value: encodeChunkPage(page),
     })),
+    ...pages.flatMap((page, index) => (page.some(isIncomplete) ? [repairWrite(blob.id, index)] : [])),
   ];
 }
 

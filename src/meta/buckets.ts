@@ -2,6 +2,7 @@
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { BUCKET_ID_BYTES } from "../core/ids.ts";
 import type { BucketId } from "../core/ids.ts";
+import { isRedundancy, type Redundancy } from "../core/redundancy.ts";
 
 export type BucketRecord = {
   readonly id: BucketId;
@@ -10,9 +11,12 @@ export type BucketRecord = {
   readonly state: "active" | "deleting";
   /** Raised by a snapshot (later work): a write over a version of an older epoch keeps the old one. */
   readonly epoch: number;
+  /** What new chunks are stored with; undefined: the store's default. */
+  readonly redundancy: Redundancy | undefined;
 };
 
-const newestVersion = 1;
+/** Version 1 had no redundancy. */
+const newestVersion = 2;
 const states = ["active", "deleting"] as const;
 
 export function encodeBucket(bucket: BucketRecord): Buffer {
@@ -23,16 +27,26 @@ export function encodeBucket(bucket: BucketRecord): Buffer {
     .varint(bucket.epoch)
     .varint(bucket.createdMs)
     .string(bucket.region)
+    .u8(bucket.redundancy?.dataShards ?? 0)
+    .u8(bucket.redundancy?.parityShards ?? 0)
     .finish();
 }
 
 export function decodeBucket(value: Uint8Array): BucketRecord {
   const reader = new ByteReader(value, "bucket");
-  reader.version(newestVersion);
+  const version = reader.version(newestVersion);
   const id = reader.hex(BUCKET_ID_BYTES) as BucketId;
   const state = states[reader.u8()];
   if (state === undefined) throw reader.corrupt("its state is not known");
   const bucket = { id, state, epoch: reader.varint(), createdMs: reader.varint(), region: reader.string() };
+  const redundancy = version === 1 ? undefined : readRedundancy(reader);
   reader.end();
-  return bucket;
+  return { ...bucket, redundancy };
+}
+
+function readRedundancy(reader: ByteReader): Redundancy | undefined {
+  const redundancy = { dataShards: reader.u8(), parityShards: reader.u8() };
+  if (redundancy.dataShards === 0 && redundancy.parityShards === 0) return undefined;
+  if (!isRedundancy(redundancy)) throw reader.corrupt("its redundancy is none there is");
+  return redundancy;
 }

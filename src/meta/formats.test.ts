@@ -1,16 +1,19 @@
-/** The bytes of every record, written down by hand from docs/formats/records.md: version 1 never changes. */
+/** The bytes of every record, written down by hand from docs/formats/records.md: a version never changes. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { BlobId, BucketId, ChunkId, DriveId, SessionId, UploadId } from "../core/ids.ts";
-import { decodeBlobRoot, decodeChunkPage, decodePartPage } from "./blobs.ts";
-import { encodeBlobRoot, encodeChunkPage, encodePartPage } from "./blobs.ts";
-import type { BlobRoot, ChunkRecord, PartRecord } from "./blobs.ts";
+import { oneCopy } from "../core/redundancy.ts";
+import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "./blobs.ts";
+import type { BlobRoot, PartRecord } from "./blobs.ts";
 import { decodeBucket, encodeBucket } from "./buckets.ts";
 import type { BucketRecord } from "./buckets.ts";
+import { decodeChunkPage, encodeChunkPage } from "./chunk_pages.ts";
+import type { ChunkRecord } from "./chunk_pages.ts";
 import { decodeHead, encodeBody, encodeHead } from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
 import * as keys from "./keys.ts";
+import { decodeRelocation, decodeRepair, encodeRelocation, encodeRepair } from "./repairs.ts";
 import * as sessions from "./sessions.ts";
 import { decodeTrash, encodeTrash } from "./trash.ts";
 import * as uploads from "./uploads.ts";
@@ -49,10 +52,17 @@ const part: PartRecord = {
   checksum: { algorithm: "crc32c", value: crc },
 };
 const partHex = `07 ${blob} 80 01 02 ${md5} 03 01 02 03 04`;
+const coded = { dataShards: 8, parityShards: 2 };
 const chunks: ChunkRecord[] = [
-  { id: chunk, rawBytes: 5, storedBytes: 3, blockBytes: [3], places: [{ drive, shardIndex: 1 }] },
-  { id: chunk, rawBytes: 4, storedBytes: 4, blockBytes: undefined, places: [] },
+  { id: chunk, rawBytes: 5, storedBytes: 3, blockBytes: [3], redundancy: coded, places: [{ drive, shardIndex: 9 }] },
+  { id: chunk, rawBytes: 4, storedBytes: 4, blockBytes: undefined, redundancy: oneCopy, places: [] },
 ];
+/** What version 1 of a page could say. */
+const copies: ChunkRecord[] = [
+  { id: chunk, rawBytes: 5, storedBytes: 3, blockBytes: [3], redundancy: oneCopy, places: [{ drive, shardIndex: 0 }] },
+  { id: chunk, rawBytes: 4, storedBytes: 4, blockBytes: undefined, redundancy: oneCopy, places: [] },
+];
+const relocation = { session, shards: [{ chunk, shardIndex: 9, drive }] };
 const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
 const partsRoot: BlobRoot = {
   kind: "parts",
@@ -63,7 +73,15 @@ const partsRoot: BlobRoot = {
   parts: 600,
   pageStarts: [0, 300],
 };
-const bucketRecord: BucketRecord = { id: bucket, createdMs: 9, region: "here", state: "deleting", epoch: 3 };
+const oldBucket = {
+  id: bucket,
+  createdMs: 9,
+  region: "here",
+  state: "deleting",
+  epoch: 3,
+  redundancy: undefined,
+} as const;
+const bucketRecord: BucketRecord = { ...oldBucket, redundancy: { dataShards: 4, parityShards: 2 } };
 const open: UploadRecord = { state: { kind: "open" }, startedMs: 4, metadata: plain, checksum: undefined };
 const completing: UploadRecord = {
   state: { kind: "completing", partsMap: blob },
@@ -81,19 +99,29 @@ const finished: FinishedRecord = {
   fingerprint: Buffer.alloc(32, 0xf1),
   atMs: 2,
 };
+const bucketHex = `${bucket} 01 03 09 04 68 65 72 65`;
 const finishedHex = `01 ${bucket} 01 6b ac 02 01 65 01 ${"f1".repeat(32)} 02`;
 const headHex = `01 0e ac 02 01 ${md5} 02 82 01 02 03 04 07 47 4c 41 43 49 45 52 05 ${head.stamp} ${blob} ` + plainHex;
 
 type Row = readonly [name: string, hex: string, bytes: Buffer, decoded: unknown, record: unknown];
 
 const records: readonly Row[] = [
-  row("bucket", `01 ${bucket} 01 03 09 04 68 65 72 65`, encodeBucket(bucketRecord), decodeBucket, bucketRecord),
+  row("bucket", `02 ${bucketHex} 04 02`, encodeBucket(bucketRecord), decodeBucket, bucketRecord),
+  row("bucket without redundancy", `02 ${bucketHex} 00 00`, encodeBucket(oldBucket), decodeBucket, oldBucket),
+  row("repair", "01", encodeRepair(), decodeRepair, undefined),
+  row(
+    "relocation",
+    `01 ${session} 01 ${chunk} 09 ${drive}`,
+    encodeRelocation(relocation),
+    decodeRelocation,
+    relocation,
+  ),
   row("head", headHex, encodeHead(head), decodeHead, head),
   row("chunk root", "01 01 02 09 01 80 02 05", encodeBlobRoot(chunksRoot), decodeBlobRoot, chunksRoot),
   row("parts root", "01 02 01 90 03 02 80 04 d8 04 00 ac 02", encodeBlobRoot(partsRoot), decodeBlobRoot, partsRoot),
   row(
     "chunk page",
-    `01 01 ${drive} 02 ${chunk} 05 03 01 03 01 00 01 ${chunk} 04 04 00 00`,
+    `02 01 ${drive} 02 ${chunk} 05 03 01 03 08 02 00 02 00 ${chunk} 04 04 00 01 00 00`,
     encodeChunkPage(chunks),
     decodeChunkPage,
     chunks,
@@ -166,6 +194,12 @@ for (const [name, hex, bytes, decoded, record] of records)
     assert.deepEqual(decoded, record);
   });
 
+test("records of earlier versions are read", () => {
+  const page = `01 01 ${drive} 02 ${chunk} 05 03 01 03 01 00 00 ${chunk} 04 04 00 00`;
+  assert.deepEqual(decodeChunkPage(Buffer.from(page.replaceAll(" ", ""), "hex")), copies);
+  assert.deepEqual(decodeBucket(Buffer.from(`01 ${bucketHex}`.replaceAll(" ", ""), "hex")), oldBucket);
+});
+
 test("a body record is as its page says", () => {
   assert.equal(encodeBody(head.stamp, Buffer.from("hi")).toString("hex"), `01${head.stamp}6869`);
 });
@@ -180,6 +214,8 @@ test("keys are as their page says", () => {
     [keys.pastKey(bucket, object, 2n), `22${bucket}${escaped}fffffffffffffffd`],
     [keys.blobRootKey(blob), `30${blob}`],
     [keys.blobPageKey(blob, 258), `30${blob}00000102`],
+    [keys.repairKey(blob, 258), `32${blob}00000102`],
+    [keys.relocationKey(blob, 258), `33${blob}00000102`],
     [keys.trashKey(0x0102, Buffer.alloc(10, 0xee)), `31000000000102${"ee".repeat(10)}`],
     [keys.uploadKey(bucket, object, upload), `40${bucket}${escaped}${upload}`],
     [keys.partKey(upload, 10_000), `41${upload}2710`],

@@ -19,6 +19,8 @@ export const tags = {
   past: 0x22,
   blob: 0x30,
   trash: 0x31,
+  repair: 0x32,
+  relocation: 0x33,
   upload: 0x40,
   part: 0x41,
   finished: 0x42,
@@ -183,10 +185,22 @@ export function blobRootKey(blob: BlobId): Buffer {
   return idKey(tags.blob, blob, BLOB_ID_BYTES, 0);
 }
 
-export function blobPageKey(blob: BlobId, page: number): Buffer {
-  const key = idKey(tags.blob, blob, BLOB_ID_BYTES, 4);
+function pageKey(tag: Tag, blob: BlobId, page: number): Buffer {
+  const key = idKey(tag, blob, BLOB_ID_BYTES, 4);
   key.writeUInt32BE(page, 1 + BLOB_ID_BYTES);
   return key;
+}
+
+export function blobPageKey(blob: BlobId, page: number): Buffer {
+  return pageKey(tags.blob, blob, page);
+}
+
+export function repairKey(blob: BlobId, page: number): Buffer {
+  return pageKey(tags.repair, blob, page);
+}
+
+export function relocationKey(blob: BlobId, page: number): Buffer {
+  return pageKey(tags.relocation, blob, page);
 }
 
 /** The root and every page of one blob. */
@@ -194,7 +208,7 @@ export function blobRange(blob: BlobId): KeyRange {
   return prefixRange(blobRootKey(blob));
 }
 
-/** Which blob a root's or page's row belongs to. `page` is undefined for the root. */
+/** Which blob a root's or page's row belongs to, or what is kept of a page elsewhere. `page` is undefined for the root. */
 export function parseBlobKey(row: Buffer): { readonly blob: BlobId; readonly page: number | undefined } {
   const blob = row.toString("hex", 1, 1 + BLOB_ID_BYTES) as BlobId;
   return { blob, page: row.length === 1 + BLOB_ID_BYTES ? undefined : row.readUInt32BE(1 + BLOB_ID_BYTES) };

@@ -4,16 +4,11 @@ import * as fc from "fast-check";
 import { HoldfastError } from "../core/errors.ts";
 import type { BlobId, BucketId, ChunkId, DriveId, UploadId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import {
-  decodeBlobRoot,
-  decodeChunkPage,
-  decodePartPage,
-  encodeBlobRoot,
-  encodeChunkPage,
-  encodePartPage,
-} from "./blobs.ts";
-import type { ChunkRecord } from "./blobs.ts";
+import { shardsOf } from "../core/redundancy.ts";
+import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "./blobs.ts";
 import { decodeBucket, encodeBucket } from "./buckets.ts";
+import { decodeChunkPage, encodeChunkPage } from "./chunk_pages.ts";
+import type { ChunkRecord } from "./chunk_pages.ts";
 import { decodeBody, decodeHead, decodeListed, decodePast, encodeBody, encodeHead, encodePast } from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
 import {
@@ -92,8 +87,8 @@ test("frozen bytes of version 1", () => {
       "07474c4143494552031111111111111111111111111111abababababababababababababababab" +
       "020103612f620007782d6f74686572016f01016b0176",
   );
-  const record = { id: bucket, createdMs: 5, region: "eu", state: "active", epoch: 1 } as const;
-  assert.equal(encodeBucket(record).toString("hex"), "010102030405060708000105026575");
+  const record = { id: bucket, createdMs: 5, region: "eu", state: "active", epoch: 1, redundancy: undefined } as const;
+  assert.equal(encodeBucket(record).toString("hex"), "0201020304050607080001050265750000");
   assert.equal(encodeTrash({ blob, atMs: 9 }).toString("hex"), `01${blob}09`);
   assert.equal(encodeBody(head.stamp, Buffer.from("hi")).toString("hex"), `01${head.stamp}6869`);
 });
@@ -112,7 +107,14 @@ test("records come back", () => {
       checksum: record.checksum && { algorithm: record.checksum.algorithm, type: record.checksum.type },
     });
   }
-  const record = { id: bucket, createdMs: 5, region: "eu", state: "deleting", epoch: 1 } as const;
+  const record = {
+    id: bucket,
+    createdMs: 5,
+    region: "eu",
+    state: "deleting",
+    epoch: 1,
+    redundancy: undefined,
+  } as const;
   assert.deepEqual(decodeBucket(encodeBucket(record)), record);
   assert.deepEqual(decodeTrash(encodeTrash({ blob, atMs: 9 })), { blob, atMs: 9 });
   const past = { head: { ...plain, sizeBytes: 2 }, inline: Buffer.from("hi") };
@@ -127,7 +129,8 @@ test("records come back", () => {
 });
 
 test("pages come back, and the largest fits a value", () => {
-  const places = Array.from({ length: 12 }, (_, shardIndex) => ({
+  const redundancy = { dataShards: limits.dataShardsMax, parityShards: limits.parityShardsMax };
+  const places = Array.from({ length: shardsOf(redundancy) }, (_, shardIndex) => ({
     drive: shardIndex.toString(16).padStart(16, "0") as DriveId,
     shardIndex,
   }));
@@ -136,6 +139,7 @@ test("pages come back, and the largest fits a value", () => {
     rawBytes: limits.chunkBytesMax,
     storedBytes: limits.chunkBytesMax - index,
     blockBytes: index === 0 ? undefined : Array.from({ length: 32 }, () => limits.compressionBlockBytes - 1),
+    redundancy,
     places,
   }));
   const page = encodeChunkPage(chunks);

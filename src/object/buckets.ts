@@ -47,7 +47,14 @@ export async function createBucket(
     }
     await refuseTooMany(kv);
     const id = newBucketId(random);
-    const bucket: BucketRecord = { id, createdMs: clock.nowMs(), region, state: "active", epoch: 0 };
+    const bucket: BucketRecord = {
+      id,
+      createdMs: clock.nowMs(),
+      region,
+      state: "active",
+      epoch: 0,
+      redundancy: undefined,
+    };
     tx.put(key, encodeBucket(bucket));
     return { created: true, bucket: infoOf(name, bucket) };
   };

@@ -8,8 +8,9 @@ import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { BlobId } from "../core/ids.ts";
 import type { Kv } from "../kv/kv.ts";
-import { decodeBlobRoot, decodeChunkPage, decodePartPage } from "../meta/blobs.ts";
+import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import type { BlobRoot, PartRecord } from "../meta/blobs.ts";
+import { decodeChunkPage } from "../meta/chunk_pages.ts";
 import { blobPageKey, blobRootKey } from "../meta/keys.ts";
 
 type ChunksRoot = BlobRoot & { readonly kind: "chunks" };

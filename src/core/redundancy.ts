@@ -1,0 +1,76 @@
+/**
+ * How many losses stored bytes survive, and at what price. One shape for both ways: `dataShards` pieces hold the bytes,
+ * `parityShards` more are made from them, each shard lies on a drive of its own, and any `dataShards` of them give the bytes
+ * back. With one data shard every shard is a whole copy.
+ *
+ * Written `replica:n` (n copies) or `ec:k+m`. A chunk bears what it was stored with, a bucket what new chunks get.
+ */
+import { assert } from "./assert.ts";
+import { HoldfastError } from "./errors.ts";
+import { limits } from "./limits.ts";
+
+export type Redundancy = { readonly dataShards: number; readonly parityShards: number };
+
+/** One copy: what a single drive can give. */
+export const oneCopy: Redundancy = { dataShards: 1, parityShards: 0 };
+
+export function shardsOf({ dataShards, parityShards }: Redundancy): number {
+  return dataShards + parityShards;
+}
+
+/** Whether Holdfast can store with it: replica:1 to replica:9, ec:2+1 to ec:16+8. */
+export function isRedundancy({ dataShards, parityShards }: Redundancy): boolean {
+  return (
+    Number.isInteger(dataShards) &&
+    Number.isInteger(parityShards) &&
+    dataShards >= 1 &&
+    dataShards <= limits.dataShardsMax &&
+    parityShards >= (dataShards === 1 ? 0 : 1) &&
+    parityShards <= limits.parityShardsMax
+  );
+}
+
+/** Errors: `invalid_argument` with a sentence that says what can be said. */
+export function parseRedundancy(text: string): Redundancy {
+  const found = /^(?:replica:(\d{1,3})|ec:(\d{1,3})\+(\d{1,3}))$/.exec(text);
+  const copies = found?.[1];
+  const redundancy =
+    copies === undefined
+      ? { dataShards: Number(found?.[2]), parityShards: Number(found?.[3]) }
+      : { dataShards: 1, parityShards: Number(copies) - 1 };
+  // `ec:1+m` would be copies by another name.
+  if (found !== null && isRedundancy(redundancy) && (copies !== undefined || redundancy.dataShards > 1))
+    return redundancy;
+  const { dataShardsMax: k, parityShardsMax: m } = limits;
+  throw new HoldfastError(
+    "invalid_argument",
+    `The redundancy must be replica:N with N from 1 to ${m + 1}, or ec:K+M with K from 2 to ${k} and M from 1 to ${m}, ` +
+      `not ${JSON.stringify(text)}.`,
+  );
+}
+
+export function formatRedundancy(redundancy: Redundancy): string {
+  assert(isRedundancy(redundancy), "the redundancy lies within its bounds");
+  const { dataShards, parityShards } = redundancy;
+  return dataShards === 1 ? `replica:${parityShards + 1}` : `ec:${dataShards}+${parityShards}`;
+}
+
+/**
+ * Shards that must be durable before a write is acknowledged: so many that losing any one of them loses nothing; all of
+ * them where there is only one.
+ */
+export function writeQuorum({ dataShards, parityShards }: Redundancy): number {
+  return dataShards + Math.min(1, parityShards);
+}
+
+/**
+ * What a store on so many drives gives by itself: nothing is lost with any one drive, or with any two from six on, and from
+ * three on a drive that is away leaves enough for the quorum of writes.
+ */
+export function defaultRedundancy(drives: number): Redundancy {
+  assert(drives >= 1, "a store has a drive");
+  if (drives === 1) return oneCopy;
+  if (drives <= 3) return { dataShards: 1, parityShards: 1 };
+  if (drives <= 5) return { dataShards: drives - 2, parityShards: 1 };
+  return { dataShards: 4, parityShards: 2 };
+}

@@ -1,0 +1,57 @@
+/**
+ * `repair/<blob id>/<page>`: chunks of this page lack shards, or have damaged ones. Written by the commit that publishes
+ * such a page, or by whoever meets the damage; a job makes the shards anew and deletes the row.
+ *
+ * `relocation/<blob id>/<page>`: a session is putting shards of this page where the page does not say yet. Written before the
+ * first of them is stored, deleted by the commit that puts them into the page. So whoever sweeps can tell a shard on its way
+ * into a page from one that nobody wants, and finds the latter when the session has ended: the shards bear the id of the
+ * session that wrote the chunk, not of this one. One at a time for a page.
+ */
+import { ByteReader, ByteWriter } from "../core/codec.ts";
+import { CHUNK_ID_BYTES, DRIVE_ID_BYTES, SESSION_ID_BYTES } from "../core/ids.ts";
+import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
+import type { Write } from "../kv/kv.ts";
+import { relocationKey, repairKey } from "./keys.ts";
+
+export type RelocatedShard = { readonly chunk: ChunkId; readonly shardIndex: number; readonly drive: DriveId };
+
+export type RelocationRecord = { readonly session: SessionId; readonly shards: readonly RelocatedShard[] };
+
+const newestVersion = 1;
+
+export function encodeRepair(): Buffer {
+  return new ByteWriter().u8(newestVersion).finish();
+}
+
+export function decodeRepair(value: Uint8Array): void {
+  const reader = new ByteReader(value, "repair");
+  reader.version(newestVersion);
+  reader.end();
+}
+
+export function repairWrite(blob: BlobId, page: number): Write & { readonly kind: "put" } {
+  return { kind: "put", key: repairKey(blob, page), value: encodeRepair() };
+}
+
+export function encodeRelocation({ session, shards }: RelocationRecord): Buffer {
+  const writer = new ByteWriter().u8(newestVersion).hex(session).varint(shards.length);
+  for (const { chunk, shardIndex, drive } of shards) writer.hex(chunk).u8(shardIndex).hex(drive);
+  return writer.finish();
+}
+
+export function relocationWrite(blob: BlobId, page: number, relocation: RelocationRecord): Write {
+  return { kind: "put", key: relocationKey(blob, page), value: encodeRelocation(relocation) };
+}
+
+export function decodeRelocation(value: Uint8Array): RelocationRecord {
+  const reader = new ByteReader(value, "relocation");
+  reader.version(newestVersion);
+  const session = reader.hex(SESSION_ID_BYTES) as SessionId;
+  const shards: RelocatedShard[] = [];
+  for (let left = reader.varint(); left > 0; left--) {
+    const chunk = reader.hex(CHUNK_ID_BYTES) as ChunkId;
+    shards.push({ chunk, shardIndex: reader.u8(), drive: reader.hex(DRIVE_ID_BYTES) as DriveId });
+  }
+  reader.end();
+  return { session, shards };
+}

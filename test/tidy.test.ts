@@ -24,6 +24,7 @@ const edges: Record<string, readonly string[]> = {
   core: [],
   kv: ["core"],
   digest: ["core"],
+  erasure: ["core"],
   node: ["core", "kv"],
   blob: ["core", "digest", "node"],
   meta: ["core", "kv", "digest", "blob"],

@@ -82,6 +82,8 @@ export const limits = {
   chunkRoomBytesMax: 8 * MiB,
   /** Chunks whose missing shards one process computes at once, each held whole until it is read. */
   recoveriesMax: 16,
+  /** Matrices of the erasure code kept in memory, one for each code and set of lost shards; up to 5 KiB each. */
+  erasureMatricesMax: 512,
   /** Bytes one reading stream may have read ahead. */
   readAheadBytesMax: 2 * MiB,
   readBytesPerCall: 512 * KiB,

@@ -1,11 +1,15 @@
 /**
  * Builds the kernel: AssemblyScript in, the text of kernel_bytes.ts out. As a program (`npm run build:kernel`) it writes that
  * file; the test builds too and compares. The bytes depend on the compiler's version, which package.json therefore pins.
+ *
+ * The compiler runs as a command: its types, were they imported, would redefine `Array` and others for the whole project.
  */
-import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { main } from "assemblyscript/asc";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 /** Seven pages of 64 KiB hold the tables and 24 slots; kernel.ts asserts it. */
 const options =
@@ -13,22 +17,21 @@ const options =
     " ",
   );
 
-async function compile(): Promise<Uint8Array> {
-  let module: Uint8Array | undefined;
-  const files = ["kernel.as.ts", "-o", "kernel.wasm", "--baseDir", import.meta.dirname];
-  const { error } = await main([...files, ...options], {
-    writeFile: (_name, contents) => {
-      assert(contents instanceof Uint8Array, "the module is binary");
-      module = contents;
-    },
-  });
-  if (error !== null) throw error;
-  assert(module, "the compiler writes a module");
-  return module;
+async function compile(): Promise<Buffer> {
+  const compiler = fileURLToPath(import.meta.resolve("assemblyscript/bin/asc.js"));
+  const folder = await mkdtemp(join(tmpdir(), "holdfast-kernel-"));
+  try {
+    const module = join(folder, "kernel.wasm");
+    const files = ["kernel.as.ts", "-o", module, "--baseDir", import.meta.dirname];
+    await promisify(execFile)(process.execPath, [compiler, ...files, ...options]);
+    return await readFile(module);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 }
 
 export async function kernelBytesText(): Promise<string> {
-  const lines = Buffer.from(await compile())
+  const lines = (await compile())
     .toString("base64")
     .match(/.{1,100}/g)!
     .map((line) => `  "${line}"`);

@@ -19,7 +19,7 @@ import { systemDisk } from "./node/disk.system.ts";
 import { lockDrives } from "./server/lock.ts";
 import { prepareServer } from "./server/prepare.ts";
 import { serve } from "./server/serving.ts";
-import { readSettings, type Settings } from "./server/settings.ts";
+import { readSettings, redundancyOf, type Settings } from "./server/settings.ts";
 import { openStore } from "./server/store.ts";
 import { checkTls, type Tls } from "./server/tls.ts";
 
@@ -38,6 +38,8 @@ export type CreateServerOptions = {
   readonly region?: string;
   /** The bucket behind the plain file API. */
   readonly filesBucket?: string;
+  /** How buckets are stored that say nothing else: `replica:n` or `ec:k+m`; by default after the number of drives. */
+  readonly redundancy?: string;
   /** PEM. */
   readonly tls?: Tls;
   /** The root key; else the one kept on the first drive, or a new one. */
@@ -76,6 +78,7 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
     const store = await openStore({
       drives,
       root,
+      redundancy: redundancyOf(settings),
       digestThreads: settings.workers,
       sweepAll: prepared?.sweepDue ?? false,
       metrics,
@@ -90,6 +93,7 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
       domains: settings.domain,
       region: settings.region,
       filesBucket: settings["files-bucket"],
+      redundancy: redundancyOf(settings),
       workers: 1,
       metrics,
       allMetrics: async () => mergeSnapshots([await metrics.snapshot()]),
@@ -122,6 +126,7 @@ const optionNames: Readonly<Record<keyof CreateServerOptions, true>> = {
   domain: true,
   region: true,
   filesBucket: true,
+  redundancy: true,
   tls: true,
   credentials: true,
   log: true,
@@ -151,6 +156,7 @@ function settingsOf(options: CreateServerOptions): Settings {
     domain: options.domain,
     region: options.region,
     "files-bucket": options.filesBucket,
+    redundancy: options.redundancy,
   };
   return readSettings({ flags, environment: {}, flagsAre: "option " });
 }

@@ -26,7 +26,7 @@ const edges: Record<string, readonly string[]> = {
   digest: ["core"],
   erasure: ["core"],
   node: ["core", "kv"],
-  blob: ["core", "digest", "node"],
+  blob: ["core", "digest", "erasure", "node"],
   meta: ["core", "kv", "digest", "blob"],
   object: ["core", "kv", "digest", "blob", "meta"],
   identity: ["core", "kv", "meta"],

@@ -7,6 +7,8 @@
  *                            from elsewhere with HTTP Basic and any valid key.
  *   GET  /_/admin/status     version, uptime, drives, jobs. Any valid key.
  *   GET  /_/admin/usage      objects and bytes by bucket (?bucket= for one). Any valid key.
+ *   GET  /_/admin/buckets/NAME  how the bucket is stored. Any valid key.
+ *   PUT  /_/admin/buckets/NAME  {"redundancy": "replica:N", "ec:K+M" or null for the store's default}. Root only.
  *   GET  /_/admin/keys       access keys without secrets. Root only, as are the next two.
  *   POST /_/admin/keys       {"accessKey"?, "secretKey"?, "description"?} → 201 with the secret, shown only here.
  *   DELETE /_/admin/keys/KEY 204.
@@ -14,10 +16,11 @@
 import { type DoorReply, type DoorRequest, jsonReply, methodNotAllowed, noSuchAddress } from "../core/door.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { formatRedundancy, parseRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
 import { type DriveFacts, metricsContentType } from "../core/metrics.ts";
 import { authenticateBasic, type Caller } from "../identity/basic.ts";
 import type { Identity, KeyInfo } from "../identity/identity.ts";
-import type { Objects } from "../object/object.ts";
+import type { BucketInfo, Objects } from "../object/object.ts";
 import { readJsonObject, textField } from "./json_body.ts";
 
 export type JobFacts = {
@@ -39,6 +42,8 @@ export type ServerStatus = {
 export type AdminOptions = {
   readonly objects: Objects;
   readonly identity: Identity;
+  /** Of buckets that say nothing else. */
+  readonly redundancy: Redundancy;
   /** What is in the way of serving requests; empty when ready. */
   ready(): Promise<readonly string[]>;
   /** All workers' metrics in Prometheus's text format. */
@@ -46,7 +51,7 @@ export type AdminOptions = {
   status(): Promise<ServerStatus>;
 };
 
-export type AdminOperation = "Live" | "Ready" | "Metrics" | "Status" | "Usage" | "Keys" | "Key" | "Other";
+export type AdminOperation = "Live" | "Ready" | "Metrics" | "Status" | "Usage" | "Bucket" | "Keys" | "Key" | "Other";
 
 export type AdminDoor = {
   operation(request: DoorRequest): AdminOperation;
@@ -65,6 +70,7 @@ const operations: Readonly<Record<string, AdminOperation>> = {
 
 function operationOf({ segments }: DoorRequest): AdminOperation {
   if (segments.length === 3 && segments[0] === "admin" && segments[1] === "keys") return "Key";
+  if (segments.length === 3 && segments[0] === "admin" && segments[1] === "buckets") return "Bucket";
   return operations[segments.join("/")] ?? "Other";
 }
 
@@ -75,6 +81,7 @@ export function createAdmin(options: AdminOptions): AdminDoor {
     Metrics: (request) => only(request, "GET", () => metrics(options, request)),
     Status: (request) => only(request, "GET", () => status(options, request)),
     Usage: (request) => only(request, "GET", () => usage(options, request)),
+    Bucket: (request) => (request.method === "PUT" ? setBucket(options, request) : showBucket(options, request)),
     Keys: (request) => (request.method === "POST" ? createKey(options, request) : listKeys(options, request)),
     Key: (request) => only(request, "DELETE", () => removeKey(options, request)),
     Other: () => Promise.reject(noSuchAddress()),
@@ -108,9 +115,9 @@ function authenticate({ identity }: AdminOptions, { headers }: DoorRequest): Pro
   return authenticateBasic(identity, headers.authorization);
 }
 
-async function authenticateRoot(options: AdminOptions, request: DoorRequest): Promise<void> {
+async function authenticateRoot(options: AdminOptions, request: DoorRequest, what: string): Promise<void> {
   const { isRoot } = await authenticate(options, request);
-  if (!isRoot) throw new HoldfastError("access_denied", "Only the root key may manage access keys.");
+  if (!isRoot) throw new HoldfastError("access_denied", `Only the root key may ${what}.`);
 }
 
 async function status(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
@@ -130,13 +137,38 @@ async function usage(options: AdminOptions, request: DoorRequest): Promise<DoorR
   return jsonReply(200, { buckets, next: page.next ?? null });
 }
 
+function bucketJson({ redundancy: byDefault }: AdminOptions, { name, createdMs, region, redundancy }: BucketInfo) {
+  const createdAt = new Date(createdMs).toISOString();
+  return { name, region, createdAt, redundancy: formatRedundancy(redundancy ?? byDefault), isDefault: !redundancy };
+}
+
+async function showBucket(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  if (request.method !== "GET") throw methodNotAllowed("GET, PUT");
+  await authenticate(options, request);
+  return jsonReply(200, bucketJson(options, await options.objects.bucket(request.segments[2] ?? "")));
+}
+
+async function setBucket(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  await authenticateRoot(options, request, "change buckets");
+  const body = await readJsonObject(request.body(), ["redundancy"]);
+  if (!("redundancy" in body)) throw new HoldfastError("invalid_argument", `"redundancy" is missing.`);
+  const wanted = body["redundancy"] === null ? undefined : parseRedundancy(String(body["redundancy"]));
+  const { drives } = await options.status();
+  if (wanted !== undefined && shardsOf(wanted) > drives.length) {
+    const there = drives.length === 1 ? "is 1 drive" : `are ${drives.length} drives`;
+    const message = `${formatRedundancy(wanted)} needs ${shardsOf(wanted)} drives; there ${there}.`;
+    throw new HoldfastError("invalid_argument", message);
+  }
+  return jsonReply(200, bucketJson(options, await options.objects.setRedundancy(request.segments[2] ?? "", wanted)));
+}
+
 function keyJson({ accessKey, createdMs, description }: KeyInfo) {
   return { accessKey, createdAt: new Date(createdMs).toISOString(), description };
 }
 
 async function listKeys(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
   if (request.method !== "GET") throw methodNotAllowed("GET, POST");
-  await authenticateRoot(options, request);
+  await authenticateRoot(options, request, "manage access keys");
   const after = request.query.get("after");
   const keys = await options.identity.list({ after, limit: limits.listPageKeysMax });
   const next = keys.length === limits.listPageKeysMax ? keys.at(-1)!.accessKey : null;
@@ -144,7 +176,7 @@ async function listKeys(options: AdminOptions, request: DoorRequest): Promise<Do
 }
 
 async function createKey(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticateRoot(options, request);
+  await authenticateRoot(options, request, "manage access keys");
   const body = await readJsonObject(request.body(), ["accessKey", "secretKey", "description"]);
   const made = await options.identity.create({
     accessKey: textField(body, "accessKey"),
@@ -155,7 +187,7 @@ async function createKey(options: AdminOptions, request: DoorRequest): Promise<D
 }
 
 async function removeKey(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticateRoot(options, request);
+  await authenticateRoot(options, request, "manage access keys");
   await options.identity.remove(request.segments[2] ?? "");
   return { status: 204, headers: [] };
 }

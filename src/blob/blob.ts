@@ -52,11 +52,14 @@ export type WriteBodyOptions = {
   readonly inlineBytesMax: number;
   /** `entity_too_large` beyond. */
   readonly bytesMax: number;
+  /** What its chunks are stored with; the store's default if left out. */
+  readonly redundancy?: Redundancy | undefined;
   readonly signal?: AbortSignal | undefined;
 };
 
 /** Hands the reader the chunk references it needs, a page at a time, so that a large map is never whole in memory. */
 export type ChunkSource = {
+  readonly blob: BlobId;
   readonly chunkBytes: number;
   readonly sizeBytes: number;
   /** References of `count` chunks from `first` on, or fewer (at least one) where a page ends. */

@@ -13,23 +13,42 @@
  * Buffers come in sizes a quarter of a power of two apart, so that bodies of any length use each other's again. Without that
  * each body below a chunk took new memory, and the digest threads that had seen it kept it alive until their own garbage
  * collection, which has little reason to run: a gigabyte within a minute.
+ *
+ * A chunk that is erasure coded lies in its buffer with room behind it for zeros and its parity shards. Where parity takes
+ * much room (ec:2+8 stores five times the bytes) chunks are cut smaller, so that a buffer stays within chunkRoomBytesMax.
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { oneCopy, type Redundancy } from "../core/redundancy.ts";
+import { codedBytes } from "./shards.ts";
 
 /** Below this a digest is computed in place, so shared memory would bring nothing. */
 const sharedBytesMin = 64 * 1024;
 
 const idleMs = 10_000;
 
-export type ChunkBuffer = { readonly bytes: Uint8Array; release(): void };
+export type ChunkBuffer = {
+  /** For the chunk itself. */
+  readonly bytes: Uint8Array;
+  /** `bytes`, and what lies behind them: all shards of the chunk fit. */
+  readonly room: Uint8Array;
+  release(): void;
+};
 
 /** What a buffer for `sizeBytes` takes: a little more, at most a quarter, so that others can use it again. */
-function roomBytes(sizeBytes: number, chunkBytes: number): number {
+function lentBytesOf(sizeBytes: number, largestBytes: number): number {
   if (sizeBytes < sharedBytesMin) return sizeBytes;
   const stepBytes = 2 ** Math.floor(Math.log2(sizeBytes)) / 4;
-  return Math.min(chunkBytes, Math.ceil(sizeBytes / stepBytes) * stepBytes);
+  return Math.min(largestBytes, Math.ceil(sizeBytes / stepBytes) * stepBytes);
+}
+
+/** What chunks of up to `chunkBytesMax` are cut to, so that each with its parity fits a buffer. */
+function chunkBytesOf(chunkBytesMax: number, { dataShards, parityShards }: Redundancy): number {
+  if (dataShards === 1) return chunkBytesMax;
+  const fitting = Math.floor((limits.chunkRoomBytesMax * dataShards) / (dataShards + parityShards));
+  if (fitting >= chunkBytesMax) return chunkBytesMax;
+  return fitting - (fitting % limits.compressionBlockBytes);
 }
 
 /** One writing stream's place in the stock. */
@@ -51,7 +70,7 @@ export type ChunkBuffersOptions = {
   readonly smallChunkBytes?: number;
 };
 
-type Waiter = { readonly sizeBytes: number; resolve(buffer: ChunkBuffer): void };
+type Waiter = { readonly roomBytes: number; lend(): void };
 
 function allocate(sizeBytes: number): Uint8Array {
   return sizeBytes < sharedBytesMin
@@ -99,20 +118,26 @@ export class ChunkBuffers {
   }
 
   /** A place for a stream of `expectedBytes`, or of any length. Errors: `slow_down` when there is none. */
-  claim(expectedBytes: number | undefined): BufferClaim {
-    const wantedBytes = roomBytes(Math.min(expectedBytes ?? this.#chunkBytes, this.#chunkBytes), this.#chunkBytes);
-    const isFull = wantedBytes > this.#smallChunkBytes && this.#fullClaimedBytes + wantedBytes <= this.#fullBytesMax;
-    const bytes = isFull ? wantedBytes : Math.min(wantedBytes, this.#smallChunkBytes);
+  claim(expectedBytes: number | undefined, redundancy: Redundancy = oneCopy): BufferClaim {
+    const fullChunkBytes = chunkBytesOf(this.#chunkBytes, redundancy);
+    const smallChunkBytes = Math.min(this.#smallChunkBytes, fullChunkBytes);
+    const wantedBytes = Math.min(expectedBytes ?? fullChunkBytes, fullChunkBytes);
+    const fullRoomBytes = codedBytes(fullChunkBytes, redundancy);
+    const roomBytes = (sizeBytes: number): number => lentBytesOf(codedBytes(sizeBytes, redundancy), fullRoomBytes);
+    const isFull =
+      wantedBytes > smallChunkBytes && this.#fullClaimedBytes + roomBytes(wantedBytes) <= this.#fullBytesMax;
+    const largestBytes = isFull ? wantedBytes : Math.min(wantedBytes, smallChunkBytes);
+    const bytes = roomBytes(largestBytes);
     if (this.#claimedBytes + bytes > this.#bytesMax)
       throw new HoldfastError("slow_down", "Too many uploads are under way.");
     this.#claimedBytes += bytes;
     if (isFull) this.#fullClaimedBytes += bytes;
     let ended = false;
     return {
-      chunkBytes: isFull || wantedBytes === bytes ? this.#chunkBytes : this.#smallChunkBytes,
+      chunkBytes: isFull || wantedBytes === largestBytes ? fullChunkBytes : smallChunkBytes,
       acquire: (sizeBytes, signal) => {
-        assert(!ended && sizeBytes > 0 && sizeBytes <= bytes, "a buffer lies within its claim");
-        return this.#acquire(sizeBytes, signal);
+        assert(!ended && sizeBytes > 0 && sizeBytes <= largestBytes, "a buffer lies within its claim");
+        return this.#acquire(sizeBytes, roomBytes(sizeBytes), signal);
       },
       end: () => {
         assert(!ended, "a claim ends once");
@@ -123,9 +148,9 @@ export class ChunkBuffers {
     };
   }
 
-  async #acquire(sizeBytes: number, signal: AbortSignal): Promise<ChunkBuffer> {
+  async #acquire(sizeBytes: number, roomBytes: number, signal: AbortSignal): Promise<ChunkBuffer> {
     if (signal.aborted) throw cancelled(signal);
-    if (this.#waiting.length === 0 && this.#fits(sizeBytes)) return this.#lend(sizeBytes);
+    if (this.#waiting.length === 0 && this.#fits(roomBytes)) return this.#lend(sizeBytes, roomBytes);
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         const index = this.#waiting.indexOf(waiter);
@@ -134,10 +159,10 @@ export class ChunkBuffers {
         this.#serve();
       };
       const waiter: Waiter = {
-        sizeBytes,
-        resolve: (buffer) => {
+        roomBytes,
+        lend: () => {
           signal.removeEventListener("abort", onAbort);
-          resolve(buffer);
+          resolve(this.#lend(sizeBytes, roomBytes));
         },
       };
       this.#waiting.push(waiter);
@@ -145,24 +170,23 @@ export class ChunkBuffers {
     });
   }
 
-  #fits(sizeBytes: number): boolean {
-    return this.#lentBytes + roomBytes(sizeBytes, this.#chunkBytes) <= this.#bytesMax;
+  #fits(roomBytes: number): boolean {
+    return this.#lentBytes + roomBytes <= this.#bytesMax;
   }
 
-  #lend(sizeBytes: number): ChunkBuffer {
-    const lentBytes = roomBytes(sizeBytes, this.#chunkBytes);
-    const room = this.#takeKept(lentBytes) ?? allocate(lentBytes);
-    this.#lentBytes += lentBytes;
+  #lend(sizeBytes: number, roomBytes: number): ChunkBuffer {
+    const room = this.#takeKept(roomBytes) ?? allocate(roomBytes);
+    this.#lentBytes += roomBytes;
     while (this.#keptBytes > 0 && this.#lentBytes + this.#keptBytes > this.#bytesMax) this.#dropOne();
     let released = false;
     const release = (): void => {
       assert(!released, "a chunk buffer is given back once");
       released = true;
-      this.#lentBytes -= lentBytes;
-      if (lentBytes >= sharedBytesMin || lentBytes === this.#chunkBytes) this.#keep(room);
+      this.#lentBytes -= roomBytes;
+      if (roomBytes >= sharedBytesMin || roomBytes === this.#chunkBytes) this.#keep(room);
       this.#serve();
     };
-    return { bytes: room.subarray(0, sizeBytes), release };
+    return { bytes: room.subarray(0, sizeBytes), room, release };
   }
 
   #takeKept(bytes: number): Uint8Array | undefined {
@@ -198,9 +222,9 @@ export class ChunkBuffers {
   #serve(): void {
     for (;;) {
       const next = this.#waiting[0];
-      if (next === undefined || !this.#fits(next.sizeBytes)) return;
+      if (next === undefined || !this.#fits(next.roomBytes)) return;
       this.#waiting.shift();
-      next.resolve(this.#lend(next.sizeBytes));
+      next.lend();
     }
   }
 }

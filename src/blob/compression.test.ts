@@ -35,7 +35,7 @@ void test("a chunk compressed in blocks of 128 KiB, as pages have it, reads back
     redundancy: oneCopy,
     places: [{ drive, shardIndex: 0 }],
   };
-  const source = { chunkBytes: 4 * 2 ** 20, sizeBytes: rawBytes, chunks: async () => [chunk] };
+  const source = { blob: ids.blob(), chunkBytes: 4 * 2 ** 20, sizeBytes: rawBytes, chunks: async () => [chunk] };
   const pieces: Buffer[] = [];
   for await (const piece of store.read(source, 0, rawBytes)) pieces.push(piece);
   const expected = Buffer.concat([Buffer.alloc(131_072, "holdfast "), Buffer.alloc(1_000, "holdfast ")]);

@@ -1,5 +1,6 @@
 /**
- * Reading a range of a blob: a plan of steps, each one call to a drive, and a queue of steps under way.
+ * Reading a range of a blob: a plan of steps, each some bytes of one chunk, and a queue of steps under way. Which shards give
+ * those bytes is the chunk reader's business.
  *
  * Invariants: exactly the bytes asked for, in order, or an error; raw bytes under way stay within readAheadBytesMax (or
  * one step); only the compression blocks that the range touches are read; when the consumer leaves early or the signal
@@ -8,16 +9,16 @@
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
-import type { Log } from "../core/log.ts";
-import type { ByteRange, ChunkNode } from "../node/node.ts";
+import type { ByteRange } from "../node/node.ts";
 import type { ChunkRef, ChunkSource } from "./blob.ts";
+import { ChunkReader, type ChunkReaderParts } from "./chunk_reader.ts";
 import { unpackBlock } from "./compression.ts";
 
 type Block = { readonly storedBytes: number; readonly rawBytes: number };
 
-/** One call to a drive: a stored range, and what becomes of it. */
+/** A stored range, and what becomes of it. */
 type Step = {
-  readonly chunk: ChunkRef;
+  readonly reader: ChunkReader;
   readonly stored: ByteRange;
   /** The compression blocks in `stored`, or undefined: the bytes are wanted as they are. */
   readonly blocks: readonly Block[] | undefined;
@@ -26,7 +27,10 @@ type Step = {
   readonly rawBytes: number;
 };
 
-export type ReaderParts = { readonly node: ChunkNode; readonly log: Log };
+export type ReaderParts = ChunkReaderParts & {
+  /** Told of chunks of which a shard could not be read. */
+  readonly onDamage: (source: ChunkSource, chunkIndex: number) => void;
+};
 
 const blocksPerStep = Math.max(1, Math.floor(limits.readBytesPerCall / limits.compressionBlockBytes));
 
@@ -34,14 +38,25 @@ function cancelled(signal: AbortSignal): HoldfastError {
   return new HoldfastError("cancelled", "The request was cancelled.", { cause: signal.reason });
 }
 
-function* rawSteps(chunk: ChunkRef, from: number, to: number): Generator<Step> {
+/** Of one chunk. `from` and `to` are raw bytes of it. */
+function* stepsOf(chunk: ChunkRef, from: number, to: number): Generator<Omit<Step, "reader">> {
+  if (chunk.blockBytes === undefined) yield* rawSteps(from, to);
+  else yield* blockSteps(chunk, chunk.blockBytes, from, to);
+}
+
+function* rawSteps(from: number, to: number): Generator<Omit<Step, "reader">> {
   for (let offset = from; offset < to; offset += limits.readBytesPerCall) {
     const length = Math.min(limits.readBytesPerCall, to - offset);
-    yield { chunk, stored: { offset, length }, blocks: undefined, skipBytes: 0, rawBytes: length };
+    yield { stored: { offset, length }, blocks: undefined, skipBytes: 0, rawBytes: length };
   }
 }
 
-function* blockSteps(chunk: ChunkRef, blockBytes: readonly number[], from: number, to: number): Generator<Step> {
+function* blockSteps(
+  chunk: ChunkRef,
+  blockBytes: readonly number[],
+  from: number,
+  to: number,
+): Generator<Omit<Step, "reader">> {
   const size = limits.compressionBlockBytes;
   const first = Math.floor(from / size);
   const end = Math.ceil(to / size);
@@ -59,26 +74,47 @@ function* blockSteps(chunk: ChunkRef, blockBytes: readonly number[], from: numbe
     const rawFrom = Math.max(from, index * size);
     const rawTo = Math.min(to, stepEnd * size);
     const stored = { offset: storedOffset, length: storedLength };
-    yield { chunk, stored, blocks, skipBytes: rawFrom - index * size, rawBytes: rawTo - rawFrom };
+    yield { stored, blocks, skipBytes: rawFrom - index * size, rawBytes: rawTo - rawFrom };
     storedOffset += storedLength;
   }
 }
 
 /** The record must agree with itself, or the bytes would come from the wrong place. */
 function checkChunk(chunk: ChunkRef, rawBytes: number): void {
-  const { blockBytes, storedBytes, places } = chunk;
+  const { blockBytes, storedBytes, places, redundancy } = chunk;
   const blocks = Math.ceil(rawBytes / limits.compressionBlockBytes);
   const isRight =
     chunk.rawBytes === rawBytes &&
-    places.length > 0 &&
+    places.length >= redundancy.dataShards &&
     (blockBytes === undefined
       ? storedBytes === rawBytes
       : blockBytes.length === blocks && blockBytes.reduce((sum, length) => sum + length, 0) === storedBytes);
   if (!isRight) throw new HoldfastError("corrupt_record", `The chunk map of chunk ${chunk.id} contradicts itself.`);
 }
 
+function* readChunk(
+  parts: ReaderParts,
+  source: ChunkSource,
+  index: number,
+  chunk: ChunkRef,
+  steps: readonly Omit<Step, "reader">[],
+): Generator<Step> {
+  const [first] = steps;
+  if (first === undefined) return;
+  const last = steps.at(-1)!.stored;
+  const { offset } = first.stored;
+  const wanted = { offset, length: last.offset + last.length - offset };
+  const reader = new ChunkReader(parts, chunk, wanted, () => parts.onDamage(source, index));
+  for (const step of steps) yield { reader, ...step };
+}
+
 /** Steps of a range, made as they are asked for; pages of the chunk map are fetched on the way. */
-async function* planSteps(source: ChunkSource, offset: number, length: number): AsyncGenerator<Step> {
+async function* planSteps(
+  parts: ReaderParts,
+  source: ChunkSource,
+  offset: number,
+  length: number,
+): AsyncGenerator<Step> {
   const { chunkBytes, sizeBytes } = source;
   const end = offset + length;
   const indexEnd = Math.ceil(end / chunkBytes);
@@ -92,24 +128,23 @@ async function* planSteps(source: ChunkSource, offset: number, length: number): 
       checkChunk(chunk, Math.min(chunkBytes, sizeBytes - start));
       const from = Math.max(0, offset - start);
       const to = Math.min(chunk.rawBytes, end - start);
-      if (chunk.blockBytes === undefined) yield* rawSteps(chunk, from, to);
-      else yield* blockSteps(chunk, chunk.blockBytes, from, to);
+      yield* readChunk(parts, source, index, chunk, [...stepsOf(chunk, from, to)]);
       index += 1;
     }
   }
 }
 
-/** The raw pieces of a step, from the bytes of its stored range. */
-function piecesOf(step: Step, stored: Buffer): Buffer[] {
-  if (stored.length !== step.stored.length)
-    throw new HoldfastError("corrupt_chunk", `Chunk ${step.chunk.id} was read short.`);
-  if (step.blocks === undefined) return [stored];
+/** The raw pieces of a step, from the pieces of its stored range. */
+function piecesOf(step: Step, stored: readonly Buffer[]): readonly Buffer[] {
+  if (step.blocks === undefined) return stored;
+  const [first] = stored;
+  const bytes = stored.length === 1 ? first! : Buffer.concat(stored);
   let offset = 0;
   let skip = step.skipBytes;
   let rest = step.rawBytes;
   const pieces: Buffer[] = [];
   for (const { storedBytes, rawBytes } of step.blocks) {
-    const block = unpackBlock(stored.subarray(offset, offset + storedBytes), rawBytes);
+    const block = unpackBlock(bytes.subarray(offset, offset + storedBytes), rawBytes);
     offset += storedBytes;
     const piece = block.subarray(skip, skip + rest);
     skip = 0;
@@ -120,46 +155,37 @@ function piecesOf(step: Step, stored: Buffer): Buffer[] {
   return pieces;
 }
 
-/** Tries every place of the chunk; the last error leaves when none gives the bytes. */
-async function runStep({ node, log }: ReaderParts, step: Step, signal: AbortSignal | undefined): Promise<Buffer[]> {
-  const { chunk, stored } = step;
-  let failure: unknown;
-  for (const { drive, shardIndex } of chunk.places) {
-    if (signal?.aborted) throw cancelled(signal);
-    try {
-      return piecesOf(step, await node.read(drive, { chunk: chunk.id, shardIndex }, stored, signal));
-    } catch (error) {
-      if (signal?.aborted) throw cancelled(signal);
-      log.warn({ drive, chunk: chunk.id, error }, "A chunk could not be read from a drive.");
-      failure = error;
-    }
-  }
-  throw failure;
-}
-
-type StepUnderWay = { readonly rawBytes: number; readonly pieces: Promise<Buffer[]> };
+type StepUnderWay = { readonly step: Step; readonly pieces: Promise<readonly Buffer[]> };
 
 /** Keeps steps under way ahead of the consumer. */
-async function* readAhead(
-  parts: ReaderParts,
-  steps: AsyncGenerator<Step>,
-  signal: AbortSignal,
-): AsyncGenerator<Buffer> {
+async function* readAhead(steps: AsyncGenerator<Step>, signal: AbortSignal): AsyncGenerator<Buffer> {
   const queue: StepUnderWay[] = [];
   let aheadBytes = 0;
   let next = await steps.next();
-  while (next.done !== true || queue.length > 0) {
-    while (next.done !== true && (queue.length === 0 || aheadBytes + next.value.rawBytes <= limits.readAheadBytesMax)) {
-      const pieces = runStep(parts, next.value, signal);
-      // Its error is met when its turn comes, or never if the consumer leaves before.
-      pieces.catch(() => undefined);
-      queue.push({ rawBytes: next.value.rawBytes, pieces });
-      aheadBytes += next.value.rawBytes;
-      next = await steps.next();
+  let reader: ChunkReader | undefined;
+  try {
+    while (next.done !== true || queue.length > 0) {
+      while (
+        next.done !== true &&
+        (queue.length === 0 || aheadBytes + next.value.rawBytes <= limits.readAheadBytesMax)
+      ) {
+        const step = next.value;
+        const pieces = step.reader.read(step.stored, signal, (stored) => piecesOf(step, stored));
+        // Its error is met when its turn comes, or never if the consumer leaves before.
+        pieces.catch(() => undefined);
+        queue.push({ step, pieces });
+        aheadBytes += step.rawBytes;
+        next = await steps.next();
+      }
+      const { step, pieces } = queue.shift()!;
+      if (reader !== step.reader) reader?.end();
+      reader = step.reader;
+      for (const piece of await pieces) yield piece;
+      aheadBytes -= step.rawBytes;
     }
-    const first = queue.shift()!;
-    for (const piece of await first.pieces) yield piece;
-    aheadBytes -= first.rawBytes;
+  } finally {
+    reader?.end();
+    for (const { step } of queue) step.reader.end();
   }
 }
 
@@ -177,7 +203,7 @@ export async function* readBlob(
   const onAbort = (): void => own.abort(signal?.reason);
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    yield* readAhead(parts, planSteps(source, offset, length), own.signal);
+    yield* readAhead(planSteps(parts, source, offset, length), own.signal);
   } finally {
     signal?.removeEventListener("abort", onAbort);
     own.abort();

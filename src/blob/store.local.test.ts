@@ -89,6 +89,7 @@ async function write(store: BlobStore, bytes: Buffer): Promise<ChunkedBlob> {
 async function read(store: BlobStore, blob: ChunkedBlob, offset = 0, length = blob.sizeBytes): Promise<Buffer> {
   const { chunkBytes, sizeBytes, chunks } = blob;
   const source: ChunkSource = {
+    blob: blob.id,
     chunkBytes,
     sizeBytes,
     chunks: async (first, count) => chunks.slice(first, first + count),

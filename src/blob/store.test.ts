@@ -2,119 +2,42 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { zstdCompressSync } from "node:zlib";
 import * as fc from "fast-check";
-import { systemClock } from "../core/clock.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
-import { IdSource, newDriveId, type SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import { silentLog } from "../core/log.ts";
-import { seededRandom, systemRandom } from "../core/random.ts";
 import { createDigestPool } from "../digest/pool.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode } from "../node/node.ts";
-import type { BlobStore, BodySource, ChunkedBlob, ChunkSource, WriteBodyOptions, WrittenBody } from "./blob.ts";
+import type { BlobStore, BodySource, ChunkedBlob, WrittenBody } from "./blob.ts";
 import { ChunkBuffers } from "./chunk_buffers.ts";
 import { unpackBlock } from "./compression.ts";
-import { createNodePlacement } from "./node_placement.ts";
-import { createBlobStore } from "./store.ts";
+import {
+  altered,
+  bodyOf,
+  bytesOf,
+  chunkBytes,
+  chunked,
+  drives,
+  KiB,
+  makeStore,
+  readAll,
+  shardsOn,
+  sourceOf,
+  writeOptions as options,
+  type Texture,
+} from "./blob.fixture.ts";
 
-const KiB = 1024;
-/** Three compression blocks, so that a chunk has a first, a middle and a last one. */
-const chunkBytes = 3 * limits.compressionBlockBytes;
+const digests = createDigestPool({ threads: 1 });
+test.after(() => digests.close());
+
+const storeOn = (node: ChunkNode, buffers?: ChunkBuffers): Promise<BlobStore> =>
+  makeStore(node, digests, buffers && { buffers });
+
 const stockOfThree = {
   chunkBytes,
   bytesMax: 3 * chunkBytes,
   fullBytesMax: 2 * chunkBytes,
   smallChunkBytes: limits.compressionBlockBytes,
 };
-const digests = createDigestPool({ threads: 1 });
-test.after(() => digests.close());
-
-let sessions = 0;
-
-async function storeOn(node: ChunkNode, buffers = new ChunkBuffers({ chunkBytes })): Promise<BlobStore> {
-  sessions += 1;
-  const ids = new IdSource(sessions.toString(16).padStart(16, "0") as SessionId);
-  const placement = await createNodePlacement({ node, clock: systemClock, log: silentLog });
-  return createBlobStore({ node, ids, digests, placement, log: silentLog, chunkBytes, buffers });
-}
-
-function bodyOf(bytes: Buffer, pieceBytes: number, isSizeKnown: boolean): BodySource {
-  return {
-    sizeBytes: isSizeKnown ? bytes.length : undefined,
-    collect: async () => bytes,
-    async *stream() {
-      // What is read belongs to the reader.
-      for (let start = 0; start < bytes.length; start += pieceBytes)
-        yield Buffer.from(bytes.subarray(start, start + pieceBytes));
-    },
-  };
-}
-
-type Texture = "zeros" | "words" | "random" | "mixed";
-
-/** Bytes that compress well, fairly, not at all, or differently from block to block. */
-function bytesOf(sizeBytes: number, texture: Texture, seed: number): Buffer {
-  const random = seededRandom(seed);
-  const out = Buffer.alloc(sizeBytes);
-  const fillers = { zeros: 0, words: 1, random: 2 } as const;
-  for (let start = 0; start < sizeBytes; start += 64 * KiB) {
-    const filler = texture === "mixed" ? random.below(3) : fillers[texture];
-    const part = out.subarray(start, start + 64 * KiB);
-    if (filler === 1) part.fill(`holdfast ${seed} ${start} `);
-    if (filler === 2) part.set(random.bytes(part.length));
-  }
-  return out;
-}
-
-const options: WriteBodyOptions = { digests: ["md5", "crc64nvme"], inlineBytesMax: 16 * KiB, bytesMax: 2 ** 30 };
-
-function chunked(written: WrittenBody): ChunkedBlob {
-  assert.equal(written.kind, "chunked");
-  return (written as WrittenBody & { kind: "chunked" }).blob;
-}
-
-/** Pages of two references, to cross page ends often. */
-function sourceOf(blob: ChunkedBlob): ChunkSource {
-  const { chunkBytes, sizeBytes } = blob;
-  return {
-    chunkBytes,
-    sizeBytes,
-    chunks: async (first, count) => blob.chunks.slice(first, first + Math.min(count, 2)),
-  };
-}
-
-async function readAll(store: BlobStore, blob: ChunkedBlob, offset = 0, length = blob.sizeBytes): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  for await (const piece of store.read(sourceOf(blob), offset, length)) pieces.push(piece);
-  return Buffer.concat(pieces);
-}
-
-async function shardsOn(node: ChunkNode): Promise<number> {
-  const lists = await Promise.all(node.drives.map((drive) => node.list(drive, { limit: 1_000 })));
-  return lists.flat().length;
-}
-
-function drives(count: number): { readonly drives: ReturnType<typeof newDriveId>[] } {
-  return { drives: Array.from({ length: count }, () => newDriveId(systemRandom)) };
-}
-
-/** The node with some calls replaced. */
-function altered(node: ChunkNode, changes: Partial<ChunkNode>): ChunkNode {
-  const { drives } = node;
-  return {
-    drives,
-    append: (...args) => node.append(...args),
-    read: (...args) => node.read(...args),
-    remove: (...args) => node.remove(...args),
-    list: (...args) => node.list(...args),
-    verify: (...args) => node.verify(...args),
-    compact: (...args) => node.compact(...args),
-    status: (...args) => node.status(...args),
-    close: () => node.close(),
-    ...changes,
-  };
-}
-
 const bodies = fc.record({
   sizeBytes: fc.oneof(
     fc.integer({ min: 0, max: 5 * chunkBytes }),
@@ -383,7 +306,7 @@ void test("corrupted stored bytes: an error, or the right bytes from another pla
   let damage = 0;
   const damaged = altered(node, {
     read: async (drive, ref, range, signal) => {
-      const bytes = await node.read(good, ref, range, signal);
+      const bytes = await node.read(good, { ...ref, shardIndex: 0 }, range, signal);
       if (drive !== bad) return bytes;
       // The node finds flipped bytes itself (its checksums); what is left is the wrong block or a short one.
       return damage === 0 ? bytes.subarray(1) : Buffer.concat([bytes.subarray(damage), bytes.subarray(0, damage)]);
@@ -396,7 +319,10 @@ void test("corrupted stored bytes: an error, or the right bytes from another pla
   const reading = await storeOn(damaged);
   const on = (...order: (typeof bad)[]): ChunkedBlob => ({
     ...blob,
-    chunks: blob.chunks.map((chunk) => ({ ...chunk, places: order.map((drive) => ({ drive, shardIndex: 0 })) })),
+    chunks: blob.chunks.map((chunk) => ({
+      ...chunk,
+      places: order.map((drive, shardIndex) => ({ drive, shardIndex })),
+    })),
   });
   for (damage = 0; damage < 40; damage += 13) {
     await assert.rejects(readAll(reading, on(bad)), (error) => hasReason(error, "corrupt_chunk"));

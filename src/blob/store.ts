@@ -4,12 +4,14 @@ import { HoldfastError } from "../core/errors.ts";
 import type { IdSource } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
+import { oneCopy, type Redundancy } from "../core/redundancy.ts";
 import type { DigestPool } from "../digest/digest.ts";
 import type { ChunkNode } from "../node/node.ts";
 import type { BlobStore, BodySource, ChunkRef, ChunkSource, WriteBodyOptions, WrittenBody } from "./blob.ts";
 import { ChunkBuffers, type BufferClaim } from "./chunk_buffers.ts";
+import { Recoveries } from "./chunk_reader.ts";
 import type { Placement } from "./node_placement.ts";
-import { readBlob } from "./reader.ts";
+import { readBlob, type ReaderParts } from "./reader.ts";
 import { removeShards } from "./remover.ts";
 import { BlobWriter } from "./writer.ts";
 
@@ -24,6 +26,10 @@ export type BlobStoreParts = {
    * is less for bodies that arrive among very many others (chunk_buffers.ts).
    */
   readonly chunkBytes?: number;
+  /** For bodies that are written without saying another; one copy if left out. */
+  readonly redundancy?: Redundancy;
+  /** Told of chunks of which a shard could not be read. Called often; must not throw. */
+  readonly onDamage?: ReaderParts["onDamage"];
   /** Shared by the stores of a process; one of its own by default. */
   readonly buffers?: ChunkBuffers;
 };
@@ -50,12 +56,15 @@ function tooLarge(bytesMax: number): HoldfastError {
 class NodeBlobStore implements BlobStore {
   readonly #parts: BlobStoreParts;
   readonly #buffers: ChunkBuffers;
+  readonly #reading: ReaderParts;
 
   constructor(parts: BlobStoreParts) {
     const { chunkBytes = limits.chunkBytesMax } = parts;
     assert(chunkBytes >= 1 && chunkBytes <= limits.chunkBytesMax, "a chunk has 1 to chunkBytesMax bytes");
     this.#parts = parts;
     this.#buffers = parts.buffers ?? new ChunkBuffers({ chunkBytes });
+    const { node, log, onDamage = () => undefined } = parts;
+    this.#reading = { node, log, onDamage, recoveries: new Recoveries() };
   }
 
   async write(body: BodySource, options: WriteBodyOptions): Promise<WrittenBody> {
@@ -86,11 +95,11 @@ class NodeBlobStore implements BlobStore {
     expectedBytes: number | undefined,
     options: WriteBodyOptions,
   ): Promise<WrittenBody> {
-    const { bytesMax, signal } = options;
-    const buffers = this.#claim(expectedBytes, stream);
+    const { bytesMax, signal, redundancy = this.#parts.redundancy ?? oneCopy } = options;
+    const buffers = this.#claim(expectedBytes, redundancy, stream);
     try {
       const digest = this.#parts.digests.stream(options.digests);
-      const writer = new BlobWriter(this.#parts, { digest, buffers, bytesMax, expectedBytes, signal });
+      const writer = new BlobWriter(this.#parts, { digest, redundancy, buffers, bytesMax, expectedBytes, signal });
       const { blob, digests } = await writer.run(before, stream);
       return { kind: "chunked", blob, sizeBytes: blob.sizeBytes, digests };
     } finally {
@@ -98,9 +107,9 @@ class NodeBlobStore implements BlobStore {
     }
   }
 
-  #claim(expectedBytes: number | undefined, stream: AsyncIterator<Uint8Array>): BufferClaim {
+  #claim(expectedBytes: number | undefined, redundancy: Redundancy, stream: AsyncIterator<Uint8Array>): BufferClaim {
     try {
-      return this.#buffers.claim(expectedBytes);
+      return this.#buffers.claim(expectedBytes, redundancy);
     } catch (error) {
       stream.return?.().catch(() => undefined);
       throw error;
@@ -108,7 +117,7 @@ class NodeBlobStore implements BlobStore {
   }
 
   read(source: ChunkSource, offset: number, length: number, signal?: AbortSignal): AsyncIterable<Buffer> {
-    return readBlob(this.#parts, source, { offset, length }, signal);
+    return readBlob(this.#reading, source, { offset, length }, signal);
   }
 
   async remove(chunks: readonly ChunkRef[]): Promise<void> {

@@ -6,20 +6,21 @@
  * was appended is removed before the first error leaves.
  */
 import { assert } from "../core/assert.ts";
-import { HoldfastError, hasReason } from "../core/errors.ts";
+import { HoldfastError } from "../core/errors.ts";
 import { giveBack } from "../core/give_back.ts";
-import type { BlobId, ChunkId, DriveId, IdSource } from "../core/ids.ts";
+import type { BlobId, DriveId, IdSource } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
-import { oneCopy } from "../core/redundancy.ts";
+import { shardsOf, type Redundancy } from "../core/redundancy.ts";
 import type { StreamDigest, Digests } from "../digest/digest.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
-import type { ChunkPlace, ChunkRef, ChunkedBlob } from "./blob.ts";
+import type { ChunkRef, ChunkedBlob } from "./blob.ts";
 import type { BufferClaim, ChunkBuffer } from "./chunk_buffers.ts";
 import { packChunk, type PackedChunk } from "./compression.ts";
 import type { Placement } from "./node_placement.ts";
-import { placeChunk } from "./placement.ts";
 import { removeShards } from "./remover.ts";
+import { storeShards } from "./shard_writer.ts";
+import { makeShards, redundancyFor } from "./shards.ts";
 
 export type WriterParts = {
   readonly node: ChunkNode;
@@ -30,7 +31,8 @@ export type WriterParts = {
 
 export type WriterOptions = {
   readonly digest: StreamDigest;
-  /** Ended by whoever made it, after `run`. */
+  readonly redundancy: Redundancy;
+  /** Claimed for this redundancy; ended by whoever made it, after `run`. */
   readonly buffers: BufferClaim;
   readonly bytesMax: number;
   /** What the body said it would have. */
@@ -156,7 +158,7 @@ export class BlobWriter {
     this.#chunksBegun += 1;
     this.#filling = undefined;
     this.#filledBytes = 0;
-    const task: Promise<void> = this.#storeChunk(raw, index)
+    const task: Promise<void> = this.#storeChunk(buffer, raw, index)
       .catch((error: unknown) => this.#fail(error))
       .finally(() => {
         buffer.release();
@@ -166,53 +168,48 @@ export class BlobWriter {
   }
 
   /** Ends only when nobody reads `raw` any more. */
-  async #storeChunk(raw: Uint8Array, index: number): Promise<void> {
+  async #storeChunk(buffer: ChunkBuffer, raw: Uint8Array, index: number): Promise<void> {
     this.#digestTail = this.#digestTail.then(() => {
       if (this.#failure === undefined) return this.#options.digest.update(raw);
       return undefined;
     });
-    const [digested, appended] = await Promise.allSettled([this.#digestTail, this.#appendChunk(raw, index)]);
+    const digest = this.#digestTail;
+    const append = this.#appendChunk(buffer, raw, index, digest);
+    const [digested, appended] = await Promise.allSettled([digest, append]);
     if (digested.status === "rejected") throw digested.reason;
     if (appended.status === "rejected") throw appended.reason;
   }
 
-  async #appendChunk(raw: Uint8Array, index: number): Promise<void> {
+  async #appendChunk(buffer: ChunkBuffer, raw: Uint8Array, index: number, digested: Promise<void>): Promise<void> {
     const packed = await packChunk(raw);
-    const id = this.#parts.ids.chunk();
-    const place = await this.#appendSomewhere(id, index, packed);
     const { storedBytes, blockBytes } = packed;
-    this.#chunks[index] = {
-      id,
-      rawBytes: raw.length,
-      storedBytes,
-      blockBytes,
-      redundancy: oneCopy,
-      places: [place],
-    };
+    const id = this.#parts.ids.chunk();
+    const redundancy = redundancyFor(storedBytes, this.#options.redundancy);
+    const shards = await this.#shards(buffer, packed, redundancy, digested);
+    const places = await storeShards(
+      this.#parts,
+      { id, owner: { blob: this.#blob, chunkIndex: index }, redundancy, shards },
+      (drive, ref) => {
+        this.#failIfFailed();
+        this.#begun.push({ drive, ref });
+      },
+      this.#abort.signal,
+    );
+    this.#chunks[index] = { id, rawBytes: raw.length, storedBytes, blockBytes, redundancy, places };
   }
 
-  /** Appends to the chunk's best drive, or to the next best when that one refuses. */
-  async #appendSomewhere(chunk: ChunkId, chunkIndex: number, { body }: PackedChunk): Promise<ChunkPlace> {
-    const { node, placement, log } = this.#parts;
-    const drives = placement.drives();
-    const owner = { blob: this.#blob, chunkIndex };
-    const ref: ShardRef = { chunk, shardIndex: 0 };
-    let refusal: unknown;
-    for (const drive of placeChunk(chunk, drives, Math.max(1, drives.length))) {
-      this.#failIfFailed();
-      this.#begun.push({ drive, ref });
-      try {
-        await node.append(drive, { ...ref, owner, body }, this.#abort.signal);
-        return { drive, shardIndex: 0 };
-      } catch (error) {
-        if (!hasReason(error, "drive_full", "drive_failed")) throw error;
-        log.warn({ drive, chunk, error }, "A drive refused a chunk; the next one gets it.");
-        refusal = error;
-      }
-    }
-    if (refusal !== undefined) throw refusal;
-    if (drives.some(({ state }) => state === "full")) throw new HoldfastError("drive_full", "Every drive is full.");
-    throw new HoldfastError("unavailable", "No drive takes data.");
+  /** The bytes of each shard, in pieces. */
+  async #shards(
+    { room }: ChunkBuffer,
+    { body, storedBytes, blockBytes }: PackedChunk,
+    redundancy: Redundancy,
+    digested: Promise<void>,
+  ): Promise<readonly (readonly Uint8Array[])[]> {
+    if (redundancy.dataShards === 1) return Array.from({ length: shardsOf(redundancy) }, () => body);
+    // What was compressed takes the place of the raw bytes, which the digest must have seen before.
+    if (blockBytes !== undefined) await digested;
+    this.#failIfFailed();
+    return makeShards(room, body, storedBytes, redundancy).map((shard) => [shard]);
   }
 
   async #end(): Promise<WrittenChunks> {

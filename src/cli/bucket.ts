@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { counted, print, printJson, withClient, withConnection } from "./connection.ts";
+import { askAdmin } from "../client/admin_client.ts";
+import { connection, counted, print, printJson, withClient, withConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
 import { listBuckets } from "./ls.ts";
 import { removeBelow } from "./rm.ts";
@@ -19,6 +20,20 @@ export function register(program: Command): void {
   withConnection(bucket.command("list"))
     .description("list all buckets")
     .action((options: ConnectionOptions) => withClient(options, (client) => listBuckets(client, options)));
+  withConnection(bucket.command("show"))
+    .description("say how a bucket is stored")
+    .argument("<name>")
+    .action(async (name: string, options: ConnectionOptions) => {
+      tell(await askAdmin(connection(options), { method: "GET", path: addressOf(name) }), options);
+    });
+  withConnection(bucket.command("set"))
+    .description("change how a bucket's new objects are stored (root key)")
+    .argument("<name>")
+    .requiredOption("--redundancy <replica:n|ec:k+m|default>", "copies, or erasure coding")
+    .action(async (name: string, options: ConnectionOptions & { redundancy: string }) => {
+      const body = { redundancy: options.redundancy === "default" ? null : options.redundancy };
+      tell(await askAdmin(connection(options), { method: "PUT", path: addressOf(name), body }), options);
+    });
   withConnection(bucket.command("remove"))
     .description("remove an empty bucket, or with --force one with everything in it")
     .argument("<name>")
@@ -31,4 +46,13 @@ export function register(program: Command): void {
         else print(`bucket ${name} removed${deleted > 0 ? `, with ${counted(deleted, "object")}` : ""}`);
       }),
     );
+}
+
+function addressOf(name: string): string {
+  return `/_/admin/buckets/${encodeURIComponent(name)}`;
+}
+
+function tell(facts: Readonly<Record<string, unknown>>, options: ConnectionOptions): void {
+  if (options.json) printJson(facts);
+  else print(`bucket ${facts["name"]}: ${facts["redundancy"]}${facts["isDefault"] ? " (the store's default)" : ""}`);
 }

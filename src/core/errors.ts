@@ -62,6 +62,8 @@ const REASONS = {
   drive_full: "full",
   /** A drive that failed a sync or a write; nothing more is written to it. */
   drive_failed: "unavailable",
+  /** A drive that no node has at this moment. */
+  drive_missing: "unavailable",
   corrupt_chunk: "corrupt",
   corrupt_record: "corrupt",
   internal: "internal",

@@ -124,6 +124,7 @@ const CODE_OF_REASON: Readonly<Record<ErrorReason, S3ErrorCode>> = {
   cancelled: "RequestTimeout",
   drive_full: "InsufficientStorage",
   drive_failed: "ServiceUnavailable",
+  drive_missing: "ServiceUnavailable",
   corrupt_chunk: "InternalError",
   corrupt_record: "InternalError",
   internal: "InternalError",

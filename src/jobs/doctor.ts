@@ -7,17 +7,18 @@
  * again, or on a quiet store. Shards of live sessions are never reported. What is known of every blob is kept in memory
  * (doctor_blobs.ts).
  */
-import type { BlobId, BucketId, ChunkId, DriveId, SessionId, UploadId } from "../core/ids.ts";
+import type { BlobId, BucketId, SessionId, UploadId } from "../core/ids.ts";
 import { BUCKET_ID_BYTES, sessionOf, UPLOAD_ID_BYTES } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import { decodeBucket } from "../meta/buckets.ts";
-import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
+import { decodeChunkPage } from "../meta/chunk_pages.ts";
 import { decodeBody, decodeHead, partsCountOf, type HeadRecord } from "../meta/heads.ts";
 import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf } from "../meta/keys.ts";
 import { sessionIdOf, sessionKey } from "../meta/keys.ts";
 import { tagRange, tags, type Tag } from "../meta/keys.ts";
+import { decodeRelocation, decodeRepair } from "../meta/repairs.ts";
 import { decodeEnded, decodeHeartbeat, decodeSession } from "../meta/sessions.ts";
 import { decodeTrash } from "../meta/trash.ts";
 import {
@@ -29,9 +30,10 @@ import {
   isListedPart,
 } from "../meta/uploads.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
-import { chunkFault, KnownBlob, type Claim } from "./doctor_blobs.ts";
+import { KnownBlob, type Claim } from "./doctor_blobs.ts";
+import { checkChunk } from "./doctor_chunks.ts";
 import { decodeLease } from "./leases.ts";
-import { findOrphans } from "./sessions.ts";
+import { findOrphans } from "./orphans.ts";
 
 export type Finding = {
   readonly kind:
@@ -115,6 +117,7 @@ class Doctor {
     yield this.#readBlobs();
     yield this.#checkBlobs();
     yield this.#checkChunks();
+    yield this.#checkRepairs();
     yield this.#checkShards();
     yield this.#checkUsage();
   }
@@ -317,50 +320,18 @@ class Doctor {
         if (page === undefined || known?.root?.kind !== "chunks" || known.isDead || page >= known.root.pages) continue;
         const found = decodeRow(row, decodeChunkPage);
         if (!found.ok) continue;
-        for (const [position, chunk] of found.record.entries()) {
-          const index = page * known.root.pageEntries + position;
-          const fault = chunkFault(known.root, index, chunk);
-          const where = `chunk ${chunk.id} of blob ${blob}`;
-          if (fault !== undefined) yield { kind: "wrong_size", where, message: `It cannot be read. ${fault}` };
-          if (chunk.places.length === 0)
-            yield { kind: "missing_chunk", where, message: "The record names no drive that has it." };
-          yield* this.#checkChunk(blob, index, chunk);
-        }
+        const { root } = known;
+        const check = { node: this.#node, deep: this.#deep, blob, root };
+        for (const [position, chunk] of found.record.entries())
+          yield* checkChunk({ ...check, index: page * root.pageEntries + position, chunk });
       }
     }
   }
 
-  async *#checkChunk(blob: BlobId, index: number, chunk: ChunkRecord): AsyncGenerator<Finding> {
-    for (const { drive, shardIndex } of chunk.places) {
-      const ref = { chunk: chunk.id, shardIndex };
-      const where = `chunk ${chunk.id} of blob ${blob} on drive ${drive}`;
-      if (!this.#node.drives.includes(drive)) {
-        yield { kind: "missing_chunk", where, message: "The drive is not there; the bytes cannot be read from it." };
-        continue;
-      }
-      const [listed] = await this.#node.list(drive, { after: before(ref), limit: 1 });
-      if (listed?.chunk !== ref.chunk || listed.shardIndex !== shardIndex) {
-        yield {
-          kind: "missing_chunk",
-          where,
-          message: "The drive does not have it; the bytes cannot be read from it.",
-        };
-        continue;
-      }
-      const { owner, storedBytes } = listed;
-      if (owner.blob !== blob || owner.chunkIndex !== index || storedBytes !== chunk.storedBytes) {
-        const found = `${storedBytes} bytes, chunk ${owner.chunkIndex} of blob ${owner.blob}`;
-        const wanted = `${chunk.storedBytes} bytes, chunk ${index}`;
-        yield { kind: "corrupt_chunk", where, message: `The drive has ${found}; the record says ${wanted}.` };
-      } else if (this.#deep) yield* this.#verify(drive, ref, where);
-    }
-  }
-
-  async *#verify(drive: DriveId, ref: ShardRef, where: string): AsyncGenerator<Finding> {
-    const { outcome, why } = await this.#node.verify(drive, ref);
-    if (outcome === "missing") yield { kind: "missing_chunk", where, message: "It went away while it was looked at." };
-    if (outcome === "corrupt")
-      yield { kind: "corrupt_chunk", where, message: `Its bytes are damaged: ${why ?? "a checksum does not match"}.` };
+  /** Rows of pages that are gone are taken away by the repair job. */
+  async *#checkRepairs(): AsyncGenerator<Finding> {
+    yield* this.#rows(tags.repair, decodeRepair, () => undefined);
+    yield* this.#rows(tags.relocation, decodeRelocation, () => undefined);
   }
 
   async *#checkShards(): AsyncGenerator<Finding> {
@@ -428,11 +399,4 @@ function published(blob: BlobId): Finding {
 
 function bucketOf(key: Buffer): BucketId {
   return key.toString("hex", 1, 1 + BUCKET_ID_BYTES) as BucketId;
-}
-
-/** The greatest reference below this one. */
-function before({ chunk, shardIndex }: ShardRef): ShardRef {
-  if (shardIndex > 0) return { chunk, shardIndex: shardIndex - 1 };
-  const previous = BigInt(`0x${chunk}`) - 1n;
-  return { chunk: previous.toString(16).padStart(chunk.length, "0") as ChunkId, shardIndex: 0xffff };
 }

@@ -14,16 +14,15 @@
  * session that was fenced for its silence is looked through once more when its process is known to be dead.
  */
 import type { Clock } from "../core/clock.ts";
-import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
+import type { ChunkId, DriveId, SessionId } from "../core/ids.ts";
 import { SESSION_ID_BYTES, sessionOf } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Entry, Kv, Version, Write } from "../kv/kv.ts";
-import { decodeBlobRoot } from "../meta/blobs.ts";
-import { decodeChunkPage } from "../meta/chunk_pages.ts";
-import { blobPageKey, blobRootKey, endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
+import { endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
 import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
-import type { ChunkNode, ListedShard, ShardRef } from "../node/node.ts";
+import type { ChunkNode, ShardRef } from "../node/node.ts";
+import { removeOrphans } from "./orphans.ts";
 import type { Job, JobResult } from "./runner.ts";
 
 /** Each costs two writes. */
@@ -121,30 +120,6 @@ export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = 
   return count;
 }
 
-/** Of these shards, those that no chunk map mentions. Certain only for chunks of sessions that have ended. */
-export async function findOrphans(kv: Kv, drive: DriveId, shards: readonly ListedShard[]): Promise<ListedShard[]> {
-  const blobs = [...new Set(shards.map((shard) => shard.owner.blob))];
-  const roots = await kv.get(blobs.map(blobRootKey));
-  const pageEntries = new Map<BlobId, number>();
-  roots.forEach((row, index) => {
-    const root = row && decodeBlobRoot(row.value);
-    if (root?.kind === "chunks") pageEntries.set(blobs[index]!, root.pageEntries);
-  });
-  const pages = new Map<string, Buffer>();
-  for (const { owner } of shards) {
-    const entries = pageEntries.get(owner.blob);
-    if (entries === undefined) continue;
-    const key = blobPageKey(owner.blob, Math.floor(owner.chunkIndex / entries));
-    pages.set(key.toString("hex"), key);
-  }
-  const mentioned = new Set<string>();
-  for (const row of pages.size === 0 ? [] : await kv.get([...pages.values()])) {
-    for (const chunk of row === undefined ? [] : decodeChunkPage(row.value))
-      for (const place of chunk.places) if (place.drive === drive) mentioned.add(`${chunk.id} ${place.shardIndex}`);
-  }
-  return shards.filter((shard) => !mentioned.has(`${shard.chunk} ${shard.shardIndex}`));
-}
-
 export type SweepParts = { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log };
 
 /** Before the first chunk of a session: counters start at 1. */
@@ -213,19 +188,6 @@ export class SweepJob implements Job {
     const session = sessionIdOf(row.key);
     return { session, version: row.version, drives: [...node.drives], after: beforeSession(session) };
   }
-}
-
-async function removeOrphans(
-  { kv, node, log }: SweepParts,
-  drive: DriveId,
-  shards: readonly ListedShard[],
-): Promise<number> {
-  if (shards.length === 0) return 0;
-  const orphans = await findOrphans(kv, drive, shards);
-  if (orphans.length === 0) return 0;
-  await node.remove(drive, orphans);
-  log.info({ drive, shards: orphans.length }, "Chunks that were stored but never published were removed.");
-  return orphans.length;
 }
 
 /**

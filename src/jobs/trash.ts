@@ -157,23 +157,23 @@ function readPages({ kv }: TrashParts, blob: BlobId, limit: number): Promise<Ent
 }
 
 /**
- * One commit that needs the blob to be as dead, and the page (if any) as it was seen. "gone": somebody else has dealt with
- * the row; "stale": look at the pages again.
+ * One commit that needs the blob to be as dead, and the pages as they were seen. "gone": somebody else has dealt with the
+ * row; "stale": look at the pages again (a repair has moved shards).
  */
 async function commitDead(
   parts: TrashParts,
   dead: Dead,
-  page: Entry | undefined,
+  pages: readonly Entry[],
   work: (tx: Transaction) => void,
 ): Promise<"done" | "stale" | "gone"> {
   return transact(
     parts.kv,
     async (tx) => {
-      const keys = [dead.trashKey, dead.rootKey, ...(page === undefined ? [] : [page.key])];
-      const [trashRow, rootRow, pageRow] = await tx.get(keys);
+      const keys = [dead.trashKey, dead.rootKey, ...pages.map(({ key }) => key)];
+      const [trashRow, rootRow, ...pageRows] = await tx.get(keys);
       if ((trashRow?.version ?? absent) !== dead.trashVersion) return "gone";
       if ((rootRow?.version ?? absent) !== dead.rootVersion) return "gone";
-      if (pageRow?.version !== page?.version) return "stale";
+      if (pages.some(({ version }, index) => pageRows[index]?.version !== version)) return "stale";
       work(tx);
       return "done";
     },
@@ -186,11 +186,11 @@ async function removeChunks(parts: TrashParts, blob: BlobId, dead: Dead): Promis
     const pages = await readPages(parts, blob, pagesAtOnce);
     for (const page of pages) await parts.blobs.remove(decodeChunkPage(page.value));
     const last = pages.length < pagesAtOnce;
-    const outcome = await commitDead(parts, dead, undefined, (tx) => {
+    const outcome = await commitDead(parts, dead, pages, (tx) => {
       for (const page of pages) tx.delete(page.key);
       if (last) deleteDead(tx, dead);
     });
-    if (last || outcome === "gone") return;
+    if (outcome === "gone" || (outcome === "done" && last)) return;
   }
 }
 
@@ -202,7 +202,7 @@ function deleteDead(tx: Transaction, dead: Dead): void {
 async function trashChildren(parts: TrashParts, blob: BlobId, dead: Dead): Promise<void> {
   for (;;) {
     const [page] = await readPages(parts, blob, 1);
-    const outcome = await commitDead(parts, dead, page, (tx) => {
+    const outcome = await commitDead(parts, dead, page === undefined ? [] : [page], (tx) => {
       if (page === undefined) deleteDead(tx, dead);
       else takeChildren(parts, tx, page);
     });

@@ -11,6 +11,7 @@ import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Disk } from "./disk.ts";
 import { openPreparedIndex, readDriveId, type OpenIndex } from "./drive.ts";
+import { driveMissing } from "./node.ts";
 import type { ByteRange, ChunkNode, DriveStatus, ListedShard, Shard, ShardRef, VerifyResult } from "./node.ts";
 import type { Processes } from "./processes.ts";
 import { SegmentStore } from "./segment_store.ts";
@@ -40,7 +41,7 @@ export class LocalNode implements ChunkNode {
     if (this.#closed) throw new HoldfastError("unavailable", "The chunk node is closed.");
     if (signal?.aborted) throw new HoldfastError("cancelled", "The call was cancelled.", { cause: signal.reason });
     const store = this.#stores.get(drive);
-    assert(store, `drive ${drive} belongs to this node`);
+    if (store === undefined) throw driveMissing(drive);
     return store;
   }
 

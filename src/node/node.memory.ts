@@ -7,6 +7,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { newDriveId, type DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { systemRandom } from "../core/random.ts";
+import { driveMissing } from "./node.ts";
 import type { ByteRange, ChunkNode, DriveStatus, ListedShard, Shard, ShardRef, VerifyResult } from "./node.ts";
 
 type StoredShard = { readonly listed: ListedShard; readonly bytes: Buffer };
@@ -49,7 +50,7 @@ class MemoryNode implements ChunkNode {
   #drive(id: DriveId): MemoryDrive {
     assert(!this.#closed, "the chunk node is open");
     const drive = this.#drives.get(id);
-    assert(drive !== undefined, "the drive belongs to this node");
+    if (drive === undefined) throw driveMissing(id);
     return drive;
   }
 

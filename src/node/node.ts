@@ -8,8 +8,10 @@
  *  4. `remove` is idempotent, and a removed shard is not found afterwards. After a power loss a removed shard may be
  *     there again: the caller's orphan sweep finds it (`list`).
  *  5. A failed write or sync marks the drive failed for good (`drive_failed`); nothing is retried into the same file.
- *  6. A drive with less than its reserve free refuses `append` with `drive_full`; reads and removes go on.
+ *  6. A drive that the node does not have is `drive_missing`, in every call.
+ *  7. A drive with less than its reserve free refuses `append` with `drive_full`; reads and removes go on.
  */
+import { HoldfastError } from "../core/errors.ts";
 import type { BlobId, ChunkId, DriveId } from "../core/ids.ts";
 
 /** Which bytes of which chunk. Index 0 for a whole copy. */
@@ -42,6 +44,11 @@ export type DriveStatus = {
 
 /** The result of re-reading one shard. */
 export type VerifyResult = ListedShard & { readonly outcome: "good" | "corrupt" | "missing"; readonly why?: string };
+
+/** Every call that names a drive which the node does not have fails with it: a chunk map may name one that is away. */
+export function driveMissing(drive: DriveId): HoldfastError {
+  return new HoldfastError("drive_missing", `Drive ${drive} is not there.`);
+}
 
 export type ChunkNode = {
   /** Drives in a fixed order. */

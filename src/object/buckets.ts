@@ -13,6 +13,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { newBucketId } from "../core/ids.ts";
 import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
+import type { Redundancy } from "../core/redundancy.ts";
 import { readCounters } from "../kv/kv.ts";
 import type { Entry, KeyRange, Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
@@ -27,7 +28,8 @@ import { keepBucketAlive, readBucket, readRows } from "./target.ts";
 const deleteAttemptsMax = 8;
 
 function infoOf(name: string, bucket: BucketRecord): BucketInfo {
-  return { name, id: bucket.id, createdMs: bucket.createdMs, region: bucket.region };
+  const { id, createdMs, region, redundancy } = bucket;
+  return { name, id, createdMs, region, redundancy };
 }
 
 export async function createBucket(
@@ -85,6 +87,25 @@ async function* pages(kv: Kv, range: KeyRange): AsyncGenerator<Entry[]> {
 export async function bucketInfo(ctx: ObjectContext, name: string): Promise<BucketInfo> {
   const { bucket } = await readBucket(ctx, readRows(ctx.kv), name);
   return infoOf(name, bucket);
+}
+
+/** Orders against every write to the bucket, which checks this row. */
+export async function setRedundancy(
+  ctx: ObjectContext,
+  name: string,
+  redundancy: Redundancy | undefined,
+): Promise<BucketInfo> {
+  const { kv, clock, random } = ctx;
+  return transact(
+    kv,
+    async (tx) => {
+      const { entry, bucket } = await readBucket(ctx, (keys) => tx.get(keys), name);
+      const changed: BucketRecord = { ...bucket, redundancy };
+      tx.put(entry.key, encodeBucket(changed));
+      return infoOf(name, changed);
+    },
+    { clock, random },
+  );
 }
 
 type ListBucketsOptions = Parameters<Objects["listBuckets"]>[0];

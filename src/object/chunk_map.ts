@@ -23,14 +23,14 @@ function missing(blob: BlobId, what: string): HoldfastError {
 class ChunkPages implements ChunkSource {
   readonly chunkBytes: number;
   readonly sizeBytes: number;
+  readonly blob: BlobId;
   readonly #kv: Kv;
-  readonly #blob: BlobId;
   readonly #root: ChunksRoot;
   #page: { readonly index: number; readonly chunks: readonly ChunkRef[] } | undefined;
 
   constructor(kv: Kv, blob: BlobId, root: ChunksRoot, firstPage: Uint8Array | undefined) {
     this.#kv = kv;
-    this.#blob = blob;
+    this.blob = blob;
     this.#root = root;
     this.chunkBytes = root.chunkBytes;
     this.sizeBytes = root.sizeBytes;
@@ -40,8 +40,8 @@ class ChunkPages implements ChunkSource {
   async chunks(first: number, count: number): Promise<readonly ChunkRef[]> {
     const index = Math.floor(first / this.#root.pageEntries);
     if (this.#page?.index !== index) {
-      const [row] = await this.#kv.get([blobPageKey(this.#blob, index)]);
-      if (row === undefined) throw missing(this.#blob, `Page ${index}`);
+      const [row] = await this.#kv.get([blobPageKey(this.blob, index)]);
+      if (row === undefined) throw missing(this.blob, `Page ${index}`);
       this.#page = { index, chunks: decodeChunkPage(row.value) };
     }
     const start = first - index * this.#root.pageEntries;

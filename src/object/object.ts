@@ -7,6 +7,7 @@
  */
 import type { BodySource } from "../blob/blob.ts";
 import type { BucketId, UploadId } from "../core/ids.ts";
+import type { Redundancy } from "../core/redundancy.ts";
 import type { DigestAlgorithm, Digests } from "../digest/digest.ts";
 
 export type BucketInfo = {
@@ -14,6 +15,8 @@ export type BucketInfo = {
   readonly id: BucketId;
   readonly createdMs: number;
   readonly region: string;
+  /** What new objects are stored with; undefined: the store's default. */
+  readonly redundancy: Redundancy | undefined;
 };
 
 /** Algorithms a client may choose as an object's checksum (MD5 is always computed for the ETag). */
@@ -240,6 +243,8 @@ export type Objects = {
   ): Promise<{ readonly created: boolean; readonly bucket: BucketInfo }>;
   /** `no_such_bucket`. */
   bucket(name: string): Promise<BucketInfo>;
+  /** For objects written from now on; undefined: the store's default. `no_such_bucket`. */
+  setRedundancy(name: string, redundancy: Redundancy | undefined): Promise<BucketInfo>;
   listBuckets(options: {
     readonly prefix?: string;
     readonly after?: string;

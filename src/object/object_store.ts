@@ -1,6 +1,6 @@
 /** `Objects` on a metadata store and a blob store. Every concern has a file of its own; this one only puts them together. */
 import { BucketIds } from "./bucket_ids.ts";
-import { bucketInfo, bucketUsage, createBucket, deleteBucket, listBuckets } from "./buckets.ts";
+import { bucketInfo, bucketUsage, createBucket, deleteBucket, listBuckets, setRedundancy } from "./buckets.ts";
 import type { ObjectContext, ObjectParts } from "./context.ts";
 import { copyObject } from "./copy.ts";
 import { deleteObject } from "./delete.ts";
@@ -28,6 +28,10 @@ export class ObjectStore implements Objects {
 
   bucket(name: string): Promise<BucketInfo> {
     return bucketInfo(this.#ctx, name);
+  }
+
+  setRedundancy(...[name, redundancy]: Parameters<Objects["setRedundancy"]>): Promise<BucketInfo> {
+    return setRedundancy(this.#ctx, name, redundancy);
   }
 
   listBuckets(options: Arguments<"listBuckets">): ReturnType<Objects["listBuckets"]> {

@@ -36,6 +36,7 @@ export async function putObject(ctx: ObjectContext, options: PutOptions): Promis
     digests: digestsWithMd5(options.verifier.digests),
     inlineBytesMax: limits.inlineBytesMax,
     bytesMax: limits.putBytesMax,
+    redundancy: early.bucket.redundancy,
     signal: options.signal,
   });
   if (written.kind === "inline") await ctx.admitRows?.(written.sizeBytes);

@@ -104,14 +104,16 @@ export class Uploads {
     checkPartNumber(options.partNumber);
     const { kv, blobs } = this.#ctx;
     // A first look, so that a part for an upload that is gone is refused before its body is read. The commit looks again.
-    const { upload } = await readUpload(this.#ctx, kv, options);
+    const { upload, bucket } = await readUpload(this.#ctx, kv, options);
     if (upload === undefined) throw noSuchUpload(options.uploadId);
     const { verifier, body, signal } = options;
     const chosen = upload.checksum?.algorithm;
     const digests = digestsWithMd5(
       chosen === undefined ? verifier.digests : [...new Set([...verifier.digests, chosen])],
     );
-    const written = await blobs.write(body, { digests, inlineBytesMax: 0, bytesMax: limits.partBytesMax, signal });
+    const { redundancy } = bucket;
+    const bounds = { inlineBytesMax: 0, bytesMax: limits.partBytesMax };
+    const written = await blobs.write(body, { digests, ...bounds, redundancy, signal });
     try {
       return await this.#publishPart(options, written, partChecksum(written, verifier, upload.checksum));
     } catch (error) {

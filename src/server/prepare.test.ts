@@ -10,6 +10,7 @@ import type { BlobId, ChunkId, SessionId } from "../core/ids.ts";
 import { silentLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
 import { systemRandom } from "../core/random.ts";
+import { oneCopy } from "../core/redundancy.ts";
 import type { Kv } from "../kv/kv.ts";
 import { encodeSession, encodeHeartbeat, fenceSession, readSessions } from "../meta/sessions.ts";
 import { endedKey, heartbeatKey, sessionKey, tagRange, tags } from "../meta/keys.ts";
@@ -49,7 +50,15 @@ const shardsOn = (drive: string): Promise<number> =>
 /** Runs a store until the drive holds no live byte. */
 async function serveUntilClean(drive: string): Promise<void> {
   const { sweepDue } = await prepareServer({ drives: [drive], root, ...common });
-  const parts = { name: "test", drives: [drive], root, digestThreads: 1, metrics: createMetrics(), ...common };
+  const parts = {
+    name: "test",
+    drives: [drive],
+    root,
+    redundancy: oneCopy,
+    digestThreads: 1,
+    metrics: createMetrics(),
+    ...common,
+  };
   const store = await openStore({ ...parts, sweepAll: sweepDue });
   try {
     while ((await store.drives())[0]!.liveBytes > 0) await setTimeout(20);

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Random } from "../core/random.ts";
+import type { Redundancy } from "../core/redundancy.ts";
 import { createFiles } from "../files/files.ts";
 import { createGateway } from "../gateway/gateway.ts";
 import { createDoors } from "./doors.ts";
@@ -20,6 +21,7 @@ export type ServeOptions = {
   readonly domains: readonly string[];
   readonly region: string;
   readonly filesBucket: string;
+  readonly redundancy: Redundancy;
   readonly workers: number;
   readonly metrics: Metrics;
   /** The metrics of all workers, as text. */
@@ -56,6 +58,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const admin = createAdmin({
     objects,
     identity,
+    redundancy: options.redundancy,
     ready: async () => (listener.isStopping ? ["The server is stopping."] : store.obstacles()),
     metrics: async () => {
       metrics.drives(await store.drives());

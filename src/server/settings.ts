@@ -7,6 +7,7 @@ import { isIPv6 } from "node:net";
 import { availableParallelism } from "node:os";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { defaultRedundancy, formatRedundancy, parseRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
 
 export type Listen = { readonly host: string; readonly port: number };
 export const logLevels = ["debug", "info", "warn", "error"] as const;
@@ -19,6 +20,8 @@ export type Settings = {
   readonly region: string;
   readonly workers: number;
   readonly "files-bucket": string;
+  /** Of buckets that say nothing else; undefined: by the number of drives. */
+  readonly redundancy: Redundancy | undefined;
   readonly "tls-cert": string | undefined;
   readonly "tls-key": string | undefined;
   readonly "log-level": LogLevel;
@@ -76,6 +79,14 @@ const workers: Parse<number> = (value, refuse) => {
 const logLevel: Parse<LogLevel> = (value, refuse) =>
   logLevels.find((level) => level === value) ?? refuse(`must be one of ${logLevels.join(", ")}`);
 
+const redundancy: Parse<Redundancy> = (value, refuse) => {
+  try {
+    return parseRedundancy(String(value));
+  } catch {
+    return refuse(`must be replica:N or ec:K+M, like replica:2 or ec:4+2`);
+  }
+};
+
 const domainName = matching(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i, "must be a domain name, like s3.example.org");
 const bucketName = matching(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "must be a bucket name");
 const regionName = matching(/^[a-z0-9-]{1,32}$/i, "must be a region name, like us-east-1");
@@ -108,6 +119,12 @@ export const settings: { readonly [N in SettingName]: Setting<Settings[N]> } = {
     fallback: () => "files",
     flag: "<name>",
     help: "bucket behind the plain file API (default files)",
+  },
+  redundancy: {
+    parse: maybe(redundancy),
+    fallback: () => undefined,
+    flag: "<replica:n|ec:k+m>",
+    help: "how buckets are stored that say nothing else (default: by the number of drives)",
   },
   "tls-cert": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS certificate chain, PEM" },
   "tls-key": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS private key, PEM" },
@@ -202,7 +219,16 @@ function checkTogether(found: Settings): void {
   if ((found["root-access-key"] === undefined) !== (found["root-secret-key"] === undefined)) {
     refuse("HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY go together; only one of them is set.");
   }
+  const { redundancy } = found;
+  if (redundancy !== undefined && shardsOf(redundancy) > Math.max(1, found.drives.length)) {
+    refuse(`The redundancy ${formatRedundancy(redundancy)} needs ${shardsOf(redundancy)} drives.`);
+  }
   if (new Set(found.drives).size !== found.drives.length) refuse("The drive list names one directory twice.");
+}
+
+/** How a bucket is stored that says nothing else. */
+export function redundancyOf({ redundancy, drives }: Settings): Redundancy {
+  return redundancy ?? defaultRedundancy(Math.max(1, drives.length));
 }
 
 /** The root key that the settings give, if they give one. */

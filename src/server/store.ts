@@ -17,6 +17,7 @@ import { createDigestPool } from "../digest/pool.ts";
 import { createIdentity, type Credentials, type Identity } from "../identity/identity.ts";
 import type { Kv } from "../kv/kv.ts";
 import { openLmdbKv } from "../kv/lmdb.ts";
+import type { Redundancy } from "../core/redundancy.ts";
 import { openMemoryKv } from "../kv/memory.ts";
 import { Session } from "../meta/sessions.ts";
 import { systemDisk, systemProcesses } from "../node/disk.system.ts";
@@ -38,6 +39,8 @@ export type StoreOptions = {
   /** Absolute paths of prepared drives; empty: everything in memory. */
   readonly drives: readonly string[];
   readonly root: Credentials;
+  /** Of buckets that say nothing else. */
+  readonly redundancy: Redundancy;
   /** Threads that hash large bodies. */
   readonly digestThreads: number;
   /** An index was built anew: chunks that were removed may be back, so all are compared with the metadata once. */
@@ -93,7 +96,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 async function assemble(options: StoreOptions, closers: Closers): Promise<Store> {
-  const { metrics, clock, random, log } = options;
+  const { metrics, clock, random, log, redundancy } = options;
   const end = new End();
   const ownKv = await openKv(options, end);
   const kv = meteredKv(ownKv, metrics, clock);
@@ -106,7 +109,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const digests = createDigestPool({ threads: options.digestThreads });
   closers.add(() => digests.close());
   const placement = await createNodePlacement({ node, clock, log });
-  const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log });
+  const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log, redundancy });
   const admitRows = rowAdmission(options, ownKv);
   const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...admitRows });
   const jobs = startJobs({ kv, node, blobs, session, clock, random, log });

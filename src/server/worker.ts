@@ -13,7 +13,7 @@ import { createLog } from "./log.ts";
 import type { FromWorker, StartMessage, ToWorker } from "./messages.ts";
 import { prepareServer, type Prepared } from "./prepare.ts";
 import { serve, type Serving } from "./serving.ts";
-import { givenRoot, type Settings } from "./settings.ts";
+import { givenRoot, redundancyOf, type Settings } from "./settings.ts";
 import { openStore, type Store } from "./store.ts";
 import { checkTls } from "./tls.ts";
 
@@ -62,7 +62,9 @@ class Worker {
       root === undefined ? await this.#prepare(settings) : { rootKey: root, sweepDue: false };
     const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
     const { drives } = settings;
-    this.#store = await openStore({ ...common, name, drives, root: key, digestThreads, sweepAll: sweepDue });
+    const redundancy = redundancyOf(settings);
+    const options = { ...common, name, drives, root: key, redundancy, digestThreads, sweepAll: sweepDue };
+    this.#store = await openStore(options);
     void this.#store.ended.then((why) => {
       this.#log.error({ why }, "This worker can write no more; it ends and is started again.");
       this.end(1);
@@ -76,6 +78,7 @@ class Worker {
       domains: settings.domain,
       region: settings.region,
       filesBucket: settings["files-bucket"],
+      redundancy,
       workers: settings.workers,
       allMetrics: () => this.#allMetrics(),
     });

@@ -1,0 +1,62 @@
+/**
+ * Shards that nobody wants: no chunk map names them, and nobody is putting them into one (a relocation row, meta/repairs.ts).
+ * A shard's owner, kept with it on the drive, says in which page of which blob it would stand.
+ */
+import type { BlobId, DriveId } from "../core/ids.ts";
+import type { Log } from "../core/log.ts";
+import type { Kv } from "../kv/kv.ts";
+import { decodeBlobRoot } from "../meta/blobs.ts";
+import { decodeChunkPage } from "../meta/chunk_pages.ts";
+import { blobPageKey, blobRootKey, relocationKey } from "../meta/keys.ts";
+import { decodeRelocation } from "../meta/repairs.ts";
+import type { ChunkNode, ListedShard } from "../node/node.ts";
+
+/** Of these shards, those that nothing mentions. Certain only for chunks of sessions that have ended. */
+export async function findOrphans(kv: Kv, drive: DriveId, shards: readonly ListedShard[]): Promise<ListedShard[]> {
+  const blobs = [...new Set(shards.map((shard) => shard.owner.blob))];
+  const roots = await kv.get(blobs.map(blobRootKey));
+  const pageEntries = new Map<BlobId, number>();
+  roots.forEach((row, index) => {
+    const root = row && decodeBlobRoot(row.value);
+    if (root?.kind === "chunks") pageEntries.set(blobs[index]!, root.pageEntries);
+  });
+  const keys = new Map<string, readonly Buffer[]>();
+  for (const { owner } of shards) {
+    const entries = pageEntries.get(owner.blob);
+    if (entries === undefined) continue;
+    const page = Math.floor(owner.chunkIndex / entries);
+    keys.set(`${owner.blob} ${page}`, [blobPageKey(owner.blob, page), relocationKey(owner.blob, page)]);
+  }
+  const mentioned = await mentionedOn(kv, drive, [...keys.values()]);
+  return shards.filter((shard) => !mentioned.has(`${shard.chunk} ${shard.shardIndex}`));
+}
+
+/** A page and its relocation are read from one state: a shard is in one of them as long as it is wanted. */
+async function mentionedOn(kv: Kv, drive: DriveId, keys: readonly (readonly Buffer[])[]): Promise<Set<string>> {
+  const mentioned = new Set<string>();
+  const rows = keys.length === 0 ? [] : await kv.get(keys.flat());
+  rows.forEach((row, index) => {
+    if (row === undefined) return;
+    if (index % 2 === 1) {
+      for (const shard of decodeRelocation(row.value).shards)
+        if (shard.drive === drive) mentioned.add(`${shard.chunk} ${shard.shardIndex}`);
+      return;
+    }
+    for (const chunk of decodeChunkPage(row.value))
+      for (const place of chunk.places) if (place.drive === drive) mentioned.add(`${chunk.id} ${place.shardIndex}`);
+  });
+  return mentioned;
+}
+
+export async function removeOrphans(
+  { kv, node, log }: { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log },
+  drive: DriveId,
+  shards: readonly ListedShard[],
+): Promise<number> {
+  if (shards.length === 0) return 0;
+  const orphans = await findOrphans(kv, drive, shards);
+  if (orphans.length === 0) return 0;
+  await node.remove(drive, orphans);
+  log.info({ drive, shards: orphans.length }, "Chunks that were stored but never published were removed.");
+  return orphans.length;
+}

@@ -49,6 +49,26 @@ export const limits = {
   metaReusableBytesMin: 8 * MiB,
   /** Free bytes below which a write error of the metadata store is taken for lack of space. */
   fullFileSystemBytes: 4 * MiB,
+  /** Connections of one process to PostgreSQL: for batches of commits, and for reads. */
+  postgresCommitConnectionsMax: 2,
+  postgresReadConnectionsMax: 4,
+  postgresConnectMsMax: 5_000,
+  /** What the engine itself allows one statement (waiting for locks and replicas included); then it gives it up. */
+  postgresStatementMsMax: 20_000,
+  /** An answer that takes longer than this is not waited for: the connection is given up. */
+  postgresAnswerMsMax: 25_000,
+  /** While the engine is away calls wait for it, in all no longer than this; after that they are refused at once. */
+  postgresAwayMsMax: 10_000,
+  /** One batch of commits: commits, and their keys and values. */
+  postgresBatchCommitsMax: 512,
+  postgresBatchBytesMax: 8 * MiB,
+  /** Commits put off to a later batch, because they meet rows of this one, before no more are looked through. */
+  postgresHeldCommitsMax: 1_024,
+  /** Times a batch that the engine gave up (a deadlock, a failed serialization) is sent again. */
+  postgresBatchAttemptsMax: 8,
+  /** Gets and scans that may wait in one process; keys asked for in one round trip. */
+  postgresReadQueueMax: 16_384,
+  postgresReadKeysMax: 1_024,
   transactAttemptsMax: 200,
   transactMsMax: 30_000,
 
@@ -144,6 +164,12 @@ assert(
   limits.objectKeyBytesMax + limits.objectKeyNulBytesMax + 64 <= limits.metaKeyBytesMax,
   "an escaped object key with its prefix and suffix fits a metadata key",
 );
+assert(
+  limits.metaKeyBytesMax <= 2_600,
+  "a metadata key fits a B-tree page of PostgreSQL, of which there are three to a page",
+);
+assert(limits.postgresBatchBytesMax >= limits.commitBytesMax, "every commit fits a batch of its own");
+assert(limits.postgresStatementMsMax < limits.postgresAnswerMsMax, "PostgreSQL gives a statement up before we do");
 assert(limits.metaKeyBytesMax <= 1_978, "a metadata key fits LMDB's default");
 assert(
   limits.metaReusableBytesMin >= 8 * limits.commitBytesMax,

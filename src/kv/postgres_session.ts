@@ -1,0 +1,151 @@
+/**
+ * One connection to one host, set up and examined: it is to an engine that takes writes and keeps what it acknowledged.
+ * A session that did not answer, or that lost its connection, is broken for good; whoever has it drops it.
+ */
+import { Client } from "pg";
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import { isFinal, reasonOf } from "./postgres_errors.ts";
+import { examineStatement, setUpStatement } from "./postgres_schema.ts";
+import type { Statement } from "./postgres_schema.ts";
+import type { PostgresHost } from "./postgres_url.ts";
+
+export type Row = readonly (string | null)[];
+
+export type SessionOptions = {
+  readonly host: PostgresHost;
+  readonly log: Log;
+  /** Takes an engine that does not sync, too. For tests and for what can be rebuilt from elsewhere. */
+  readonly allowNoSync: boolean;
+};
+
+const versionMin = 140_000;
+
+export class Session {
+  readonly host: PostgresHost;
+  /** How many locks the engine has room for, of each connection. */
+  lockCount = 0;
+  readonly #client: Client;
+  readonly #log: Log;
+  #broken = false;
+  #warned = false;
+
+  private constructor({ host, log }: SessionOptions) {
+    this.host = host;
+    this.#log = log;
+    this.#client = new Client({
+      connectionString: host.connectionString,
+      connectionTimeoutMillis: limits.postgresConnectMsMax,
+      query_timeout: limits.postgresAnswerMsMax,
+      fallback_application_name: "holdfast",
+      keepAlive: true,
+      types: { getTypeParser: () => asItIs },
+    });
+    // Without a listener an error of an idle connection would end the process.
+    this.#client.on("error", () => (this.#broken = true));
+    this.#client.on("end", () => (this.#broken = true));
+    this.#client.on("notice", (notice) => {
+      this.#warned = true;
+      this.#log.warn({ host: host.name, code: notice.code, notice: notice.message }, "PostgreSQL warns.");
+    });
+  }
+
+  /** Errors: what the host is not fit for as `unavailable` or `invalid_argument`; otherwise those of npm `pg`. */
+  static async open(options: SessionOptions): Promise<Session> {
+    const session = new Session(options);
+    try {
+      await session.#client.connect();
+      await session.query(setUpStatement, []);
+      const [examined] = await session.query(examineStatement, []);
+      session.#examine(examined!, options.allowNoSync);
+      return session;
+    } catch (error) {
+      session.drop();
+      throw error;
+    }
+  }
+
+  get broken(): boolean {
+    return this.#broken;
+  }
+
+  /**
+   * Whether the engine warned of something since this was last asked. A commit during which it did may be less durable than
+   * was asked for: so PostgreSQL says that waiting for a replica was broken off.
+   */
+  takeWarning(): boolean {
+    const warned = this.#warned;
+    this.#warned = false;
+    return warned;
+  }
+
+  /** One round trip. Errors: those of npm `pg`; the session may be broken then. */
+  async query({ name, text }: Statement, parameters: readonly (Buffer | number)[]): Promise<Row[]> {
+    try {
+      const config = { text, values: [...parameters], rowMode: "array" as const, ...(name === "" ? {} : { name }) };
+      return (await this.#client.query<(string | null)[]>(config)).rows;
+    } catch (error) {
+      // What comes after an answer that was not waited for would be taken for that answer.
+      if (!isAnswer(error)) this.drop();
+      throw error;
+    }
+  }
+
+  /** Several statements without parameters, as one transaction. */
+  async script({ text }: Statement): Promise<void> {
+    try {
+      await this.#client.query(text);
+    } catch (error) {
+      if (!isAnswer(error)) this.drop();
+      throw error;
+    }
+  }
+
+  /** Says good-bye; at most for as long as an answer may take. */
+  async end(): Promise<void> {
+    this.#broken = true;
+    await this.#client.end().catch(() => undefined);
+  }
+
+  drop(): void {
+    void this.end();
+  }
+
+  #examine(row: Row, allowNoSync: boolean): void {
+    const [synchronousCommit, fsync, fullPageWrites, readOnly, inRecovery, version, locks] = row;
+    if (inRecovery === "true") throw unfit("it is a standby", false);
+    if (readOnly === "on") throw unfit("it takes no writes (transaction_read_only is on)", false);
+    if (Number(version) < versionMin) throw unfit("PostgreSQL 14 or newer is needed", true);
+    if (synchronousCommit !== "on" && synchronousCommit !== "remote_apply") {
+      throw unfit(`synchronous_commit is ${String(synchronousCommit)} and cannot be changed`, true);
+    }
+    if (fsync !== "on" && !allowNoSync) {
+      throw unfit("fsync is off, so a power failure may destroy what was acknowledged; set fsync = on", true);
+    }
+    if (fullPageWrites !== "on" && !allowNoSync) {
+      this.#log.warn({ host: this.host.name }, "PostgreSQL runs with full_page_writes = off: pages may be torn.");
+    }
+    this.lockCount = Number(locks);
+  }
+}
+
+const asItIs = (text: string): string => text;
+
+/** Whether the engine itself answered, so that the session goes on. */
+function isAnswer(error: unknown): boolean {
+  return error instanceof Error && "severity" in error && error.severity === "ERROR";
+}
+
+function unfit(why: string, final: boolean): HoldfastError {
+  return new HoldfastError(final ? "invalid_argument" : "unavailable", why);
+}
+
+/** A sentence for each host, for people. */
+export function describeFailures(failures: ReadonlyMap<PostgresHost, unknown>): string {
+  return [...failures].map(([host, error]) => `${host.name}: ${reasonOf(error)}`).join("; ");
+}
+
+export function areFinal(failures: ReadonlyMap<PostgresHost, unknown>): boolean {
+  return failures.size > 0 && [...failures.values()].every(isFinal);
+}

@@ -28,36 +28,30 @@
  * anew. Reads are answered as long as LMDB does, from what is committed. While a meta page fails to be written, until
  * LMDB has put the old one back, another process may for a moment see what was never synced.
  *
- * Options. `eventTurnBatching: false`: the batches are made here. `mapSize`: address space only, so large enough that the
- * map never has to be moved. `maxReaders`: one slot per process and read snapshot; the default of 126 could run out.
- * `pageSize` stays at the system's 4 KiB and `noMemInit` off: neither made a difference that could be measured.
- *
  * Known gaps: the name of a new file is not synced in its folder here (the one who makes the data folder does that).
  * On a file system that is full to the last byte even a delete may need a page that cannot be had: keep a reserve.
  * Where a quota, not the file system, cuts a write short, the EIO is taken for a broken disk; the new process goes on.
  * A transaction that was asked for when LMDB broke never begins: `close` leaves the file open then, until the process ends.
  * Bytes of a commit must not be changed by the caller until it resolves; they are not copied.
  */
-import { ABORT, open } from "lmdb";
-import type { RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
 import { HoldfastError } from "../core/errors.ts";
 import { silentLog } from "../core/log.ts";
 import type { Log } from "../core/log.ts";
 import { assertCommit, assertKeys, assertScan } from "./bounds.ts";
 import type { Commit, CommitResult, Entry, FileSpace, Key, KeyRange, Kv, ScanOptions } from "./kv.ts";
 import { Batches } from "./lmdb_batches.ts";
-import type { BatchFacts } from "./lmdb_batches.ts";
-import { isLackOfSpace, isPanic } from "./lmdb_failure.ts";
-import { copiedEntry, entryOf, WriteBatch } from "./lmdb_rows.ts";
-import { Slab } from "./slab.ts";
+import type { BatchesOptions, BatchFacts } from "./lmdb_batches.ts";
+import { inTransaction, openEnvironment, panics, Reads } from "./lmdb_env.ts";
+import type { Environment, EnvironmentOptions } from "./lmdb_env.ts";
+import { isLackOfSpace } from "./lmdb_failure.ts";
+import { WriteBatch } from "./lmdb_rows.ts";
 
-export type LmdbKvOptions = {
-  /** The store's file; its folder is made when missing. A lock file stands beside it. */
-  readonly path: string;
-  /** False: commits are not synced. Only for what can be rebuilt from elsewhere. */
-  readonly sync?: boolean;
-  /** Address space mapped at first. The map grows beyond it by itself, at the cost of a pause. */
-  readonly mapBytes?: number;
+export type LmdbKvOptions = EnvironmentOptions & {
+  /**
+   * Every commit is refused, and one of several copies may be looked at (lmdb_copies.ts); without it such a copy is not
+   * opened, since what is written to it alone would not be in the others.
+   */
+  readonly readOnly?: boolean;
   readonly log?: Log;
   /** Called after each batch that was committed. */
   readonly onBatch?: (facts: BatchFacts) => void;
@@ -67,30 +61,24 @@ export type LmdbKvOptions = {
   readonly onFailed?: (failure: HoldfastError) => void;
 };
 
-/** Pages that LMDB keeps for itself at the head of the file. */
-const metaPages = 2;
-
-/** What `getStats` of npm `lmdb` says, and its types do not. */
-type TreeStats = {
-  readonly treeBranchPageCount: number;
-  readonly treeLeafPageCount: number;
-  readonly overflowPages: number;
-};
-type EnvironmentStats = TreeStats & {
-  readonly pageSize: number;
-  readonly lastPageNumber: number;
-  readonly free: TreeStats;
-};
-
-const mapBytesDefault = 256 * 2 ** 30;
-
 /** Errors: `unavailable` when the file cannot be opened, `corrupt_record` when it is not a store this build knows. */
 export async function openLmdbKv(options: LmdbKvOptions): Promise<Kv> {
-  const store = openStore(options);
-  const kv = new LmdbKv(store, options);
+  const env = openEnvironment(options);
+  const kv = new LmdbKv({
+    ...options,
+    name: "lmdb",
+    env,
+    closeAll: () => env.close(),
+    transact: (callback) => inTransaction(env, () => writeHere(env, callback)),
+    isLackOfSpace: async (cause) => (await isLackOfSpace(cause, options.freeBytes)) && !panics(env),
+  });
   try {
+    const { isOneOfSeveral } = new WriteBatch(env);
+    if (isOneOfSeveral && options.readOnly !== true) {
+      throw new HoldfastError("invalid_argument", `${options.path} is one of several copies of the metadata.`);
+    }
     // Writes the store's own row when it is new, and checks its format version when it is not.
-    await kv.commit({ checks: [], writes: [] });
+    if (options.readOnly !== true) await kv.commit({ checks: [], writes: [] });
   } catch (error) {
     await kv.close();
     throw error;
@@ -98,111 +86,63 @@ export async function openLmdbKv(options: LmdbKvOptions): Promise<Kv> {
   return kv;
 }
 
-function openStore(options: LmdbKvOptions): RootDatabase<Buffer, Key> {
-  const settings: RootDatabaseOptionsWithPath & Record<string, unknown> = {
-    path: options.path,
-    noSubdir: true,
-    keyEncoding: "binary",
-    encoding: "binary",
-    cache: false,
-    compression: false,
-    mapSize: options.mapBytes ?? mapBytesDefault,
-    noSync: options.sync === false,
-    overlappingSync: false,
-    eventTurnBatching: false,
-    maxDbs: 1,
-    maxReaders: 512,
-  };
-  try {
-    return open<Buffer, Key>(settings);
-  } catch (error) {
-    throw new HoldfastError("unavailable", `The metadata store ${options.path} cannot be opened.`, { cause: error });
-  }
+function writeHere(env: Environment, decide: (batch: WriteBatch) => void): boolean {
+  const batch = new WriteBatch(env);
+  decide(batch);
+  return batch.writeAll();
 }
 
-/** An error of the callback is carried around npm `lmdb`, which is only asked to give the transaction up. */
-async function inTransaction(
-  store: RootDatabase<Buffer, Key>,
-  callback: (batch: WriteBatch) => boolean,
-): Promise<void> {
-  let thrown: { readonly error: unknown } | undefined;
-  const given = store.childTransaction(() => {
-    try {
-      return callback(new WriteBatch(store)) ? true : ABORT;
-    } catch (error) {
-      thrown = { error };
-      return ABORT;
-    }
-  });
-  // After an error of the callback what becomes of the transaction tells nothing new.
-  await given.catch((error: unknown) => {
-    if (thrown === undefined) throw error;
-  });
-  if (thrown !== undefined) throw thrown.error;
-}
+export type LmdbKvParts = Pick<BatchesOptions, "transact" | "isLackOfSpace" | "onBatch" | "onFailed"> & {
+  readonly name: string;
+  /** What is read. */
+  readonly env: Environment;
+  readonly readOnly?: boolean;
+  readonly log?: Log;
+  closeAll(): Promise<void>;
+};
 
-class LmdbKv implements Kv {
-  readonly name = "lmdb";
-  readonly #store: RootDatabase<Buffer, Key>;
+/** Reads of one environment, and batches of commits that go wherever `transact` brings them. */
+export class LmdbKv implements Kv {
+  readonly name: string;
+  readonly #parts: LmdbKvParts;
+  readonly #reads: Reads;
   readonly #batches: Batches;
-  readonly #slab = new Slab();
   #closing: Promise<void> | undefined;
 
-  constructor(store: RootDatabase<Buffer, Key>, options: LmdbKvOptions) {
-    this.#store = store;
-    this.#batches = new Batches({
-      log: options.log ?? silentLog,
-      ...(options.onBatch === undefined ? {} : { onBatch: options.onBatch }),
-      ...(options.onFailed === undefined ? {} : { onFailed: options.onFailed }),
-      transact: (callback) => inTransaction(store, callback),
-      isLackOfSpace: async (cause) => (await isLackOfSpace(cause, options.freeBytes)) && !this.#panics(),
-    });
+  constructor(parts: LmdbKvParts) {
+    this.name = parts.name;
+    this.#parts = parts;
+    this.#batches = new Batches({ ...parts, log: parts.log ?? silentLog });
+    this.#reads = new Reads(parts.env, (cause) => this.fail(cause));
   }
 
   async get(keys: readonly Key[]): Promise<(Entry | undefined)[]> {
     assertKeys(keys);
     this.#assertOpen();
-    return this.#read(() =>
-      keys.map((key) => {
-        // Volatile bytes: copied before the next read.
-        const stored = this.#store.getBinaryFast(key);
-        return stored === undefined ? undefined : copiedEntry(this.#slab, key, stored);
-      }),
-    );
+    return this.#reads.get(keys);
   }
 
   async scan(range: KeyRange, options: ScanOptions): Promise<Entry[]> {
     assertScan(range, options);
     this.#assertOpen();
-    if (Buffer.compare(range.start, range.end) >= 0) return [];
-    const bounds =
-      options.reverse === true
-        ? { start: range.end, exclusiveStart: true, end: range.start, inclusiveEnd: true, reverse: true }
-        : { start: range.start, end: range.end };
-    return this.#read(() => {
-      const entries: Entry[] = [];
-      for (const { key, value } of this.#store.getRange({ ...bounds, limit: options.limit })) {
-        entries.push(entryOf(key as Buffer, value));
-      }
-      return entries;
-    });
+    return this.#reads.scan(range, options);
   }
 
   async commit(commit: Commit): Promise<CommitResult> {
     const bytes = assertCommit(commit);
     this.#assertOpen();
+    if (this.#parts.readOnly === true) throw new HoldfastError("unavailable", "The metadata store is only looked at.");
     return this.#batches.submit(commit, bytes);
   }
 
-  /** The file never shrinks; what its trees do not use is used again. About 5 µs. */
   fileSpace(): FileSpace {
     this.#assertOpen();
-    return this.#read(() => {
-      const stats = this.#store.getStats() as EnvironmentStats;
-      const pages = stats.lastPageNumber + 1;
-      const usedPages = metaPages + pagesOf(stats) + pagesOf(stats.free);
-      return { fileBytes: pages * stats.pageSize, reusableBytes: Math.max(0, pages - usedPages) * stats.pageSize };
-    });
+    return this.#reads.fileSpace();
+  }
+
+  /** The store has failed for this process. */
+  fail(cause: unknown): void {
+    this.#batches.fail(cause);
   }
 
   close(): Promise<void> {
@@ -213,37 +153,10 @@ class LmdbKv implements Kv {
   async #close(): Promise<void> {
     await this.#batches.settled();
     // A transaction that never begins would be waited for: the process' end closes the file then.
-    if (this.#batches.transactions === 0) await this.#store.close();
-  }
-
-  /** On a snapshot of this moment. Errors: `unavailable` for LMDB's own. */
-  #read<T>(read: () => T): T {
-    try {
-      this.#store.resetReadTxn();
-      return read();
-    } catch (cause) {
-      if (cause instanceof HoldfastError) throw cause;
-      if (isPanic(cause)) this.#batches.fail(cause);
-      throw new HoldfastError("unavailable", "The metadata store cannot be read.", { cause });
-    }
-  }
-
-  /** Whether LMDB refuses to begin transactions. */
-  #panics(): boolean {
-    try {
-      this.#store.resetReadTxn();
-      this.#store.getBinary(Buffer.from([0]));
-      return false;
-    } catch (error) {
-      return isPanic(error);
-    }
+    if (this.#batches.transactions === 0) await this.#parts.closeAll();
   }
 
   #assertOpen(): void {
     if (this.#closing !== undefined) throw new HoldfastError("unavailable", "The metadata store is closed.");
   }
-}
-
-function pagesOf({ treeBranchPageCount, treeLeafPageCount, overflowPages }: TreeStats): number {
-  return treeBranchPageCount + treeLeafPageCount + overflowPages;
 }

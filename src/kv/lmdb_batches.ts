@@ -15,6 +15,7 @@ import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import { gathered } from "./gather.ts";
 import type { Commit, CommitResult } from "./kv.ts";
+import { causeOf } from "./lmdb_env.ts";
 import type { WriteBatch } from "./lmdb_rows.ts";
 
 /** `durationMs`: from when the batch had the write lock until it was durable, its syncs included. */
@@ -42,10 +43,10 @@ export type BatchesOptions = {
   readonly log: Log;
   readonly onBatch?: (facts: BatchFacts) => void;
   /**
-   * Runs the callback inside a write transaction and resolves when that is durable; nothing is written when the
-   * callback throws or returns false.
+   * Calls the callback, in one go, with the state that what it decides will be written to, and resolves when that is
+   * durable; nothing is written when the callback throws.
    */
-  readonly transact: (callback: (batch: WriteBatch) => boolean) => Promise<void>;
+  readonly transact: (callback: (batch: WriteBatch) => void) => Promise<void>;
   /** Whether what failed a batch was only lack of space. */
   readonly isLackOfSpace: (cause: unknown) => Promise<boolean>;
   /** Called once, when the store has failed for this process. */
@@ -130,7 +131,7 @@ export class Batches {
     let begunMs = 0;
     try {
       await this.#transact((batch) => {
-        if (this.#failure !== undefined) return false;
+        if (this.#failure !== undefined) throw failedEarlier(this.#failure);
         begunMs = systemClock.monotonicMs();
         run.taken = this.#take();
         // From here on the next transaction may be asked for: it begins when this one has been synced.
@@ -138,7 +139,6 @@ export class Batches {
         decided = decide(batch, run.taken);
         // Never asked for inside the callback: npm `lmdb` would run it in this same transaction.
         if (this.#queue.length > 0) queueMicrotask(() => this.#ask());
-        return batch.write();
       });
     } catch (error) {
       await this.#judge(run, error);
@@ -163,7 +163,7 @@ export class Batches {
     return this.#queue.splice(0, count);
   }
 
-  async #transact(callback: (batch: WriteBatch) => boolean): Promise<void> {
+  async #transact(callback: (batch: WriteBatch) => void): Promise<void> {
     this.#transactions += 1;
     try {
       await this.#options.transact(callback);
@@ -212,15 +212,4 @@ function failedEarlier(failure: HoldfastError): HoldfastError {
 function unavailable(cause: unknown): HoldfastError {
   if (cause instanceof HoldfastError) return cause;
   return new HoldfastError("unavailable", "The metadata store could not write a commit.", { cause });
-}
-
-/** npm `lmdb` hands the reason of a failed commit over as a promise that rejects with it. */
-async function causeOf(error: unknown): Promise<unknown> {
-  if (!(error instanceof Error) || !("commitError" in error)) return error;
-  try {
-    await error.commitError;
-  } catch (cause) {
-    return cause;
-  }
-  return error;
 }

@@ -107,7 +107,7 @@ void test("a lack of space at the meta page ends the store as well, elsewhere it
 
 void test("which errors are lack of space", async () => {
   const error = (code: number): Error => Object.assign(new Error("x"), { code });
-  const { ENOSPC, EDQUOT, EFBIG, EIO } = constants.errno;
+  const { EINVAL, ENOSPC, EDQUOT, EFBIG, EIO } = constants.errno;
   for (const code of [ENOSPC, EDQUOT, EFBIG, -30_792]) assert.equal(await isLackOfSpace(error(code)), true);
   const full = async (): Promise<number> => limits.fullFileSystemBytes - 1;
   assert.equal(await isLackOfSpace(error(EIO), full), true);
@@ -117,4 +117,8 @@ void test("which errors are lack of space", async () => {
   assert.equal(await isLackOfSpace(error(-30_795), full), false);
   assert.equal(await isLackOfSpace(new TypeError("a bug"), full), false);
   assert.ok(isPanic(error(-30_795)) && !isPanic(error(EIO)));
+  const afterRead = Object.assign(new Error("Invalid argument: MDB_PANIC: Update of meta page failed"), {
+    code: EINVAL,
+  });
+  assert.ok(isPanic(afterRead) && !isPanic(error(EINVAL)));
 });

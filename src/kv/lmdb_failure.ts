@@ -4,16 +4,20 @@ import { limits } from "../core/limits.ts";
 
 const mdbMapFull = -30_792;
 const mdbPanic = -30_795;
-const { ENOSPC, EDQUOT, EFBIG, EIO } = constants.errno;
+const { EINVAL, ENOSPC, EDQUOT, EFBIG, EIO } = constants.errno;
 
 /** npm `lmdb` sets the error's number as `code`: a positive one is the system's, a negative one LMDB's. */
 function codeOf(error: unknown): unknown {
   return error instanceof Error && "code" in error ? error.code : undefined;
 }
 
-/** An earlier error was fatal: LMDB refuses every transaction of this process, reads too. */
+/**
+ * An earlier error was fatal: LMDB refuses every transaction of this process, reads too. Once something was read in the
+ * process npm `lmdb` gives EINVAL as the code of that, and LMDB's own only in the message.
+ */
 export function isPanic(error: unknown): boolean {
-  return codeOf(error) === mdbPanic;
+  if (codeOf(error) === mdbPanic) return true;
+  return codeOf(error) === EINVAL && (error as Error).message.includes("MDB_PANIC");
 }
 
 /**

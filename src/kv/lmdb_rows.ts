@@ -1,22 +1,17 @@
 /** How rows lie in LMDB, and the rows of one write transaction: what it found, and what it will write at its end. */
 import type { RootDatabase } from "lmdb";
-import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import { keyName } from "./bounds.ts";
 import { absent } from "./kv.ts";
 import type { Commit, CommitResult, Entry, Key, Version } from "./kv.ts";
+import { readMark, writeMark } from "./lmdb_state.ts";
+import type { Mark } from "./lmdb_state.ts";
 import { planCommit } from "./plan.ts";
 import type { Change, Look, Row } from "./plan.ts";
 import type { Slab } from "./slab.ts";
 
 const versionBytes = 8;
-const formatVersion = 1;
-
-/** Longer than any key of a user, and after all of them: outside every range that can be scanned. */
-const storeRowKey = Buffer.alloc(limits.metaKeyBytesMax + 1, 0xff);
-/** Format version, then the last version handed out. */
-const storeRowBytes = 1 + versionBytes;
 
 /** Values are put together here; LMDB has copied them when `put` inside a write transaction returns. */
 const scratch = Buffer.alloc(versionBytes + limits.metaValueBytesMax);
@@ -45,20 +40,37 @@ function writeVersion(into: Buffer, version: Version, offset: number): void {
   into.writeUInt32BE(version % 2 ** 32, offset + 4);
 }
 
-/** Lives within one write transaction; nothing is written before `write`. */
+/** Decided on one state of the store, in one synchronous go; nothing is written before `writeAll` or `writeRows`. */
 export class WriteBatch {
   readonly #store: RootDatabase<Buffer, Key>;
   /** Rows changed by the batch so far; a row undefined is deleted. */
   readonly #changed = new Map<string, { readonly key: Key; readonly row: Row | undefined }>();
   readonly #look: Look = { version: (key) => this.#version(key), value: (key) => this.#value(key) };
-  readonly #isNew: boolean;
+  readonly #mark: Mark | undefined;
   #lastVersion: Version;
 
   constructor(store: RootDatabase<Buffer, Key>) {
     this.#store = store;
-    const stored = store.getBinary(storeRowKey);
-    this.#isNew = stored === undefined;
-    this.#lastVersion = stored === undefined ? 0 : lastVersionOf(stored);
+    this.#mark = readMark(store);
+    this.#lastVersion = this.#mark?.lastVersion ?? 0;
+  }
+
+  /** The store is a copy that must not be written to alone. */
+  get isOneOfSeveral(): boolean {
+    return this.#mark?.copy !== undefined;
+  }
+
+  get isEmpty(): boolean {
+    return this.#changed.size === 0;
+  }
+
+  /** The last version handed out, this batch's included. */
+  get lastVersion(): Version {
+    return this.#lastVersion;
+  }
+
+  get keys(): Key[] {
+    return Array.from(this.#changed.values(), ({ key }) => key);
   }
 
   /** Decides one commit. Throws, changing nothing, when it is impossible. */
@@ -70,24 +82,20 @@ export class WriteBatch {
     return { outcome: "committed" };
   }
 
-  /** Writes every changed row once. Returns false when there was nothing to write. */
-  write(): boolean {
-    if (this.#changed.size === 0 && !this.#isNew) return false;
-    for (const { key, row } of this.#changed.values()) {
-      if (row === undefined) this.#store.removeSync(key);
-      else this.#put(key, row);
-    }
-    const storeRow = scratch.subarray(0, storeRowBytes);
-    storeRow.writeUInt8(formatVersion, 0);
-    writeVersion(storeRow, this.#lastVersion, 1);
-    this.#store.putSync(storeRowKey, storeRow);
+  /** Within a transaction of the store itself. Returns false when there was nothing to write. */
+  writeAll(): boolean {
+    if (this.isEmpty && this.#mark !== undefined) return false;
+    this.writeRows(this.#store);
+    writeMark(this.#store, { ...this.#mark, lastVersion: this.#lastVersion });
     return true;
   }
 
-  #put(key: Key, row: Row): void {
-    writeVersion(scratch, row.version, 0);
-    scratch.set(row.value, versionBytes);
-    this.#store.putSync(key, scratch.subarray(0, versionBytes + row.value.length));
+  /** Writes every changed row once, within a transaction of a store in the state that the batch was decided on. */
+  writeRows(into: RootDatabase<Buffer, Key>): void {
+    for (const { key, row } of this.#changed.values()) {
+      if (row === undefined) into.removeSync(key);
+      else putRow(into, key, row);
+    }
   }
 
   #change({ key, value }: Change): void {
@@ -110,12 +118,8 @@ export class WriteBatch {
   }
 }
 
-function lastVersionOf(stored: Buffer): Version {
-  const format = stored.readUInt8(0);
-  if (format !== formatVersion || stored.length !== storeRowBytes) {
-    throw new HoldfastError("corrupt_record", `The metadata store has format version ${format}; this build knows 1.`);
-  }
-  const last = Number(stored.readBigUInt64BE(1));
-  assert(Number.isSafeInteger(last), "versions stay below 2^53");
-  return last;
+function putRow(into: RootDatabase<Buffer, Key>, key: Key, row: Row): void {
+  writeVersion(scratch, row.version, 0);
+  scratch.set(row.value, versionBytes);
+  into.putSync(key, scratch.subarray(0, versionBytes + row.value.length));
 }

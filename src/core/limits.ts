@@ -69,6 +69,28 @@ export const limits = {
   /** Gets and scans that may wait in one process; keys asked for in one round trip. */
   postgresReadQueueMax: 16_384,
   postgresReadKeysMax: 1_024,
+  /** What every member of an etcd cluster must accept: `--max-txn-ops` and `--max-request-bytes`. */
+  etcdTxnOperations: 1_024,
+  etcdRequestBytes: 4 * MiB,
+  /** Several commits in one request to etcd. */
+  etcdBatchBytesMax: 2 * MiB,
+  /** Keys in one read of etcd. */
+  etcdReadKeysMax: 256,
+  /** Counter rows whose last value is remembered, so that adding to them needs no read. */
+  etcdCountersMax: 4_096,
+  /** Times a commit meets counters that another process has changed. */
+  etcdCounterAttemptsMax: 100,
+  /** A read, all attempts together, and one attempt of it. */
+  etcdReadMsMax: 10_000,
+  etcdReadAttemptMsMax: 3_000,
+  /** A write: longer than etcd itself waits for it (7 seconds). */
+  etcdWriteMsMax: 10_000,
+  /** How long a commit may wait for earlier ones before it is sent. */
+  etcdWaitMsMax: 10_000,
+  /** How often it is asked whether a full database has room again. */
+  etcdFullPauseMs: 1_000,
+  /** Superseded states of the store are dropped this often; the younger ones are kept. */
+  etcdCompactionMs: 5 * 60_000,
   transactAttemptsMax: 200,
   transactMsMax: 30_000,
 
@@ -171,6 +193,20 @@ assert(
 assert(limits.postgresBatchBytesMax >= limits.commitBytesMax, "every commit fits a batch of its own");
 assert(limits.postgresStatementMsMax < limits.postgresAnswerMsMax, "PostgreSQL gives a statement up before we do");
 assert(limits.metaKeyBytesMax <= 1_978, "a metadata key fits LMDB's default");
+assert(
+  2 * limits.commitOperationsMax <= limits.etcdTxnOperations,
+  "the largest commit fits a batch of commits for etcd",
+);
+assert(
+  limits.etcdBatchBytesMax + limits.commitBytesMax < limits.etcdRequestBytes &&
+    limits.commitBytesMax + 2 * limits.commitOperationsMax * (limits.metaKeyBytesMax + 256) < limits.etcdRequestBytes,
+  "a batch of commits fits a request to etcd, and so does the largest commit, whose checked keys stand in it twice",
+);
+assert(limits.etcdReadAttemptMsMax < limits.etcdReadMsMax, "a read of etcd has time for a second member");
+assert(
+  limits.etcdReadMsMax + limits.etcdWriteMsMax < limits.etcdCompactionMs,
+  "the state that a read of etcd goes on with is still kept",
+);
 assert(
   limits.metaReusableBytesMin >= 8 * limits.commitBytesMax,
   "a batch of commits fits what the metadata store can use again when the drive is full",

@@ -29,6 +29,7 @@ export type JobFacts = {
   readonly done: number;
   readonly failures: number;
   readonly lastError: string | undefined;
+  readonly progress: { readonly doneBytes: number; readonly leftBytes: number } | undefined;
 };
 
 export type ServerStatus = {
@@ -152,7 +153,7 @@ async function setBucket(options: AdminOptions, request: DoorRequest): Promise<D
   await authenticateRoot(options, request, "change buckets");
   const body = await readJsonObject(request.body(), ["redundancy"]);
   if (!("redundancy" in body)) throw new HoldfastError("invalid_argument", `"redundancy" is missing.`);
-  const wanted = body["redundancy"] === null ? undefined : parseRedundancy(String(body["redundancy"]));
+  const wanted = body["redundancy"] === null ? undefined : parseRedundancy(textField(body, "redundancy") ?? "");
   const { drives } = await options.status();
   if (wanted !== undefined && shardsOf(wanted) > drives.length) {
     const there = drives.length === 1 ? "is 1 drive" : `are ${drives.length} drives`;

@@ -70,6 +70,6 @@ export type BlobStore = {
   write(body: BodySource, options: WriteBodyOptions): Promise<WrittenBody>;
   /** Bytes `offset` to `offset + length` of a blob, in order, in pieces of up to readBytesPerCall that belong to the caller. */
   read(source: ChunkSource, offset: number, length: number, signal?: AbortSignal): AsyncIterable<Buffer>;
-  /** Removes chunks that nothing refers to any more. Idempotent. */
-  remove(chunks: readonly ChunkRef[]): Promise<void>;
+  /** Removes chunks that nothing refers to any more. Idempotent. Resolves to drives that are away: they keep what they have. */
+  remove(chunks: readonly ChunkRef[]): Promise<readonly DriveId[]>;
 };

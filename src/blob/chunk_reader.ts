@@ -3,8 +3,8 @@
  * coded chunk each range is read from the data shard it lies in; when one of those cannot be read, what is missing of
  * the wanted range is computed once, from as many others as there are data shards, and kept for the steps that follow.
  *
- * Every byte that comes from a drive was checked against its checksum there, so what is computed from them is right. Whatever
- * could not be read is told to `onDamage`, once for each chunk read.
+ * Every byte that comes from a drive was checked against its checksum there, so what is computed from them is right. A shard
+ * that is missing or damaged on a drive which is there is told to `onDamage`, once for each chunk read.
  *
  * Memory: a recovery holds up to a whole chunk and its missing shards until the stream has read past it; recoveriesMax of them
  * exist in a process at once. A stream that finds none free computes each range by itself: slower, in little memory.
@@ -125,10 +125,10 @@ export class ChunkReader {
       return bytes;
     } catch (error) {
       if (!signal.aborted) {
-        // That a drive is away is said elsewhere, once, and not for every read.
-        const level = hasReason(error, "drive_missing", "drive_failed") ? "debug" : "warn";
-        log[level]({ drive: place.drive, chunk: id, shardIndex, error }, "A shard could not be read from a drive.");
-        this.#tellDamage();
+        // That a drive is away is seen and told elsewhere, once, and not for every read.
+        const isAway = hasReason(error, "drive_missing", "drive_failed");
+        log[isAway ? "debug" : "warn"]({ drive: place.drive, chunk: id, shardIndex, error }, "A shard cannot be read.");
+        if (!isAway) this.#tellDamage();
       }
       throw error;
     }

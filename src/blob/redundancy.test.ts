@@ -240,7 +240,8 @@ void test("damage that a read meets is told once for each chunk, with the chunk'
   const touched = blob.chunks.flatMap(({ places }, index) =>
     places.some(({ drive, shardIndex }) => drive === lost && shardIndex < 2) ? [`${blob.id} ${index}`] : [],
   );
-  assert.deepEqual(told.toSorted(), touched);
+  assert.deepEqual(new Set(told), new Set(touched));
+  assert.equal(told.length, touched.length);
 });
 
 void test("a buffer has room for the parity; where that is much, chunks are cut smaller; all within the stock", async () => {

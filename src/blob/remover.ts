@@ -1,13 +1,17 @@
 /** Removing shards, each drive by itself. */
+import { hasReason } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 
-/** Every drive is tried; the first error leaves at the end. Idempotent, as `ChunkNode.remove` is. */
+/**
+ * Every drive is tried; the first error leaves at the end. Resolves to the drives that are away, which keep their shards.
+ * Idempotent, as `ChunkNode.remove` is.
+ */
 export async function removeShards(
   node: ChunkNode,
   shards: readonly { readonly drive: DriveId; readonly ref: ShardRef }[],
-): Promise<void> {
+): Promise<DriveId[]> {
   const byDrive = Map.groupBy(shards, ({ drive }) => drive);
   const outcomes = await Promise.allSettled(
     [...byDrive].map(async ([drive, ofDrive]) => {
@@ -20,5 +24,12 @@ export async function removeShards(
       }
     }),
   );
-  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+  const away: DriveId[] = [];
+  [...byDrive.keys()].forEach((drive, index) => {
+    const outcome = outcomes[index]!;
+    if (outcome.status === "fulfilled") return;
+    if (!hasReason(outcome.reason, "drive_missing")) throw outcome.reason;
+    away.push(drive);
+  });
+  return away;
 }

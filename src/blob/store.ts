@@ -1,7 +1,7 @@
 /** The blob store over one chunk node. */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
-import type { IdSource } from "../core/ids.ts";
+import type { DriveId, IdSource } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import { oneCopy, type Redundancy } from "../core/redundancy.ts";
@@ -120,11 +120,11 @@ class NodeBlobStore implements BlobStore {
     return readBlob(this.#reading, source, { offset, length }, signal);
   }
 
-  async remove(chunks: readonly ChunkRef[]): Promise<void> {
+  async remove(chunks: readonly ChunkRef[]): Promise<readonly DriveId[]> {
     const shards = chunks.flatMap(({ id, places }) =>
       places.map(({ drive, shardIndex }) => ({ drive, ref: { chunk: id, shardIndex } })),
     );
-    await removeShards(this.#parts.node, shards);
+    return removeShards(this.#parts.node, shards);
   }
 }
 

@@ -53,6 +53,7 @@ function addressOf(name: string): string {
 }
 
 function tell(facts: Readonly<Record<string, unknown>>, options: ConnectionOptions): void {
-  if (options.json) printJson(facts);
-  else print(`bucket ${facts["name"]}: ${facts["redundancy"]}${facts["isDefault"] ? " (the store's default)" : ""}`);
+  if (options.json) return printJson(facts);
+  const { name, redundancy, isDefault } = facts as { name: string; redundancy: string; isDefault: boolean };
+  print(`bucket ${name}: ${redundancy}${isDefault ? " (the store's default)" : ""}`);
 }

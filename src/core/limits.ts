@@ -176,6 +176,8 @@ export const limits = {
   /** A session whose heartbeat row stood still this long is fenced (by a transaction; the time only starts it). */
   sessionSilentMsMax: 30_000,
   jobBatchMax: 256,
+  /** A drive that is away this long is given up: what lay on it is made anew on others. */
+  driveAwayMsMax: 10 * 60_000,
   /** How long a finished upload is remembered, so that a repeated CompleteMultipartUpload gets the same answer. */
   finishedUploadKeptMs: 24 * 3_600_000,
 } as const;

@@ -18,7 +18,7 @@ import { decodeBody, decodeHead, partsCountOf, type HeadRecord } from "../meta/h
 import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf } from "../meta/keys.ts";
 import { sessionIdOf, sessionKey } from "../meta/keys.ts";
 import { tagRange, tags, type Tag } from "../meta/keys.ts";
-import { decodeRelocation, decodeRepair } from "../meta/repairs.ts";
+import { decodeRelocation, decodeRepair, decodeStray } from "../meta/repairs.ts";
 import { decodeEnded, decodeHeartbeat, decodeSession } from "../meta/sessions.ts";
 import { decodeTrash } from "../meta/trash.ts";
 import {
@@ -332,6 +332,7 @@ class Doctor {
   async *#checkRepairs(): AsyncGenerator<Finding> {
     yield* this.#rows(tags.repair, decodeRepair, () => undefined);
     yield* this.#rows(tags.relocation, decodeRelocation, () => undefined);
+    yield* this.#rows(tags.stray, decodeStray, () => undefined);
   }
 
   async *#checkShards(): AsyncGenerator<Finding> {

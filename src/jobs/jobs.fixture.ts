@@ -3,9 +3,10 @@ import { createNodePlacement } from "../blob/node_placement.ts";
 import { createBlobStore } from "../blob/store.ts";
 import { systemClock, type Clock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
-import { IdSource } from "../core/ids.ts";
+import { IdSource, newDriveId, type DriveId } from "../core/ids.ts";
 import { silentLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
+import { oneCopy, parseRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
 import { createDigestPool } from "../digest/pool.ts";
 import type { Entry, Kv } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory.ts";
@@ -14,15 +15,24 @@ import { Session } from "../meta/sessions.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { ObjectStore } from "../object/object_store.ts";
+import { DamageNotes } from "./damage.ts";
 import { runDoctor, type Finding } from "./doctor.ts";
 import { createJobs } from "./jobs.ts";
 import type { Job } from "./runner.ts";
 
-export type World = { readonly kv: Kv; readonly node: ChunkNode };
+export type World = {
+  readonly kv: Kv;
+  readonly node: ChunkNode;
+  /** Of everything that is written; one copy if left out. */
+  readonly redundancy?: Redundancy;
+  /** Every drive of the store; those of the node if left out. */
+  readonly known?: readonly DriveId[];
+};
 
 export type Process = {
   readonly store: ObjectStore;
   readonly session: Session;
+  readonly damage: DamageNotes;
   readonly jobs: readonly Job[];
 };
 
@@ -30,14 +40,31 @@ export function newWorld(): World {
   return { kv: openMemoryKv(), node: createMemoryNode() };
 }
 
-export async function startProcess({ kv, node }: World, clock: Clock = systemClock): Promise<Process> {
+/** With as many drives as the redundancy needs, and `spare` more. */
+export function worldWith(text: string, spare: number): World {
+  const redundancy = parseRedundancy(text);
+  const known = Array.from({ length: shardsOf(redundancy) + spare }, () => newDriveId(systemRandom));
+  return { kv: openMemoryKv(), node: createMemoryNode({ drives: known }), redundancy, known };
+}
+
+/** Drives that are away are given up at once. */
+export async function startProcess(world: World, clock: Clock = systemClock): Promise<Process> {
+  const { kv, node, redundancy = oneCopy, known = node.drives } = world;
   const parts = { kv, node, clock, random: systemRandom, log: silentLog };
   const digests = createDigestPool({ threads: 0 });
   const session = await Session.start({ ...parts, node: "test" });
   const placement = await createNodePlacement(parts);
-  const blobs = createBlobStore({ ...parts, ids: new IdSource(session.id), digests, placement });
+  const damage = new DamageNotes({ ...parts, onNoted: () => undefined });
+  const onDamage: DamageNotes["note"] = (source, chunkIndex) => damage.note(source, chunkIndex);
+  const ids = new IdSource(session.id);
+  const blobs = createBlobStore({ ...parts, ids, digests, placement, redundancy, onDamage });
   const store = new ObjectStore({ ...parts, blobs, digests, session });
-  return { store, session, jobs: createJobs({ ...parts, blobs, session }) };
+  return {
+    store,
+    session,
+    damage,
+    jobs: createJobs({ ...parts, blobs, session, placement, knownDrives: async () => known, awayMsMax: 0 }),
+  };
 }
 
 const roundsMax = 60;
@@ -99,8 +126,9 @@ export class Fuse {
     throw new HoldfastError("unavailable", "The call failed, and it is not known what it did.");
   }
 
-  wrap({ kv, node }: World): World {
+  wrap({ kv, node, ...others }: World): World {
     return {
+      ...others,
       kv: {
         name: kv.name,
         get: (keys) => this.#call(() => kv.get(keys)),

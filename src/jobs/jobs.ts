@@ -5,13 +5,16 @@
  *   fence              fences sessions that fell silent (every process)
  *   sweep              removes chunks that ended sessions stored and never published
  *   uploads            part rows of ended uploads, parts maps that were given up
+ *   repair             makes lost and damaged shards anew
  *   trash              drops references, and with a blob's last one its bytes
  *   finished-uploads   forgets the answers of finished uploads
  *   usage              folds the counters of sessions that are over
  *   compaction         gives dead bytes back to the file system
  */
 import type { BlobStore } from "../blob/blob.ts";
+import type { Placement } from "../blob/node_placement.ts";
 import type { Clock } from "../core/clock.ts";
+import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
@@ -20,11 +23,13 @@ import type { Session } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { endedUploadsJob, FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
+import { RepairJob } from "./repair.ts";
 import { JobRunner, type Job, type JobStatus } from "./runner.ts";
 import { FenceJob, SweepJob } from "./sessions.ts";
 import { TrashJob } from "./trash.ts";
 import { UsageJob } from "./usage.ts";
 
+export { DamageNotes } from "./damage.ts";
 export { fenceDead, fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
 export { runDoctor, type DoctorSummary, type Finding } from "./doctor.ts";
 export type { JobStatus } from "./runner.ts";
@@ -34,13 +39,18 @@ export type JobsParts = {
   readonly node: ChunkNode;
   readonly blobs: Pick<BlobStore, "remove">;
   /** This process's session: holder of its leases, and never fenced by itself. Its heartbeat is the caller's. */
-  readonly session: Pick<Session, "id">;
+  readonly session: Pick<Session, "id" | "check">;
+  readonly placement: Placement;
+  /** Every drive of the store, whether it is here or not. */
+  readonly knownDrives: () => Promise<readonly DriveId[]>;
+  /** How long a drive may be away until it is given up; driveAwayMsMax if left out. */
+  readonly awayMsMax?: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
 };
 
-export type JobName = "fence" | "sweep" | "uploads" | "trash" | "finished-uploads" | "usage" | "compaction";
+export type JobName = "fence" | "sweep" | "repair" | "uploads" | "trash" | "finished-uploads" | "usage" | "compaction";
 
 export type Jobs = {
   /** A hint that there may be work now; without it idle jobs look by themselves, seldom. */
@@ -62,6 +72,7 @@ export function createJobs(parts: JobsParts): Job[] {
   return [
     new FenceJob({ kv, clock, log, own: session.id }),
     new SweepJob(parts),
+    new RepairJob(parts),
     endedUploadsJob(parts),
     new TrashJob(parts),
     new FinishedUploadsJob(parts),

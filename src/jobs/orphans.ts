@@ -6,7 +6,7 @@ import type { BlobId, DriveId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
 import type { Kv } from "../kv/kv.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
-import { decodeChunkPage } from "../meta/chunk_pages.ts";
+import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { blobPageKey, blobRootKey, relocationKey } from "../meta/keys.ts";
 import { decodeRelocation } from "../meta/repairs.ts";
 import type { ChunkNode, ListedShard } from "../node/node.ts";
@@ -42,9 +42,16 @@ async function mentionedOn(kv: Kv, drive: DriveId, keys: readonly (readonly Buff
         if (shard.drive === drive) mentioned.add(`${shard.chunk} ${shard.shardIndex}`);
       return;
     }
-    for (const chunk of decodeChunkPage(row.value))
-      for (const place of chunk.places) if (place.drive === drive) mentioned.add(`${chunk.id} ${place.shardIndex}`);
+    for (const shard of mentionedIn(decodeChunkPage(row.value), drive)) mentioned.add(shard);
   });
+  return mentioned;
+}
+
+/** `<chunk> <shard index>` of every shard that a page says is on the drive. */
+export function mentionedIn(chunks: readonly ChunkRecord[], drive: DriveId): Set<string> {
+  const mentioned = new Set<string>();
+  for (const chunk of chunks)
+    for (const place of chunk.places) if (place.drive === drive) mentioned.add(`${chunk.id} ${place.shardIndex}`);
   return mentioned;
 }
 

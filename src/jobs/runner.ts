@@ -19,6 +19,9 @@ export type JobResult = {
   readonly againMs?: number;
 };
 
+/** Of work that takes long. */
+export type JobProgress = { readonly doneBytes: number; readonly leftBytes: number };
+
 /** A piece of background work. One run is bounded (jobBatchMax things), idempotent, and safe to be cut off anywhere. */
 export type Job = {
   readonly name: string;
@@ -27,6 +30,8 @@ export type Job = {
   /** The first pause after a run that found nothing, doubled until the second. */
   readonly idleMsMin: number;
   readonly idleMsMax: number;
+  /** Undefined while there is nothing to tell. */
+  progress?(): JobProgress | undefined;
   run(signal: AbortSignal): Promise<JobResult>;
 };
 
@@ -36,6 +41,7 @@ export type JobStatus = {
   readonly done: number;
   readonly failures: number;
   readonly lastError: string | undefined;
+  readonly progress: JobProgress | undefined;
 };
 
 export type RunnerOptions = {
@@ -107,6 +113,7 @@ class JobLoop {
       done: this.#done,
       failures: this.#failures,
       lastError: this.#lastError,
+      progress: this.job.progress?.(),
     };
   }
 

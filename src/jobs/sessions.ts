@@ -9,7 +9,8 @@
  *
  * Sweeping. The commit that ends a session leaves an `ended` row. The session can publish nothing more, so a shard with
  * its id in front that no chunk map mentions never will be mentioned. A chunk's owner (kept with the shard) says in which
- * page of which blob it would stand. When all drives are looked through, the row goes. A drive that failed takes no new
+ * page of which blob it would stand. When all drives are looked through, the row goes; those that are away at that time are
+ * marked as stray (repair.ts looks them through when they are back). A drive that failed takes no new
  * chunks but still gives up old ones, so it is looked through like any other; one that does not answer keeps the row. A
  * session that was fenced for its silence is looked through once more when its process is known to be dead.
  */
@@ -21,6 +22,7 @@ import type { Log } from "../core/log.ts";
 import type { Entry, Kv, Version, Write } from "../kv/kv.ts";
 import { endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
 import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
+import { strayWrite } from "../meta/repairs.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 import { removeOrphans } from "./orphans.ts";
 import type { Job, JobResult } from "./runner.ts";
@@ -122,6 +124,8 @@ export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = 
 
 export type SweepParts = { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log };
 
+export type SweepJobParts = SweepParts & { readonly knownDrives: () => Promise<readonly DriveId[]> };
+
 /** Before the first chunk of a session: counters start at 1. */
 function beforeSession(session: SessionId): ShardRef {
   return { chunk: session.padEnd(SESSION_ID_BYTES * 4, "0") as ChunkId, shardIndex: 0xffff };
@@ -135,12 +139,12 @@ export class SweepJob implements Job {
   readonly leased = true;
   readonly idleMsMin = 2_000;
   readonly idleMsMax = 30_000;
-  readonly #parts: SweepParts;
+  readonly #parts: SweepJobParts;
   #sweep: Sweep | undefined;
   /** The session looked through last: the next one comes after it, so that one that fails holds up no other. */
   #last: SessionId | undefined;
 
-  constructor(parts: SweepParts) {
+  constructor(parts: SweepJobParts) {
     this.#parts = parts;
   }
 
@@ -158,11 +162,12 @@ export class SweepJob implements Job {
   }
 
   async #batch(sweep: Sweep): Promise<JobResult> {
-    const { kv, node } = this.#parts;
+    const { kv, node, knownDrives } = this.#parts;
     const [drive] = sweep.drives;
     if (drive === undefined) {
       const key = endedKey(sweep.session);
-      await kv.commit({ checks: [{ key, version: sweep.version }], writes: [{ kind: "delete", key }] });
+      const stray = (await knownDrives()).filter((known) => !node.drives.includes(known)).map(strayWrite);
+      await kv.commit({ checks: [{ key, version: sweep.version }], writes: [{ kind: "delete", key }, ...stray] });
       this.#sweep = undefined;
       return { done: 1, more: true };
     }
@@ -202,18 +207,34 @@ export async function sweepAll(
 ): Promise<number> {
   let removed = 0;
   for (const drive of parts.node.drives) {
-    let after: ShardRef | undefined;
-    for (;;) {
-      if (signal?.aborted === true) return removed;
-      const listed = await parts.node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
-      // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
-      const live = new Set((await readSessions(parts.kv)).map((session) => session.id));
-      const ended = listed.filter((shard) => !live.has(sessionOf(shard.chunk)));
-      removed += await removeOrphans(parts, drive, ended);
-      after = listed.at(-1);
-      if (listed.length < limits.jobBatchMax) break;
-    }
+    const swept = await sweepDrive(parts, drive, signal);
+    removed += swept.removed;
+    if (!swept.isWhole) break;
     await onSwept(drive);
   }
   return removed;
+}
+
+export type Swept = {
+  readonly removed: number;
+  /** False when it was cut short. */
+  readonly isWhole: boolean;
+  /** Shards of live sessions, which were left alone. */
+  readonly ofLiveSessions: number;
+};
+
+export async function sweepDrive(parts: SweepParts, drive: DriveId, signal?: AbortSignal): Promise<Swept> {
+  let [removed, ofLiveSessions] = [0, 0];
+  let after: ShardRef | undefined;
+  for (;;) {
+    if (signal?.aborted === true) return { removed, isWhole: false, ofLiveSessions };
+    const listed = await parts.node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
+    // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
+    const live = new Set((await readSessions(parts.kv)).map((session) => session.id));
+    const ended = listed.filter((shard) => !live.has(sessionOf(shard.chunk)));
+    ofLiveSessions += listed.length - ended.length;
+    removed += await removeOrphans(parts, drive, ended);
+    after = listed.at(-1);
+    if (listed.length < limits.jobBatchMax) return { removed, isWhole: true, ofLiveSessions };
+  }
 }

@@ -13,7 +13,7 @@
 import { assert } from "../core/assert.ts";
 import type { BlobStore } from "../blob/blob.ts";
 import type { Clock } from "../core/clock.ts";
-import type { BlobId, SessionId } from "../core/ids.ts";
+import type { BlobId, DriveId, SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
@@ -23,6 +23,7 @@ import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "
 import type { BlobRoot } from "../meta/blobs.ts";
 import { decodeChunkPage } from "../meta/chunk_pages.ts";
 import { blobRange, blobRootKey, tagRange, tags } from "../meta/keys.ts";
+import { strayWrite } from "../meta/repairs.ts";
 import { drainTargets, hasDrained, readSessions } from "../meta/sessions.ts";
 import { decodeTrash, trashWrite } from "../meta/trash.ts";
 import { Rounds } from "./rounds.ts";
@@ -184,14 +185,23 @@ async function commitDead(
 async function removeChunks(parts: TrashParts, blob: BlobId, dead: Dead): Promise<void> {
   for (;;) {
     const pages = await readPages(parts, blob, pagesAtOnce);
-    for (const page of pages) await parts.blobs.remove(decodeChunkPage(page.value));
+    const away = new Set<DriveId>();
+    for (const page of pages)
+      for (const drive of await parts.blobs.remove(decodeChunkPage(page.value))) away.add(drive);
     const last = pages.length < pagesAtOnce;
     const outcome = await commitDead(parts, dead, pages, (tx) => {
       for (const page of pages) tx.delete(page.key);
+      for (const drive of away) markStray(tx, drive);
       if (last) deleteDead(tx, dead);
     });
     if (outcome === "gone" || (outcome === "done" && last)) return;
   }
+}
+
+/** What the drive has of the blob is named by nothing from now on. */
+function markStray(tx: Transaction, drive: DriveId): void {
+  const { key, value } = strayWrite(drive);
+  tx.put(key, value);
 }
 
 function deleteDead(tx: Transaction, dead: Dead): void {

@@ -174,8 +174,13 @@ export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
       key: blobPageKey(blob.id, index),
       value: encodeChunkPage(page),
     })),
-    ...pages.flatMap((page, index) => (page.some(isIncomplete) ? [repairWrite(blob.id, index)] : [])),
+    ...pages.flatMap((page, index) => repairWrites(blob.id, page, index)),
   ];
+}
+
+function repairWrites(blob: BlobId, page: readonly ChunkRecord[], index: number): Put[] {
+  const positions = page.flatMap((chunk, position) => (isIncomplete(chunk) ? [position] : []));
+  return positions.length === 0 ? [] : [repairWrite(blob, index, positions)];
 }
 
 /** The rows of a new blob of parts with one reference; the parts' own blobs keep the reference they have. */

@@ -13,7 +13,7 @@ import type { ChunkRecord } from "./chunk_pages.ts";
 import { decodeHead, encodeBody, encodeHead } from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
 import * as keys from "./keys.ts";
-import { decodeRelocation, decodeRepair, encodeRelocation, encodeRepair } from "./repairs.ts";
+import { decodeRelocation, decodeRepair, decodeStray, encodeRelocation, encodeRepair, encodeStray } from "./repairs.ts";
 import * as sessions from "./sessions.ts";
 import { decodeTrash, encodeTrash } from "./trash.ts";
 import * as uploads from "./uploads.ts";
@@ -108,7 +108,8 @@ type Row = readonly [name: string, hex: string, bytes: Buffer, decoded: unknown,
 const records: readonly Row[] = [
   row("bucket", `02 ${bucketHex} 04 02`, encodeBucket(bucketRecord), decodeBucket, bucketRecord),
   row("bucket without redundancy", `02 ${bucketHex} 00 00`, encodeBucket(oldBucket), decodeBucket, oldBucket),
-  row("repair", "01", encodeRepair(), decodeRepair, undefined),
+  row("stray", "01", encodeStray(), decodeStray, undefined),
+  row("repair", "01 02 03 81 01", encodeRepair([3, 129]), decodeRepair, [3, 129]),
   row(
     "relocation",
     `01 ${session} 01 ${chunk} 09 ${drive}`,
@@ -216,6 +217,7 @@ test("keys are as their page says", () => {
     [keys.blobPageKey(blob, 258), `30${blob}00000102`],
     [keys.repairKey(blob, 258), `32${blob}00000102`],
     [keys.relocationKey(blob, 258), `33${blob}00000102`],
+    [keys.strayKey(drive), `34${drive}`],
     [keys.trashKey(0x0102, Buffer.alloc(10, 0xee)), `31000000000102${"ee".repeat(10)}`],
     [keys.uploadKey(bucket, object, upload), `40${bucket}${escaped}${upload}`],
     [keys.partKey(upload, 10_000), `41${upload}2710`],

@@ -7,8 +7,8 @@
  * byte order and makes the end plain.
  */
 import { assert } from "../core/assert.ts";
-import { BLOB_ID_BYTES, BUCKET_ID_BYTES, SESSION_ID_BYTES, UPLOAD_ID_BYTES } from "../core/ids.ts";
-import type { BlobId, BucketId, SessionId, UploadId } from "../core/ids.ts";
+import { BLOB_ID_BYTES, BUCKET_ID_BYTES, DRIVE_ID_BYTES, SESSION_ID_BYTES, UPLOAD_ID_BYTES } from "../core/ids.ts";
+import type { BlobId, BucketId, DriveId, SessionId, UploadId } from "../core/ids.ts";
 import type { KeyRange } from "../kv/kv.ts";
 
 /** The families. Each number is written in docs/formats/records.md. */
@@ -21,6 +21,7 @@ export const tags = {
   trash: 0x31,
   repair: 0x32,
   relocation: 0x33,
+  stray: 0x34,
   upload: 0x40,
   part: 0x41,
   finished: 0x42,
@@ -197,6 +198,14 @@ export function blobPageKey(blob: BlobId, page: number): Buffer {
 
 export function repairKey(blob: BlobId, page: number): Buffer {
   return pageKey(tags.repair, blob, page);
+}
+
+export function strayKey(drive: DriveId): Buffer {
+  return idKey(tags.stray, drive, DRIVE_ID_BYTES, 0);
+}
+
+export function driveIdOf(row: Uint8Array): DriveId {
+  return Buffer.from(row.buffer, row.byteOffset + 1, DRIVE_ID_BYTES).toString("hex") as DriveId;
 }
 
 export function relocationKey(blob: BlobId, page: number): Buffer {

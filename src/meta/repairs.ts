@@ -1,17 +1,20 @@
 /**
- * `repair/<blob id>/<page>`: chunks of this page lack shards, or have damaged ones. Written by the commit that publishes
- * such a page, or by whoever meets the damage; a job makes the shards anew and deletes the row.
+ * `repair/<blob id>/<page>`: these chunks of the page, by their position in it, lack shards or have damaged ones. Written by
+ * the commit that publishes such a page, or by whoever meets the damage; a job makes the shards anew and deletes the row.
  *
  * `relocation/<blob id>/<page>`: a session is putting shards of this page where the page does not say yet. Written before the
  * first of them is stored, deleted by the commit that puts them into the page. So whoever sweeps can tell a shard on its way
  * into a page from one that nobody wants, and finds the latter when the session has ended: the shards bear the id of the
  * session that wrote the chunk, not of this one. One at a time for a page.
+ *
+ * `stray/<drive id>`: shards on this drive, which was away at the time, are named by no page any more. When it is back it is
+ * looked through, and the row goes.
  */
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { CHUNK_ID_BYTES, DRIVE_ID_BYTES, SESSION_ID_BYTES } from "../core/ids.ts";
 import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
 import type { Write } from "../kv/kv.ts";
-import { relocationKey, repairKey } from "./keys.ts";
+import { relocationKey, repairKey, strayKey } from "./keys.ts";
 
 export type RelocatedShard = { readonly chunk: ChunkId; readonly shardIndex: number; readonly drive: DriveId };
 
@@ -19,18 +22,27 @@ export type RelocationRecord = { readonly session: SessionId; readonly shards: r
 
 const newestVersion = 1;
 
-export function encodeRepair(): Buffer {
-  return new ByteWriter().u8(newestVersion).finish();
+export function encodeRepair(positions: readonly number[]): Buffer {
+  const writer = new ByteWriter().u8(newestVersion).varint(positions.length);
+  for (const position of positions) writer.varint(position);
+  return writer.finish();
 }
 
-export function decodeRepair(value: Uint8Array): void {
+export function decodeRepair(value: Uint8Array): number[] {
   const reader = new ByteReader(value, "repair");
   reader.version(newestVersion);
+  const positions: number[] = [];
+  for (let left = reader.varint(); left > 0; left--) positions.push(reader.varint());
   reader.end();
+  return positions;
 }
 
-export function repairWrite(blob: BlobId, page: number): Write & { readonly kind: "put" } {
-  return { kind: "put", key: repairKey(blob, page), value: encodeRepair() };
+export function repairWrite(
+  blob: BlobId,
+  page: number,
+  positions: readonly number[],
+): Write & { readonly kind: "put" } {
+  return { kind: "put", key: repairKey(blob, page), value: encodeRepair(positions) };
 }
 
 export function encodeRelocation({ session, shards }: RelocationRecord): Buffer {
@@ -41,6 +53,20 @@ export function encodeRelocation({ session, shards }: RelocationRecord): Buffer 
 
 export function relocationWrite(blob: BlobId, page: number, relocation: RelocationRecord): Write {
   return { kind: "put", key: relocationKey(blob, page), value: encodeRelocation(relocation) };
+}
+
+export function encodeStray(): Buffer {
+  return new ByteWriter().u8(newestVersion).finish();
+}
+
+export function decodeStray(value: Uint8Array): void {
+  const reader = new ByteReader(value, "stray");
+  reader.version(newestVersion);
+  reader.end();
+}
+
+export function strayWrite(drive: DriveId): Write & { readonly kind: "put" } {
+  return { kind: "put", key: strayKey(drive), value: encodeStray() };
 }
 
 export function decodeRelocation(value: Uint8Array): RelocationRecord {

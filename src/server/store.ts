@@ -19,6 +19,7 @@ import type { Kv } from "../kv/kv.ts";
 import { openLmdbKv } from "../kv/lmdb.ts";
 import type { Redundancy } from "../core/redundancy.ts";
 import { openMemoryKv } from "../kv/memory.ts";
+import { driveIdOf, tagRange, tags } from "../meta/keys.ts";
 import { Session } from "../meta/sessions.ts";
 import { systemDisk, systemProcesses } from "../node/disk.system.ts";
 import { markDriveSwept, type OpenIndex } from "../node/drive.ts";
@@ -28,7 +29,7 @@ import type { ChunkNode, DriveStatus } from "../node/node.ts";
 import type { Objects } from "../object/object.ts";
 import type { ObjectParts } from "../object/context.ts";
 import { ObjectStore } from "../object/object_store.ts";
-import { fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
+import { DamageNotes, fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
 import { metaFile, openIndexWith } from "./layout.ts";
 import { MetadataRoom } from "./metadata_room.ts";
 import { meteredDisk, meteredKv, meteredNode } from "./metered.ts";
@@ -109,10 +110,23 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const digests = createDigestPool({ threads: options.digestThreads });
   closers.add(() => digests.close());
   const placement = await createNodePlacement({ node, clock, log });
-  const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log, redundancy });
+  const damage = new DamageNotes({ kv, clock, log, onNoted: () => jobs.poke("repair") });
+  closers.add(() => damage.close());
+  const blobs = createBlobStore({
+    node,
+    ids: new IdSource(session.id),
+    digests,
+    placement,
+    log,
+    redundancy,
+    onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
+  });
   const admitRows = rowAdmission(options, ownKv);
   const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...admitRows });
-  const jobs = startJobs({ kv, node, blobs, session, clock, random, log });
+  const jobs = startJobs({
+    ...{ kv, node, blobs, session, placement, clock, random, log },
+    knownDrives: () => knownDrives(kv, node),
+  });
   closers.add(() => jobs.stop());
   if (options.sweepAll) closers.add(sweepInBackground(kv, node, log));
   const identity = createIdentity({ kv, root: options.root, clock, random });
@@ -130,6 +144,12 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     ended: end.reached,
     close: () => closers.run(),
   };
+}
+
+/** Those that the store has records of, and those that are here. */
+async function knownDrives(kv: Kv, node: ChunkNode): Promise<DriveId[]> {
+  const rows = await kv.scan(tagRange(tags.drive), { limit: limits.scanEntriesMax });
+  return [...new Set([...rows.map(({ key }) => driveIdOf(key)), ...node.drives])];
 }
 
 /** The first reason for which the process should end. */

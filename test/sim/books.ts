@@ -6,8 +6,19 @@ import type { Running, Started, World } from "./world.ts";
 
 /** Runs the background jobs until none has work, then doctor; returns its findings. */
 export async function balanceBooks(world: World, { first: running, sweepDue }: Started): Promise<string[]> {
-  const { kv, node, blobs, session } = running;
-  const parts = { kv, node, blobs, session, clock: world.clock, random: world.random, log: silentLog };
+  const { kv, node, blobs, session, placement } = running;
+  const knownDrives = async () => node.drives;
+  const parts = {
+    kv,
+    node,
+    blobs,
+    session,
+    placement,
+    knownDrives,
+    clock: world.clock,
+    random: world.random,
+    log: silentLog,
+  };
   if (sweepDue) await sweepAll(parts);
   const jobs = createJobs(parts);
   const { signal } = new AbortController();

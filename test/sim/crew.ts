@@ -43,8 +43,9 @@ export class Crew {
 
   #member(running: Running): Member {
     const { clock, random } = this.#world;
-    const { kv, node, blobs, session } = running;
-    return { running, jobs: createJobs({ kv, node, blobs, session, clock, random, log: silentLog }) };
+    const { kv, node, blobs, session, placement } = running;
+    const parts = { kv, node, blobs, session, placement, knownDrives: async () => node.drives };
+    return { running, jobs: createJobs({ ...parts, clock, random, log: silentLog }) };
   }
 
   /** Heartbeats, jobs, compactions and new processes, until the machine stops. */

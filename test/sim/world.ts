@@ -14,7 +14,7 @@ import { IdSource } from "../../src/core/ids.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
-import { createNodePlacement } from "../../src/blob/node_placement.ts";
+import { createNodePlacement, type Placement } from "../../src/blob/node_placement.ts";
 import { createBlobStore } from "../../src/blob/store.ts";
 import { createDigestPool } from "../../src/digest/pool.ts";
 import type { Kv } from "../../src/kv/kv.ts";
@@ -127,6 +127,7 @@ export type Running = {
   readonly session: Session;
   readonly kv: Kv;
   readonly power: Power;
+  readonly placement: Placement;
   readonly blobs: ReturnType<typeof createBlobStore>;
   close(): Promise<void>;
 };
@@ -200,7 +201,7 @@ export class World {
       await session.close();
       await node.close();
     };
-    return { objects, node, session, kv, power, blobs, close };
+    return { objects, node, session, kv, power, blobs, placement, close };
   }
 
   #openIndex(power: Power): OpenIndex {

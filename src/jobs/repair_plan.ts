@@ -1,0 +1,71 @@
+/**
+ * Which shards of a chunk are to be made anew, from which others, and where they go. Pure.
+ *
+ * A shard that is damaged on a drive that takes data is made anew in its place. One whose drive is away is left alone until the
+ * drive is given up, for it may come back with its bytes; then, and where a shard is nowhere, it goes to the chunk's best
+ * drive that has no other shard of it. What finds no drive waits.
+ */
+import type { ChunkPlace } from "../blob/blob.ts";
+import { placeChunk, type PlacementDrive } from "../blob/placement.ts";
+import type { DriveId } from "../core/ids.ts";
+import { shardsOf } from "../core/redundancy.ts";
+import type { ChunkRecord } from "../meta/chunk_pages.ts";
+
+export type DriveView = {
+  /** Drives that can be read. */
+  readonly here: ReadonlySet<DriveId>;
+  /** Drives that are away and are not waited for any more. */
+  readonly givenUp: ReadonlySet<DriveId>;
+  /** Drives that may take shards. */
+  readonly taking: readonly PlacementDrive[];
+};
+
+export type ShardTask = { readonly shardIndex: number; readonly drive: DriveId; readonly inPlace: boolean };
+
+export type ChunkPlan = {
+  readonly tasks: readonly ShardTask[];
+  /** Where good shards can be read. */
+  readonly sources: readonly ChunkPlace[];
+  /** Something is wrong that cannot be mended now. */
+  readonly isWaiting: boolean;
+};
+
+/** `damaged`: indexes of shards that were found missing or corrupt on drives that are here. */
+export function planChunk(chunk: ChunkRecord, damaged: ReadonlySet<number>, view: DriveView): ChunkPlan {
+  const { redundancy, places } = chunk;
+  const sources = places.filter(({ drive, shardIndex }) => view.here.has(drive) && !damaged.has(shardIndex));
+  if (sources.length < redundancy.dataShards) return { tasks: [], sources, isWaiting: true };
+  const taking = new Set(view.taking.filter(({ state }) => state === "up").map(({ id }) => id));
+  const tasks: ShardTask[] = [];
+  const homeless: number[] = [];
+  /** Drives that hold a shard of the chunk, or will. */
+  const taken = new Set<DriveId>();
+  let isWaiting = false;
+  for (let shardIndex = 0; shardIndex < shardsOf(redundancy); shardIndex++) {
+    const drive = places.find((place) => place.shardIndex === shardIndex)?.drive;
+    if (drive === undefined) homeless.push(shardIndex);
+    else if (!view.here.has(drive)) {
+      if (view.givenUp.has(drive)) homeless.push(shardIndex);
+      else {
+        taken.add(drive);
+        isWaiting = true;
+      }
+    } else if (!damaged.has(shardIndex)) taken.add(drive);
+    else if (taking.has(drive)) {
+      taken.add(drive);
+      tasks.push({ shardIndex, drive, inPlace: true });
+    } else homeless.push(shardIndex);
+  }
+  const free = placeChunk(chunk.id, view.taking, Math.max(1, view.taking.length)).filter((drive) => !taken.has(drive));
+  for (const shardIndex of homeless) {
+    const drive = free.shift();
+    if (drive === undefined) isWaiting = true;
+    else tasks.push({ shardIndex, drive, inPlace: false });
+  }
+  return { tasks, sources, isWaiting };
+}
+
+/** How many more drives the chunk can lose, with those here and undamaged; below 0 it cannot be read. */
+export function spareShards({ redundancy, places }: ChunkRecord, here: ReadonlySet<DriveId>): number {
+  return places.filter(({ drive }) => here.has(drive)).length - redundancy.dataShards;
+}

@@ -124,7 +124,14 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const admitRows = rowAdmission(options, ownKv);
   const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...admitRows });
   const jobs = startJobs({
-    ...{ kv, node, blobs, session, placement, clock, random, log },
+    kv,
+    node,
+    blobs,
+    session,
+    placement,
+    clock,
+    random,
+    log,
     knownDrives: () => knownDrives(kv, node),
   });
   closers.add(() => jobs.stop());

@@ -162,7 +162,7 @@ export class Reads {
   }
 }
 
-function fileSpaceOf(env: Environment): FileSpace {
+export function fileSpaceOf(env: Environment): FileSpace {
   const stats = env.getStats() as EnvironmentStats;
   const pages = stats.lastPageNumber + 1;
   const usedPages = metaPages + pagesOf(stats) + pagesOf(stats.free);

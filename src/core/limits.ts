@@ -54,9 +54,9 @@ export const limits = {
   postgresReadConnectionsMax: 4,
   postgresConnectMsMax: 5_000,
   /** What the engine itself allows one statement (waiting for locks and replicas included); then it gives it up. */
-  postgresStatementMsMax: 20_000,
+  postgresStatementMsMax: 10_000,
   /** An answer that takes longer than this is not waited for: the connection is given up. */
-  postgresAnswerMsMax: 25_000,
+  postgresAnswerMsMax: 12_000,
   /** While the engine is away calls wait for it, in all no longer than this; after that they are refused at once. */
   postgresAwayMsMax: 10_000,
   /** One batch of commits: commits, and their keys and values. */

@@ -30,6 +30,8 @@ export type PostgresServer = {
   start(): Promise<void>;
   /** `kill` is SIGKILL to the main process; `immediate` ends without a checkpoint, `fast` with one. */
   stop(how: "fast" | "immediate" | "kill"): Promise<void>;
+  /** Adds settings to its configuration, for its next start. */
+  configure(settings: Readonly<Record<string, string>>): Promise<void>;
   /** Stops its main process from running (no answer to anybody new), and lets it run again. */
   pause(): void;
   resume(): void;
@@ -187,6 +189,10 @@ class Server implements PostgresServer {
     const exited = once(child, "exit");
     child.kill(signals[how]);
     await exited;
+  }
+
+  configure(settings: Readonly<Record<string, string>>): Promise<void> {
+    return configure(this.#folder, settings);
   }
 
   pause(): void {

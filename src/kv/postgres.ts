@@ -55,6 +55,8 @@ export type PostgresKvOptions = {
   readonly onBatch?: (facts: PostgresBatchFacts) => void;
   /** Takes an engine that does not sync, too. For tests and for what can be rebuilt from elsewhere. */
   readonly allowNoSync?: boolean;
+  /** How long calls wait for an engine that is away; postgresAwayMsMax by default. */
+  readonly awayMsMax?: number;
   /** For measurements: batches under way at the same time, and commits in one. */
   readonly batchesMax?: number;
   readonly batchCommitsMax?: number;
@@ -67,7 +69,8 @@ export type PostgresKvOptions = {
 export async function openPostgresKv(options: PostgresKvOptions): Promise<Kv> {
   const { hosts, schema } = parsePostgresUrl(options.url, options.schema);
   const { log = silentLog, clock = systemClock, allowNoSync = false } = options;
-  const primary = new Primary({ hosts, log, clock, allowNoSync });
+  const awayMsMax = options.awayMsMax ?? limits.postgresAwayMsMax;
+  const primary = new Primary({ hosts, log, clock, allowNoSync, awayMsMax });
   const statements = statementsFor(schema);
   const kv = new PostgresKv({ ...options, log, clock, primary, statements });
   try {

@@ -40,6 +40,8 @@ export type CreateServerOptions = {
   readonly filesBucket?: string;
   /** How buckets are stored that say nothing else: `replica:n` or `ec:k+m`; by default after the number of drives. */
   readonly redundancy?: string;
+  /** Drives that keep a copy of the metadata; by default up to 3. */
+  readonly metadataCopies?: number;
   /** PEM. */
   readonly tls?: Tls;
   /** The root key; else the one kept on the first drive, or a new one. */
@@ -70,13 +72,15 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
   const close = (): Promise<void> => (closed ??= runAll(undo));
   try {
     const common = { clock: systemClock, random: systemRandom, log };
-    const prepared =
-      drives.length === 0 ? undefined : await prepareServer({ drives, root: options.credentials, ...common });
+    const { "metadata-copies": copies } = settings;
+    const wanted = { drives, root: options.credentials, ...(copies === undefined ? {} : { copies }) };
+    const prepared = drives.length === 0 ? undefined : await prepareServer({ ...wanted, ...common });
     const root = prepared?.rootKey ?? options.credentials ?? newRootKey();
     const metrics = createMetrics();
     undo.push(() => markClean(drives));
     const store = await openStore({
-      drives,
+      drives: prepared?.drives ?? [],
+      ...(prepared === undefined ? {} : { metadata: prepared.metadata }),
       root,
       redundancy: redundancyOf(settings),
       digestThreads: settings.workers,
@@ -127,6 +131,7 @@ const optionNames: Readonly<Record<keyof CreateServerOptions, true>> = {
   region: true,
   filesBucket: true,
   redundancy: true,
+  metadataCopies: true,
   tls: true,
   credentials: true,
   log: true,
@@ -157,6 +162,7 @@ function settingsOf(options: CreateServerOptions): Settings {
     region: options.region,
     "files-bucket": options.filesBucket,
     redundancy: options.redundancy,
+    "metadata-copies": options.metadataCopies,
   };
   return readSettings({ flags, environment: {}, flagsAre: "option " });
 }

@@ -45,6 +45,8 @@ export const limits = {
   scanEntriesMax: 2_000,
   /** Commits that may wait in one process's metadata driver; the next one is refused with slow_down. */
   commitQueueMax: 16_384,
+  /** Drives that keep a copy of the embedded metadata store. */
+  metadataCopiesMax: 7,
   /** Bytes that the metadata store can use again before its file grows, from which on a full drive takes small objects. */
   metaReusableBytesMin: 8 * MiB,
   /** Free bytes below which a write error of the metadata store is taken for lack of space. */

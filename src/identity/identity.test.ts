@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -119,17 +119,40 @@ test("the root key's file", async (t) => {
   const folder = await mkdtemp(path.join(tmpdir(), "holdfast-root-"));
   t.after(() => rm(folder, { recursive: true }));
   const file = path.join(folder, "root-key.json");
+  const one = { known: [folder], others: [] };
   // Left behind by a crash, with a mode that must not live on.
   await writeFile(`${file}.new`, "half", { mode: 0o644 });
-  const made = await rootKey(folder, undefined);
+  const made = await rootKey(one, undefined);
   assert.equal(made.from, "made");
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  const kept = await rootKey(folder, undefined);
+  const kept = await rootKey(one, undefined);
   assert.deepEqual(kept, { ...made, from: "kept" });
   await chmod(file, 0o644);
-  assert.equal((await rootKey(folder, undefined)).isExposed, true);
-  assert.deepEqual(await rootKey(folder, root), { ...root, from: "given", isExposed: false });
+  assert.equal((await rootKey(one, undefined)).isExposed, true);
+  assert.deepEqual(await rootKey(one, root), { ...root, from: "given", file, isExposed: false });
   assert.equal((JSON.parse(await readFile(file, "utf8")) as { accessKey: string }).accessKey, made.accessKey);
   await writeFile(file, "{}");
-  await assert.rejects(rootKey(folder, undefined), /root key file .* cannot be read/);
+  await assert.rejects(rootKey(one, undefined), /root key file .* cannot be read/);
+});
+
+test("the root key's file on several drives survives the loss of any one, and is one key", async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), "holdfast-root-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const [a, b, c] = ["a", "b", "c"].map((name) => path.join(folder, name)) as [string, string, string];
+  for (const each of [a, b, c]) await mkdir(each);
+  const made = await rootKey({ known: [], others: [a, b, c] }, undefined);
+  for (const lost of [a, b, c]) {
+    await rm(lost, { recursive: true });
+    await mkdir(lost);
+    const known = [a, b, c].filter((each) => each !== lost);
+    const kept = await rootKey({ known, others: [lost] }, undefined);
+    assert.deepEqual([kept.accessKey, kept.secretKey, kept.from], [made.accessKey, made.secretKey, "kept"]);
+  }
+  // One that comes back with another key gets this one; two that count must agree.
+  await rm(path.join(c, "root-key.json"));
+  const other = await rootKey({ known: [c], others: [] }, undefined);
+  assert.notEqual(other.accessKey, made.accessKey);
+  await assert.rejects(rootKey({ known: [a, c], others: [] }, undefined), /differ/);
+  assert.equal((await rootKey({ known: [a, b], others: [c] }, undefined)).accessKey, made.accessKey);
+  assert.equal((await rootKey({ known: [c], others: [] }, undefined)).accessKey, made.accessKey);
 });

@@ -1,5 +1,6 @@
 /**
- * The root key's file, `root-key.json` in the first drive's folder: made on the first start, readable by its owner only.
+ * The root key's file, `root-key.json` in the folder of each drive that has the metadata: made on the first start, readable
+ * by its owner only.
  *
  * Durability: the content is synced under a temporary name, renamed, and the folder synced, so that a key that was
  * printed is never lost and the file is never half there.
@@ -15,6 +16,8 @@ export const rootKeyFileName = "root-key.json";
 
 export type RootKey = Credentials & {
   readonly from: "given" | "made" | "kept";
+  /** The first of its files; of a given one, where it would be. */
+  readonly file: string;
   /** Somebody else may read the file (or its file system knows no modes). */
   readonly isExposed: boolean;
 };
@@ -23,19 +26,44 @@ export function newRootKey(random: Random = systemRandom): Credentials {
   return { accessKey: generateAccessKey(random), secretKey: generateSecretKey(random) };
 }
 
-/** The given key wins and is not kept; else the folder's own, made if there is none. One process at a time. */
-export async function rootKey(folder: string, given: Credentials | undefined): Promise<RootKey> {
+/** Folders whose files count, then those that get the same key because they are new or came back. */
+export type RootKeyFolders = { readonly known: readonly string[]; readonly others: readonly string[] };
+
+/**
+ * The given key wins and is not kept; else the folders' own, made if there is none, and brought to each of them. One process
+ * at a time. Errors: `invalid_argument` when the known folders have different ones.
+ */
+export async function rootKey(folders: RootKeyFolders, given: Credentials | undefined): Promise<RootKey> {
+  const files = [...folders.known, ...folders.others].map((folder) => path.join(folder, rootKeyFileName));
+  const [first] = files as [string];
   if (given !== undefined) {
     checkAccessKey(given.accessKey);
     checkSecretKey(given.secretKey);
-    return { ...given, from: "given", isExposed: false };
+    return { ...given, from: "given", file: first, isExposed: false };
   }
-  const file = path.join(folder, rootKeyFileName);
-  const kept = await readRootKey(file);
-  if (kept !== undefined) return kept;
-  const made = newRootKey();
-  await writeRootKey(file, made);
-  return { ...made, from: "made", isExposed: false };
+  const found: (RootKey | undefined)[] = [];
+  for (const file of files) found.push(await readRootKey(file));
+  const [kept, ...more] = found.slice(0, folders.known.length).filter((each) => each !== undefined);
+  const differs = kept === undefined ? undefined : more.find((each) => !isSame(each, kept));
+  if (kept !== undefined && differs !== undefined) throw twoKeys(kept.file, differs.file);
+  const key = kept ?? found.find((each) => each !== undefined);
+  const root: RootKey = key ?? { ...newRootKey(), from: "made", file: first, isExposed: false };
+  for (const [index, file] of files.entries()) {
+    const there = found[index];
+    if (there === undefined || !isSame(there, root)) await writeRootKey(file, root);
+  }
+  return { ...root, isExposed: found.some((each) => each !== undefined && isSame(each, root) && each.isExposed) };
+}
+
+function isSame(a: Credentials, b: Credentials): boolean {
+  return a.accessKey === b.accessKey && a.secretKey === b.secretKey;
+}
+
+function twoKeys(one: string, other: string): HoldfastError {
+  return new HoldfastError(
+    "invalid_argument",
+    `The root key files ${one} and ${other} differ: copy the right one over the other.`,
+  );
 }
 
 async function readRootKey(file: string): Promise<RootKey | undefined> {
@@ -52,7 +80,7 @@ async function readRootKey(file: string): Promise<RootKey | undefined> {
     const { version, accessKey, secretKey } = JSON.parse(content) as Record<string, unknown>;
     if (version !== 1) throw new Error(`format version ${String(version)} is not known`);
     const credentials = { accessKey: checkAccessKey(accessKey), secretKey: checkSecretKey(secretKey) };
-    return { ...credentials, from: "kept", isExposed: (mode & 0o077) !== 0 };
+    return { ...credentials, from: "kept", file, isExposed: (mode & 0o077) !== 0 };
   } catch (error) {
     throw new HoldfastError("corrupt_record", `The root key file ${file} cannot be read: ${(error as Error).message}`);
   }

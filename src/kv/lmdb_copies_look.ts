@@ -7,7 +7,8 @@ import { openCopy } from "./lmdb_copy.ts";
 import type { Copy, CopyPlace, FullMark } from "./lmdb_copy.ts";
 import { readMark } from "./lmdb_state.ts";
 import { outOfTurn } from "./lmdb_turn.ts";
-import type { View } from "./lmdb_views.ts";
+import { chooseCopy } from "./lmdb_views.ts";
+import type { Choice, MemberId, View } from "./lmdb_views.ts";
 
 /** The file system, as far as copies need it; each step is durable when it resolves. */
 export type CopyFiles = {
@@ -76,4 +77,71 @@ async function seenIn(copy: Copy): Promise<Seen> {
   }
   if (mark.copy === undefined) return { kind: "alone", place, copy };
   return { kind: "copy", place, copy, mark: copy.mark(), view: copy.view() };
+}
+
+export type FoundCopy = Extract<Seen, { readonly kind: "copy" }>;
+export type Chosen = { readonly view: View; readonly leader: Copy; readonly present: readonly Copy[] };
+type Member = { readonly member: MemberId; readonly view: View; readonly lastVersion: number; readonly copy: Copy };
+
+/** The copy that has everything. Errors: a sentence that says why none is known to. */
+export function choose(copies: readonly FoundCopy[], nameOf: (id: MemberId) => string): Chosen {
+  const found = copies.map(({ place, copy, mark, view }): Member => ({
+    member: place.id,
+    view,
+    lastVersion: mark.lastVersion,
+    copy,
+  }));
+  const choice = chooseCopy(found);
+  if (choice.kind !== "chosen") throw refusal(choice, nameOf);
+  const { view, leader, present } = choice;
+  return { view, leader: leader.copy, present: present.map(({ copy }) => copy) };
+}
+
+/** The place of the store, or of the copy of it that has everything; undefined when there is none. Changes nothing. */
+export async function newestPlace(
+  places: readonly CopyPlace[],
+  files: CopyFiles,
+): Promise<{ readonly place: CopyPlace; readonly isOneOfSeveral: boolean } | undefined> {
+  const seen: Seen[] = [];
+  try {
+    for (const place of places) seen.push(await lookAt(place, files));
+    const copies = seen.filter((each) => each.kind === "copy");
+    const alone = seen.filter((each) => each.kind === "alone");
+    const stores = [...alone, ...copies];
+    if (alone.length > 0 && stores.length > 1) throw severalStores(stores.map(({ place }) => place.name));
+    if (alone[0] !== undefined) return { place: alone[0].place, isOneOfSeveral: false };
+    if (copies.length === 0) return undefined;
+    const nameOf = (id: MemberId): string => places.find((place) => place.id === id)?.name ?? `drive ${id}`;
+    return { place: choose(copies, nameOf).leader.place, isOneOfSeveral: true };
+  } finally {
+    for (const each of seen) if ("copy" in each) await each.copy.close();
+  }
+}
+
+export function severalStores(names: readonly string[]): HoldfastError {
+  return new HoldfastError(
+    "invalid_argument",
+    `${names.join(" and ")} each have the metadata of a store of their own; name the drives of one store only.`,
+  );
+}
+
+type Refused = Exclude<Choice<Member>, { readonly kind: "chosen" }>;
+
+function refusal(choice: Refused, nameOf: (id: MemberId) => string): HoldfastError {
+  if (choice.kind !== "too few") {
+    const names = choice.copies.map(({ member }) => nameOf(member));
+    if (choice.kind === "two stores") return severalStores(names);
+    return new HoldfastError(
+      "invalid_argument",
+      `${names.join(" and ")} were each started without the other, and each has commits of its own. ` +
+        "Keep one of them: move the folder `meta` of the others away and start again.",
+    );
+  }
+  const { view, present } = choice;
+  const missing = view.members.filter((id) => !present.some(({ member }) => member === id));
+  return new HoldfastError(
+    "unavailable",
+    `The metadata is on ${view.members.length} drives, and ${present.length === 1 ? "only 1 is" : `only ${present.length} are`} ` +
+      `there: the newest commits may be on those that are missing (${missing.map(nameOf).join(", ")}).`,
+  );
 }

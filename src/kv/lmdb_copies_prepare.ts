@@ -20,12 +20,12 @@ import type { Random } from "../core/random.ts";
 import { bringForward, openCopy, sameMark } from "./lmdb_copy.ts";
 import type { Copy, CopyPlace, FullMark } from "./lmdb_copy.ts";
 import { inTransaction } from "./lmdb_env.ts";
-import { lookAt } from "./lmdb_copies_look.ts";
-import type { CopyFiles, Seen } from "./lmdb_copies_look.ts";
+import { choose, lookAt, severalStores } from "./lmdb_copies_look.ts";
+import type { Chosen, CopyFiles, FoundCopy, Seen } from "./lmdb_copies_look.ts";
 import { writeMark, writeView } from "./lmdb_state.ts";
 import { outOfTurn } from "./lmdb_turn.ts";
-import { chooseCopy, firstView, isEnough, newId, nextView } from "./lmdb_views.ts";
-import type { Choice, MemberId, View } from "./lmdb_views.ts";
+import { firstView, isEnough, newId, nextView } from "./lmdb_views.ts";
+import type { MemberId, View } from "./lmdb_views.ts";
 
 export type PrepareCopiesOptions = {
   /** Where copies may be, in the order in which they are preferred; not empty. */
@@ -49,8 +49,6 @@ export type PreparedCopies =
       readonly made: readonly MemberId[];
       readonly lost: readonly MemberId[];
     };
-
-type FoundCopy = Extract<Seen, { kind: "copy" }>;
 
 /** Errors: a sentence for the operator. */
 export async function prepareCopies(options: PrepareCopiesOptions): Promise<PreparedCopies> {
@@ -85,6 +83,7 @@ class Preparation {
     if (only === undefined) await this.#assertNew(seen);
     const place = only?.place ?? places[0]!;
     if (isOneEnough) return { kind: "alone", place };
+    await this.#options.files.makeFolderOf(place.path);
     const first = await this.#found(only?.copy ?? (await this.#openCopy(place)));
     const prepared = await this.#goOn(first);
     if (prepared === undefined) throw cannotWrite(place);
@@ -121,7 +120,7 @@ class Preparation {
     for (;;) {
       const good = copies.filter(({ place }) => !this.#failed.has(place));
       if (good.length === 0) throw cannotWrite(copies[0]!.place);
-      const prepared = await this.#goOn(this.#choose(good));
+      const prepared = await this.#goOn(choose(good, this.#nameOf));
       if (prepared !== undefined) return prepared;
     }
   }
@@ -148,19 +147,6 @@ class Preparation {
       return true;
     });
     return { view, leader: copy, present: [copy] };
-  }
-
-  #choose(copies: readonly FoundCopy[]): Chosen {
-    const found = copies.map(({ place, copy, mark, view }) => ({
-      member: place.id,
-      view,
-      lastVersion: mark.lastVersion,
-      copy,
-    }));
-    const choice = chooseCopy(found);
-    if (choice.kind !== "chosen") throw refusal(choice, this.#nameOf);
-    const { view, leader, present } = choice;
-    return { view, leader: leader.copy, present: present.map(({ copy }) => copy) };
   }
 
   readonly #nameOf = (id: MemberId): string =>
@@ -267,8 +253,6 @@ class Preparation {
   }
 }
 
-type Chosen = { readonly view: View; readonly leader: Copy; readonly present: readonly Copy[] };
-
 /** LMDB's own backup, of one state, beside; synced before it gets its name. A lock file of the old one means nothing to it. */
 async function copyTo(leader: Copy, { path }: CopyPlace, files: CopyFiles): Promise<void> {
   const aside = `${path}.new`;
@@ -288,43 +272,9 @@ function stillWrites(): HoldfastError {
   return new HoldfastError("unavailable", "A process of an earlier start still wrote to the metadata; start again.");
 }
 
-function severalStores(names: readonly string[]): HoldfastError {
-  return new HoldfastError(
-    "invalid_argument",
-    `${names.join(" and ")} each have the metadata of a store of their own; name the drives of one store only.`,
-  );
-}
-
 function oneOfTwo(here: string, away: string): string {
   return (
     `The metadata was on two drives, and only ${here} is there. It goes on alone: what is written from now on is lost if ` +
     `${here} is lost before ${away}, or another drive, has a copy again.`
-  );
-}
-
-type Refused = Exclude<Choice<FoundMember>, { readonly kind: "chosen" }>;
-type FoundMember = {
-  readonly member: MemberId;
-  readonly view: View;
-  readonly lastVersion: number;
-  readonly copy: Copy;
-};
-
-function refusal(choice: Refused, nameOf: (id: MemberId) => string): HoldfastError {
-  if (choice.kind !== "too few") {
-    const names = choice.copies.map(({ member }) => nameOf(member));
-    if (choice.kind === "two stores") return severalStores(names);
-    return new HoldfastError(
-      "invalid_argument",
-      `${names.join(" and ")} were each started without the other, and each has commits of its own. ` +
-        "Keep one of them: move the folder `meta` of the others away and start again.",
-    );
-  }
-  const { view, present } = choice;
-  const missing = view.members.filter((id) => !present.some(({ member }) => member === id));
-  return new HoldfastError(
-    "unavailable",
-    `The metadata is on ${view.members.length} drives, and ${present.length === 1 ? "only 1 is" : `only ${present.length} are`} ` +
-      `there: the newest commits may be on those that are missing (${missing.map(nameOf).join(", ")}).`,
   );
 }

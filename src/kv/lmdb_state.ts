@@ -13,7 +13,7 @@ import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Key, Version } from "./kv.ts";
-import { copiesMax, idBytes, viewsRememberedMax } from "./lmdb_views.ts";
+import { idBytes, viewsRememberedMax } from "./lmdb_views.ts";
 import type { View } from "./lmdb_views.ts";
 
 /** 8 random bytes in hex: made anew for each batch, and for each start. */
@@ -85,7 +85,7 @@ export function readView(store: Store): View {
     if (count > max) throw reader.corrupt("it has too many ids");
     return Array.from({ length: count }, () => reader.hex(idBytes));
   };
-  const members = ids(copiesMax);
+  const members = ids(limits.metadataCopiesMax);
   const ancestors = ids(viewsRememberedMax);
   reader.end();
   return { store: storeId, id, epoch, members, ancestors };

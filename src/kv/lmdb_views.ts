@@ -14,6 +14,7 @@
  * ways (each half was started without the other), and nobody but the operator can say which to keep.
  */
 import { assert } from "../core/assert.ts";
+import { limits } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 
 /** A drive's id: 8 bytes in hex. */
@@ -25,14 +26,13 @@ export type View = {
   readonly id: string;
   /** One more than that of the view before. */
   readonly epoch: number;
-  /** 1..copiesMax, no id twice. */
+  /** 1..metadataCopiesMax, no id twice. */
   readonly members: readonly MemberId[];
   /** Ids of the views before it, the newest first; the last viewsRememberedMax of them. */
   readonly ancestors: readonly string[];
 };
 
 export const idBytes = 8;
-export const copiesMax = 7;
 /** An older view counts as one that came before. */
 export const viewsRememberedMax = 64;
 
@@ -43,7 +43,7 @@ export function firstView(member: MemberId, random: Random): View {
 }
 
 export function nextView(view: View, members: readonly MemberId[], random: Random): View {
-  assert(members.length >= 1 && members.length <= copiesMax, "a view has members, and not too many");
+  assert(members.length >= 1 && members.length <= limits.metadataCopiesMax, "a view has members, and not too many");
   assert(new Set(members).size === members.length, "a drive is a member once");
   const ancestors = [view.id, ...view.ancestors].slice(0, viewsRememberedMax);
   return { store: view.store, id: newId(random), epoch: view.epoch + 1, members, ancestors };

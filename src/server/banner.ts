@@ -1,6 +1,5 @@
 /** What a server says when it is ready: where it is, the credentials the first time, and lines to paste. */
-import path from "node:path";
-import { rootKeyFileName, type RootKey } from "../identity/root_key.ts";
+import type { RootKey } from "../identity/root_key.ts";
 import type { Settings } from "./settings.ts";
 
 export type BannerFacts = {
@@ -21,13 +20,10 @@ export function banner({ version, settings, port, rootKey }: BannerFacts): strin
   const url = urlOf(settings, port);
   const { drives, workers } = settings;
   const ready = `Holdfast ${version} is ready at ${url} (${workers} worker${workers === 1 ? "" : "s"}, data in ${drives.join(", ")})`;
-  return (
-    [ready, "", ...keyLines(rootKey, drives[0] ?? ""), ...pasteLines(rootKey, url, settings.region)].join("\n") + "\n"
-  );
+  return [ready, "", ...keyLines(rootKey), ...pasteLines(rootKey, url, settings.region)].join("\n") + "\n";
 }
 
-function keyLines({ accessKey, secretKey, from, isExposed }: RootKey, firstDrive: string): string[] {
-  const file = path.join(firstDrive, rootKeyFileName);
+function keyLines({ accessKey, secretKey, from, file, isExposed }: RootKey): string[] {
   if (from === "given") return [`  Root access key  ${accessKey} (from the settings)`];
   const warning = isExposed ? [`  WARNING: others may read ${file}; run: chmod 600 ${file}`] : [];
   if (from === "kept") return [`  Root access key  ${accessKey} (its secret is in ${file})`, ...warning];

@@ -3,9 +3,9 @@ import path from "node:path";
 import { openLmdbKv, type LmdbKvOptions } from "../kv/lmdb.ts";
 import type { OpenIndex } from "../node/drive.ts";
 
-/** The metadata store of the whole server lies on its first drive. */
-export function metaFile(firstDrive: string): string {
-  return path.join(firstDrive, "meta", "store.mdb");
+/** The metadata store, or a copy of it, on those drives that have one. */
+export function metaFile(drive: string): string {
+  return path.join(drive, "meta", "store.mdb");
 }
 
 /** A drive's index is derived from its segments, so its store need not sync. Its folder is wiped by the caller. */

@@ -1,11 +1,10 @@
-/** Taking the drives for one server, in their right order, with sentences for what can go wrong. Imports little: the supervisor uses it. */
-import path from "node:path";
+/** Taking the drives for one server, with sentences for what can go wrong. Imports little: the supervisor uses it. */
 import { HoldfastError, systemCode } from "../core/errors.ts";
 import type { Disk } from "../node/disk.ts";
 import { systemDisk } from "../node/disk.system.ts";
 import { refuseForeign } from "../node/drive.ts";
 import { lockDrive, type DriveLock } from "../node/drive_lock.ts";
-import { metaFile } from "./layout.ts";
+import { hasMetadata, refuseLostMetadata } from "./metadata_marks.ts";
 
 /** Makes the folders and takes their locks, all or none. Writes nothing into a folder that is not ours. */
 export async function lockDrives(drives: readonly string[]): Promise<DriveLock> {
@@ -18,7 +17,7 @@ export async function lockDrives(drives: readonly string[]): Promise<DriveLock> 
       await refuseForeign(disk, drive);
       locks.push(lockDrive(drive));
     }
-    await checkRoles(disk, drives);
+    await checkMetadata(disk, drives);
   } catch (error) {
     release();
     throw error;
@@ -26,38 +25,10 @@ export async function lockDrives(drives: readonly string[]): Promise<DriveLock> 
   return { release };
 }
 
-/**
- * The store's metadata lies on its first drive. With drives in another order an empty one would be begun on the drive that
- * is first now, and to it every chunk would be one that nobody wants.
- */
-async function checkRoles(disk: Disk, drives: readonly string[]): Promise<void> {
-  const [first, ...others] = drives;
-  if (first === undefined) return;
-  const order = "name the drives in the order in which the store was made, that one first";
-  const isHere = (file: string): Promise<boolean> => isFile(disk, file);
-  for (const other of others) {
-    if (await isHere(metaFile(other))) throw wrongOrder(`${other} has the metadata of a store: ${order}.`);
-  }
-  if (await isHere(metaFile(first))) return;
-  if ((await listIfThere(disk, path.join(first, "segments"))).length === 0) return;
-  throw wrongOrder(`${first} has chunks but no metadata, which lies on the first drive of a store: ${order}.`);
-}
-
-function wrongOrder(message: string): HoldfastError {
-  return new HoldfastError("invalid_argument", message);
-}
-
-async function isFile(disk: Disk, file: string): Promise<boolean> {
-  return (await listIfThere(disk, path.dirname(file))).includes(path.basename(file));
-}
-
-async function listIfThere(disk: Disk, folder: string): Promise<string[]> {
-  try {
-    return await disk.list(folder);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
+/** Before anything is written: an empty store would be begun, and to it every chunk would be one that nobody wants. */
+async function checkMetadata(disk: Disk, drives: readonly string[]): Promise<void> {
+  for (const drive of drives) if (await hasMetadata(disk, drive)) return;
+  await refuseLostMetadata(disk, drives);
 }
 
 const whyByCode: Readonly<Record<string, string>> = {

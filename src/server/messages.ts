@@ -1,14 +1,13 @@
 /** What supervisor and workers say to each other (node:cluster's channel, structured clone). */
 import type { MetricsSnapshot } from "../core/metrics.ts";
-import type { Credentials } from "../identity/identity.ts";
-import type { RootKey } from "../identity/root_key.ts";
+import type { Prepared } from "./prepare.ts";
 import type { Settings } from "./settings.ts";
 
-/** `root` undefined: this worker comes first and prepares the drives before it opens them. */
+/** `prepared` undefined: this worker comes first and prepares the drives before it opens them. */
 export type StartMessage = {
   readonly kind: "start";
   readonly settings: Settings;
-  readonly root: Credentials | undefined;
+  readonly prepared: Prepared | undefined;
   /** What the worker's session is called. */
   readonly name: string;
   /** Names of workers that died and whose sessions may still stand. */
@@ -28,8 +27,10 @@ export type ToWorker =
 export type FromWorker =
   /** The process runs and waits for `start`. */
   | { readonly kind: "awake" }
-  | { readonly kind: "prepared"; readonly rootKey: RootKey }
+  | { readonly kind: "prepared"; readonly prepared: Prepared }
   | { readonly kind: "listening"; readonly port: number }
+  /** The metadata can be written no more by this process, which ends. */
+  | { readonly kind: "metadata failed" }
   /** Starting failed; the worker ends. `message` is a sentence for the operator. */
   | { readonly kind: "failed"; readonly message: string }
   /** No session of these dead workers stands any more. */

@@ -1,5 +1,5 @@
 /**
- * Whether the metadata store may take more rows. They lie on the first drive and must leave its reserve free like chunks
+ * Whether the metadata store may take more rows. They lie on one drive or, in copies, on several, and on each they must leave its reserve free like chunks
  * do, for deletes and compaction need it. But the store's file never shrinks: on a full drive it takes rows again as soon
  * as enough of the file is free to be used again. Of that, what lies scattered in single pages does not do for a body of
  * several: the file grows though it is there. So when the file has grown on a full drive, what was free then does not count
@@ -80,5 +80,52 @@ export class MetadataRoom {
     this.#takenBytes = 0;
     if (this.#leftBytes > 0) this.#seen = undefined;
     this.#askedAtMs = this.#parts.clock.monotonicMs();
+  }
+}
+
+export type MetadataRoomsParts = {
+  /** Of each drive that has the metadata now. */
+  spaces(): readonly { readonly drive: string; readonly space: FileSpace }[];
+  space(drive: string): Promise<DiskSpace>;
+  readonly clock: Pick<Clock, "monotonicMs">;
+};
+
+/** The rooms of all drives that have the metadata: a row needs a place on each. */
+export class MetadataRooms {
+  readonly #parts: MetadataRoomsParts;
+  readonly #rooms = new Map<string, MetadataRoom>();
+
+  constructor(parts: MetadataRoomsParts) {
+    this.#parts = parts;
+    for (const { drive } of parts.spaces()) this.#rooms.set(drive, this.#roomOf(drive));
+  }
+
+  /** Errors: `drive_full`. */
+  async admit(bytes: number): Promise<void> {
+    for (const room of this.#rooms.values()) await room.admit(bytes);
+  }
+
+  #roomOf(drive: string): MetadataRoom {
+    const { space, clock } = this.#parts;
+    return new MetadataRoom({
+      space: () => this.#spaceOf(drive, space),
+      fileSpace: () => this.#fileSpaceOf(drive),
+      clock,
+    });
+  }
+
+  /** A drive whose copy was given up has all the room in the world. */
+  async #spaceOf(drive: string, space: MetadataRoomsParts["space"]): Promise<DiskSpace> {
+    if (this.#isHeld(drive)) return space(drive);
+    return { totalBytes: Number.MAX_SAFE_INTEGER, freeBytes: Number.MAX_SAFE_INTEGER };
+  }
+
+  #isHeld(drive: string): boolean {
+    return this.#parts.spaces().some((each) => each.drive === drive);
+  }
+
+  #fileSpaceOf(drive: string): FileSpace {
+    const found = this.#parts.spaces().find((each) => each.drive === drive);
+    return found?.space ?? { fileBytes: 0, reusableBytes: 0 };
   }
 }

@@ -22,6 +22,8 @@ export type Settings = {
   readonly "files-bucket": string;
   /** Of buckets that say nothing else; undefined: by the number of drives. */
   readonly redundancy: Redundancy | undefined;
+  /** Undefined: by the number of drives. */
+  readonly "metadata-copies": number | undefined;
   readonly "tls-cert": string | undefined;
   readonly "tls-key": string | undefined;
   readonly "log-level": LogLevel;
@@ -76,6 +78,12 @@ const workers: Parse<number> = (value, refuse) => {
   return isValid ? count : refuse(`must be a whole number from 1 to ${limits.workersMax}`);
 };
 
+const metadataCopies: Parse<number> = (value, refuse) => {
+  const count = typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value;
+  const isValid = Number.isInteger(count) && Number(count) >= 1 && Number(count) <= limits.metadataCopiesMax;
+  return isValid ? Number(count) : refuse(`must be a whole number from 1 to ${limits.metadataCopiesMax}`);
+};
+
 const logLevel: Parse<LogLevel> = (value, refuse) =>
   logLevels.find((level) => level === value) ?? refuse(`must be one of ${logLevels.join(", ")}`);
 
@@ -125,6 +133,12 @@ export const settings: { readonly [N in SettingName]: Setting<Settings[N]> } = {
     fallback: () => undefined,
     flag: "<replica:n|ec:k+m>",
     help: "how buckets are stored that say nothing else (default: by the number of drives)",
+  },
+  "metadata-copies": {
+    parse: maybe(metadataCopies),
+    fallback: () => undefined,
+    flag: "<count>",
+    help: "drives that keep a copy of the metadata (default: up to 3)",
   },
   "tls-cert": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS certificate chain, PEM" },
   "tls-key": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS private key, PEM" },
@@ -222,6 +236,10 @@ function checkTogether(found: Settings): void {
   const { redundancy } = found;
   if (redundancy !== undefined && shardsOf(redundancy) > Math.max(1, found.drives.length)) {
     refuse(`The redundancy ${formatRedundancy(redundancy)} needs ${shardsOf(redundancy)} drives.`);
+  }
+  const { "metadata-copies": copies } = found;
+  if (copies !== undefined && copies > Math.max(1, found.drives.length)) {
+    refuse(`metadata-copies is ${copies}, and each needs a drive of its own.`);
   }
   if (new Set(found.drives).size !== found.drives.length) refuse("The drive list names one directory twice.");
 }

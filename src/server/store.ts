@@ -16,7 +16,6 @@ import type { DigestPool } from "../digest/digest.ts";
 import { createDigestPool } from "../digest/pool.ts";
 import { createIdentity, type Credentials, type Identity } from "../identity/identity.ts";
 import type { Kv } from "../kv/kv.ts";
-import { openLmdbKv } from "../kv/lmdb.ts";
 import type { Redundancy } from "../core/redundancy.ts";
 import { openMemoryKv } from "../kv/memory.ts";
 import { driveIdOf, tagRange, tags } from "../meta/keys.ts";
@@ -30,8 +29,9 @@ import type { Objects } from "../object/object.ts";
 import type { ObjectParts } from "../object/context.ts";
 import { ObjectStore } from "../object/object_store.ts";
 import { DamageNotes, fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
-import { metaFile, openIndexWith } from "./layout.ts";
-import { MetadataRoom } from "./metadata_room.ts";
+import { openIndexWith } from "./layout.ts";
+import { aloneOn, openMetadata, type Metadata, type OpenedMetadata } from "./metadata.ts";
+import { MetadataRooms } from "./metadata_room.ts";
 import { meteredDisk, meteredKv, meteredNode } from "./metered.ts";
 
 export type StoreOptions = {
@@ -39,6 +39,8 @@ export type StoreOptions = {
   readonly name?: string;
   /** Absolute paths of prepared drives; empty: everything in memory. */
   readonly drives: readonly string[];
+  /** Where the metadata lies; by default on the first drive alone. */
+  readonly metadata?: Metadata;
   readonly root: Credentials;
   /** Of buckets that say nothing else. */
   readonly redundancy: Redundancy;
@@ -99,8 +101,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 async function assemble(options: StoreOptions, closers: Closers): Promise<Store> {
   const { metrics, clock, random, log, redundancy } = options;
   const end = new End();
-  const ownKv = await openKv(options, end);
-  const kv = meteredKv(ownKv, metrics, clock);
+  const opened = await openKv(options, end);
+  const kv = meteredKv(opened.kv, metrics, clock);
   closers.add(() => kv.close());
   const session = await Session.start({ kv, clock, random, node: options.name ?? `pid ${process.pid}` });
   closers.add(() => session.close());
@@ -121,7 +123,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     redundancy,
     onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
   });
-  const admitRows = rowAdmission(options, ownKv);
+  const admitRows = rowAdmission(options, opened);
   const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...admitRows });
   const jobs = startJobs({
     kv,
@@ -177,27 +179,26 @@ class End {
 
 const disk = systemDisk("/");
 
-function openKv({ drives, log, metrics }: StoreOptions, end: End): Promise<Kv> {
+/** Why a store ended whose metadata can be written no more by this process. */
+export const metadataFailed = "The metadata store has failed.";
+
+function openKv({ drives, metadata, log, metrics }: StoreOptions, end: End): Promise<OpenedMetadata> {
   const [first] = drives;
-  if (first === undefined) return Promise.resolve(openMemoryKv());
-  return openLmdbKv({
-    path: metaFile(first),
+  if (first === undefined) return Promise.resolve({ kv: openMemoryKv(), spaces: () => [] });
+  return openMetadata({
+    metadata: metadata ?? aloneOn(first),
+    disk,
     log,
     onBatch: (facts) => metrics.commitBatch(facts),
-    freeBytes: async () => (await disk.space(first)).freeBytes,
-    onFailed: () => end.because("The metadata store has failed."),
+    onFailed: () => end.because(metadataFailed),
   });
 }
 
-/** The metadata lies on the first drive, and keeps its reserve free; in memory there is none. */
-function rowAdmission({ drives: [first], clock }: StoreOptions, kv: Kv): Pick<ObjectParts, "admitRows"> {
-  if (first === undefined) return {};
-  const room = new MetadataRoom({
-    space: () => disk.space(first),
-    fileSpace: () => kv.fileSpace?.() ?? { fileBytes: 0, reusableBytes: 0 },
-    clock,
-  });
-  return { admitRows: (bytes) => room.admit(bytes) };
+/** Each drive that has the metadata keeps its reserve free; in memory there is none. */
+function rowAdmission({ drives, clock }: StoreOptions, { spaces }: OpenedMetadata): Pick<ObjectParts, "admitRows"> {
+  if (drives.length === 0) return {};
+  const rooms = new MetadataRooms({ spaces, space: (drive) => disk.space(drive), clock });
+  return { admitRows: (bytes) => rooms.admit(bytes) };
 }
 
 async function openNode({ drives, metrics, clock, random, log }: StoreOptions, end: End): Promise<ChunkNode> {

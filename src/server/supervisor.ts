@@ -12,7 +12,6 @@ import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { MetricsSnapshot } from "../core/metrics.ts";
-import type { Credentials } from "../identity/identity.ts";
 import type { RootKey } from "../identity/root_key.ts";
 import { systemDisk } from "../node/disk.system.ts";
 import { markDriveClean } from "../node/drive.ts";
@@ -20,6 +19,7 @@ import type { DriveLock } from "../node/drive_lock.ts";
 import { listenError } from "./listen_error.ts";
 import { lockDrives } from "./lock.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
+import type { Prepared } from "./prepare.ts";
 import type { Settings } from "./settings.ts";
 
 export type Started = { readonly port: number; readonly rootKey: RootKey; readonly workers: number };
@@ -31,6 +31,12 @@ const steadyMs = 60_000;
 /** Beyond the workers' own bound, before they are killed. */
 const killGraceMs = 5_000;
 const measureMsMax = 2_000;
+/** What workers get to finish requests before the drives are prepared again. */
+const anewGraceMs = 2_000;
+/** Workers that did not start in a row, after which the drives are prepared again. */
+const failuresMax = 3;
+/** A page of a mapped file that could not be read ends a process so. */
+const faultSignals: readonly string[] = ["SIGBUS", "SIGSEGV"];
 
 type Collecting = { readonly snapshots: MetricsSnapshot[]; waiting: Set<number>; done(): void };
 
@@ -40,7 +46,10 @@ export class Supervisor {
   readonly #collecting = new Map<number, Collecting>();
   #collections = 0;
   #lock: DriveLock | undefined;
-  #root: Credentials | undefined;
+  /** What the first worker found out for all. */
+  #prepared: Prepared | undefined;
+  /** All workers are being ended, and the drives are prepared again. */
+  #isPreparingAnew = false;
   /** Names of workers that died, until another worker says that their sessions are fenced. */
   readonly #dead = new Set<string>();
   /** Workers that are about to be started again. */
@@ -70,11 +79,10 @@ export class Supervisor {
     });
     try {
       const first = await this.#startWorker(undefined);
-      const rootKey = first.rootKey!;
-      this.#root = rootKey;
-      const others = Array.from({ length: this.#settings.workers - 1 }, () => this.#startWorker(this.#root));
+      this.#prepared = first.prepared;
+      const others = Array.from({ length: this.#settings.workers - 1 }, () => this.#startWorker(this.#prepared));
       await Promise.all(others);
-      return { port: first.port, rootKey, workers: this.#settings.workers };
+      return { port: first.port, rootKey: first.prepared.rootKey, workers: this.#settings.workers };
     } catch (error) {
       await this.stop();
       throw error;
@@ -102,26 +110,25 @@ export class Supervisor {
     return Object.values(cluster.workers ?? {}).filter((worker): worker is Worker => worker?.isDead() === false);
   }
 
-  /** Resolves when the worker listens. With `root` undefined it prepares the drives first and tells the root key. */
-  #startWorker(
-    root: Credentials | undefined,
-  ): Promise<{ readonly port: number; readonly rootKey: RootKey | undefined }> {
+  /** Resolves when the worker listens. With `known` undefined it prepares the drives first and tells what it found. */
+  #startWorker(known: Prepared | undefined): Promise<{ readonly port: number; readonly prepared: Prepared }> {
     const worker = cluster.fork();
     const startedMs = performance.now();
     const name = `worker ${worker.id}, pid ${worker.process.pid}`;
-    let rootKey: RootKey | undefined;
+    let prepared = known;
     let isListening = false;
     return new Promise((resolve, reject) => {
       let why = "A worker ended while it was starting.";
       worker.on("message", (message: FromWorker) => {
         if (message.kind === "awake") {
-          this.#send(worker, { kind: "start", settings: this.#settings, root, name, dead: [...this.#dead] });
+          this.#send(worker, { kind: "start", settings: this.#settings, prepared: known, name, dead: [...this.#dead] });
         } else if (message.kind === "fenced") for (const dead of message.dead) this.#dead.delete(dead);
-        else if (message.kind === "prepared") rootKey = message.rootKey;
+        else if (message.kind === "prepared") prepared = { ...message.prepared, sweepDue: false };
+        else if (message.kind === "metadata failed") this.#prepareAnew("A worker could not write the metadata.");
         else if (message.kind === "failed") why = message.message;
         else if (message.kind === "listening") {
           isListening = true;
-          resolve({ port: message.port, rootKey });
+          resolve({ port: message.port, prepared: prepared! });
         } else this.#measure(worker, message);
       });
       worker.once("exit", (code, signal) => {
@@ -131,6 +138,7 @@ export class Supervisor {
         const refuse = (): void => reject(new HoldfastError("unavailable", why));
         if (!isListening) return worker.isConnected() ? void worker.once("disconnect", refuse) : refuse();
         if (performance.now() - startedMs > steadyMs) this.#failuresInARow = 0;
+        if (signal !== null && faultSignals.includes(signal)) this.#prepareAnew(`A worker ended with ${signal}.`);
         this.#revive(`Worker ${worker.process.pid} ended (${signal ?? `status ${code}`})`);
       });
     });
@@ -148,17 +156,61 @@ export class Supervisor {
 
   /** Starts a worker in place of one that died, after a pause that doubles with each failure in a row. */
   #revive(what: string): void {
-    if (this.#isStopping) return;
+    if (this.#isStopping || this.#isPreparingAnew) return;
     const pauseMs = Math.min(restartMsMax, restartMsMin * 2 ** this.#failuresInARow++);
     this.#log.warn({ pauseMs }, `${what}; another is started in its place.`);
     const revival = setTimeout(() => {
       this.#revivals.delete(revival);
-      this.#startWorker(this.#root).then(
+      this.#startWorker(this.#prepared).then(
         () => this.#log.info({}, "A worker was started again."),
-        (error: unknown) => this.#revive(`A worker could not start: ${(error as Error).message}`),
+        (error: unknown) => {
+          const why = `A worker could not start: ${(error as Error).message}`;
+          if (this.#failuresInARow >= failuresMax) this.#prepareAnew(why);
+          this.#revive(why);
+        },
       );
     }, pauseMs);
     this.#revivals.add(revival);
+  }
+
+  /**
+   * Where the metadata is in several copies, one that fails under its reader is found out by a new start, which takes
+   * another: every worker is ended, and the first one that comes back prepares the drives again.
+   */
+  #prepareAnew(why: string): void {
+    if (this.#isStopping || this.#isPreparingAnew || this.#prepared?.metadata.kind !== "copies") return;
+    this.#isPreparingAnew = true;
+    this.#log.error({}, `${why} All workers are started again, from the copies of the metadata that are good.`);
+    for (const revival of this.#revivals) clearTimeout(revival);
+    this.#revivals.clear();
+    void this.#startAllAgain();
+  }
+
+  async #startAllAgain(): Promise<void> {
+    for (let failures = 0; !this.#isStopping; failures++) {
+      await this.#endWorkers(anewGraceMs);
+      if (this.#isStopping) return;
+      try {
+        const first = await this.#startWorker(undefined);
+        this.#prepared = first.prepared;
+        break;
+      } catch (error) {
+        this.#log.error({}, `The drives could not be prepared: ${(error as Error).message}`);
+        await new Promise((resolve) => setTimeout(resolve, Math.min(restartMsMax, restartMsMin * 2 ** failures)));
+      }
+    }
+    this.#isPreparingAnew = false;
+    for (let count = this.#workers().length; count < this.#settings.workers; count++) this.#revive("All workers ended");
+  }
+
+  /** Lets the workers finish what they can, then kills them. */
+  async #endWorkers(graceMs: number): Promise<void> {
+    const workers = this.#workers();
+    const gone = workers.map((worker) => new Promise<void>((resolve) => void worker.once("exit", () => resolve())));
+    const timer = setTimeout(() => this.kill(), graceMs);
+    for (const worker of workers) this.#send(worker, { kind: "stop" });
+    await Promise.all(gone);
+    clearTimeout(timer);
   }
 
   #send(worker: Worker, message: ToWorker): void {
@@ -199,14 +251,18 @@ export class Supervisor {
     if (this.#isStopping) return;
     this.#isStopping = true;
     for (const revival of this.#revivals) clearTimeout(revival);
-    const workers = this.#workers();
-    const gone = workers.map((worker) => new Promise<void>((resolve) => void worker.once("exit", () => resolve())));
-    const timer = setTimeout(() => this.kill(), limits.gracefulStopMsMax + killGraceMs);
-    for (const worker of workers) this.#send(worker, { kind: "stop" });
-    await Promise.all(gone);
-    clearTimeout(timer);
-    for (const drive of this.#settings.drives) await markDriveClean(systemDisk("/"), drive);
+    await this.#endWorkers(limits.gracefulStopMsMax + killGraceMs);
+    for (const drive of this.#settings.drives) await this.#markClean(drive);
     this.#lock?.release();
+  }
+
+  /** One that fails is not marked: its index is built anew at the next start. */
+  async #markClean(drive: string): Promise<void> {
+    try {
+      await markDriveClean(systemDisk("/"), drive);
+    } catch (error) {
+      this.#log.warn({ err: error }, `It could not be noted that the drive ${drive} was closed.`);
+    }
   }
 
   /** Ends every worker at once. What was acknowledged is safe, as ever. */

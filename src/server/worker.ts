@@ -14,7 +14,7 @@ import type { FromWorker, StartMessage, ToWorker } from "./messages.ts";
 import { prepareServer, type Prepared } from "./prepare.ts";
 import { serve, type Serving } from "./serving.ts";
 import { givenRoot, redundancyOf, type Settings } from "./settings.ts";
-import { openStore, type Store } from "./store.ts";
+import { metadataFailed, openStore, type Store } from "./store.ts";
 import { checkTls } from "./tls.ts";
 
 const collectMsMax = 5_000;
@@ -54,19 +54,18 @@ class Worker {
     }
   }
 
-  async #start({ settings, root, name, dead }: StartMessage): Promise<void> {
+  async #start({ settings, prepared: known, name, dead }: StartMessage): Promise<void> {
     this.#log = createLog(settings["log-level"]);
     const common = { clock: systemClock, random: systemRandom, log: this.#log, metrics: this.#metrics };
     const tls = readTls(settings);
-    const { rootKey: key, sweepDue } =
-      root === undefined ? await this.#prepare(settings) : { rootKey: root, sweepDue: false };
+    const { rootKey: root, drives, metadata, sweepDue } = known ?? (await this.#prepare(settings));
     const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
-    const { drives } = settings;
     const redundancy = redundancyOf(settings);
-    const options = { ...common, name, drives, root: key, redundancy, digestThreads, sweepAll: sweepDue };
+    const options = { ...common, name, drives, metadata, root, redundancy, digestThreads, sweepAll: sweepDue };
     this.#store = await openStore(options);
     void this.#store.ended.then((why) => {
       this.#log.error({ why }, "This worker can write no more; it ends and is started again.");
+      if (why === metadataFailed) tell({ kind: "metadata failed" });
       this.end(1);
     });
     await this.#fence(dead);
@@ -97,11 +96,11 @@ class Worker {
   }
 
   async #prepare(settings: Settings): Promise<Prepared> {
-    const { drives } = settings;
-    const given = givenRoot(settings);
-    const options = { drives, root: given, clock: systemClock, random: systemRandom, log: this.#log };
+    const { drives, "metadata-copies": copies } = settings;
+    const given = { root: givenRoot(settings), ...(copies === undefined ? {} : { copies }) };
+    const options = { drives, ...given, clock: systemClock, random: systemRandom, log: this.#log };
     const prepared = await prepareServer(options);
-    tell({ kind: "prepared", rootKey: prepared.rootKey });
+    tell({ kind: "prepared", prepared });
     return prepared;
   }
 

@@ -34,26 +34,45 @@ async function start(t: TestContext, options: CreateServerOptions): Promise<Hold
   return server;
 }
 
-test("drives in another order are refused: the first has the metadata", async (t) => {
+test("drives in any order are the same store, and a new one may stand before them", async (t) => {
   const folder = temporaryFolder(t);
   const [a, b, fresh] = [path.join(folder, "a"), path.join(folder, "b"), path.join(folder, "fresh")];
   const first = await start(t, { drives: [a, b] });
   const ids: string[] = [];
   while (ids.length < 20) ids.push(await upload(first));
   await first.close();
-  for (const drives of [[b, a], [b], [fresh, a], [fresh, b, a]]) {
+  for (const drives of [
+    [b, a],
+    [fresh, b, a],
+    [a, b, fresh],
+  ]) {
+    const again = await start(t, { drives });
+    for (const id of ids) assert.equal(await readBack(again, id), bytes);
+    await again.close();
+    const doctor = await launch(["doctor", ...drives]).ended;
+    assert.equal(doctor.status, 0, doctor.output + doctor.errors);
+  }
+});
+
+test("chunks without their metadata begin no store", async (t) => {
+  const folder = temporaryFolder(t);
+  const [a, b, fresh] = [path.join(folder, "a"), path.join(folder, "b"), path.join(folder, "fresh")];
+  const first = await start(t, { drives: [a, b], metadataCopies: 1, redundancy: "replica:2" });
+  const id = await upload(first);
+  await first.close();
+  for (const drives of [[b], [b, fresh], [fresh, b]]) {
     await assert.rejects(start(t, { drives }), (error) => {
       assert.ok(error instanceof HoldfastError && error.reason === "invalid_argument", String(error));
-      assert.match(error.message, /first/);
+      assert.match(error.message, /has chunks, and none of the drives named has their metadata/);
       return true;
     });
   }
-  const doctor = await launch(["doctor", b, a]).ended;
+  const doctor = await launch(["doctor", b]).ended;
   assert.equal(doctor.status, 1);
-  assert.match(doctor.errors, /first/);
+  assert.match(doctor.errors, /none of the drives named has their metadata/);
   assert.ok(!readdirSync(b).includes("meta"), "no metadata was begun on the second drive");
-  const again = await start(t, { drives: [a, b] });
-  for (const id of ids) assert.equal(await readBack(again, id), bytes);
+  const again = await start(t, { drives: [b, a] });
+  assert.equal(await readBack(again, id), bytes);
   await again.close();
 });
 

@@ -1,0 +1,70 @@
+/**
+ * The drives of the store: one row for each that ever held something of it, so that a start can say which are missing. A
+ * row stays when its drive is lost: chunk maps may name it.
+ */
+import { ByteReader, ByteWriter } from "../core/codec.ts";
+import { idBytes } from "../core/ids.ts";
+import type { DriveId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Entry, Kv, Write } from "../kv/kv.ts";
+import { driveIdOf, tagRange, tags } from "./keys.ts";
+
+/** `path` and `sizeBytes`: as they were at the last start with this drive. */
+export type DriveRecord = { readonly path: string; readonly sizeBytes: number; readonly addedMs: number };
+export type Drive = DriveRecord & { readonly id: DriveId };
+
+const driveVersion = 1;
+
+function driveKey(id: DriveId): Buffer {
+  return Buffer.concat([Buffer.from([tags.drive]), idBytes(id)]);
+}
+
+export function encodeDrive({ path, sizeBytes, addedMs }: DriveRecord): Buffer {
+  return new ByteWriter().u8(driveVersion).string(path).varint(sizeBytes).varint(addedMs).finish();
+}
+
+export function decodeDrive(value: Uint8Array): DriveRecord {
+  const reader = new ByteReader(value, "drive");
+  reader.version(driveVersion);
+  const record = { path: reader.string(), sizeBytes: reader.varint(), addedMs: reader.varint() };
+  reader.end();
+  return record;
+}
+
+function driveOf({ key, value }: Entry): Drive {
+  return { id: driveIdOf(key), ...decodeDrive(value) };
+}
+
+export async function readDrives(kv: Kv): Promise<Drive[]> {
+  const drives: Drive[] = [];
+  const { start, end } = tagRange(tags.drive);
+  for (let from: Uint8Array = start; ;) {
+    const page = await kv.scan({ start: from, end }, { limit: limits.scanEntriesMax });
+    drives.push(...page.map(driveOf));
+    const last = page.at(-1);
+    if (last === undefined || page.length < limits.scanEntriesMax) return drives;
+    from = Buffer.concat([last.key, Buffer.from([0])]);
+  }
+}
+
+/**
+ * Notes the drives that are there, and returns those that are in the record and are not. To be called by the one process
+ * that prepares a start.
+ */
+export async function recordDrives(
+  kv: Kv,
+  present: readonly Omit<Drive, "addedMs">[],
+  nowMs: number,
+): Promise<Drive[]> {
+  const known = await readDrives(kv);
+  const writes = present.flatMap(({ id, path, sizeBytes }): Write[] => {
+    const before = known.find((drive) => drive.id === id);
+    if (before !== undefined && before.path === path && before.sizeBytes === sizeBytes) return [];
+    const record = { path, sizeBytes, addedMs: before?.addedMs ?? nowMs };
+    return [{ kind: "put", key: driveKey(id), value: encodeDrive(record) }];
+  });
+  for (let at = 0; at < writes.length; at += limits.commitOperationsMax) {
+    await kv.commit({ checks: [], writes: writes.slice(at, at + limits.commitOperationsMax) });
+  }
+  return known.filter(({ id }) => !present.some((drive) => drive.id === id));
+}

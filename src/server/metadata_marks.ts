@@ -1,0 +1,34 @@
+/** Signs on drives that there is, or was, a store. Imports little: the supervisor uses it. */
+import path from "node:path";
+import { HoldfastError, systemCode } from "../core/errors.ts";
+import type { Disk } from "../node/disk.ts";
+import { metaFile } from "./layout.ts";
+
+/** To be asked before a store is begun. Errors: `invalid_argument` when a drive has chunks, and so had a store. */
+export async function refuseLostMetadata(disk: Disk, drives: readonly string[]): Promise<void> {
+  for (const drive of drives) {
+    if ((await listIfThere(disk, path.join(drive, "segments"))).length === 0) continue;
+    throw new HoldfastError(
+      "invalid_argument",
+      `${drive} has chunks, and none of the drives named has their metadata: name the other drives of the store too.`,
+    );
+  }
+}
+
+export async function hasMetadata(disk: Disk, drive: string): Promise<boolean> {
+  const file = metaFile(drive);
+  return (await listIfThere(disk, path.dirname(file))).includes(path.basename(file));
+}
+
+async function listIfThere(disk: Disk, folder: string): Promise<string[]> {
+  return (await ifThere(disk.list(folder))) ?? [];
+}
+
+export async function ifThere<T>(found: Promise<T>): Promise<T | undefined> {
+  try {
+    return await found;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}

@@ -180,6 +180,9 @@ export const limits = {
   jobBatchMax: 256,
   /** A drive that is away this long is given up: what lay on it is made anew on others. */
   driveAwayMsMax: 10 * 60_000,
+  /** Every shard is re-read and checked; a drive's next round begins this long after the last one ended, at this rate. */
+  scrubIntervalMs: 7 * 24 * 3_600_000,
+  scrubBytesPerSecond: 16 * MiB,
   /** How long a finished upload is remembered, so that a repeated CompleteMultipartUpload gets the same answer. */
   finishedUploadKeptMs: 24 * 3_600_000,
 } as const;

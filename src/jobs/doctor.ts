@@ -19,6 +19,7 @@ import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf
 import { sessionIdOf, sessionKey } from "../meta/keys.ts";
 import { tagRange, tags, type Tag } from "../meta/keys.ts";
 import { decodeRelocation, decodeRepair, decodeStray } from "../meta/repairs.ts";
+import { decodeScrub } from "../meta/scrubs.ts";
 import { decodeEnded, decodeHeartbeat, decodeSession } from "../meta/sessions.ts";
 import { decodeTrash } from "../meta/trash.ts";
 import {
@@ -333,6 +334,7 @@ class Doctor {
     yield* this.#rows(tags.repair, decodeRepair, () => undefined);
     yield* this.#rows(tags.relocation, decodeRelocation, () => undefined);
     yield* this.#rows(tags.stray, decodeStray, () => undefined);
+    yield* this.#rows(tags.scrub, decodeScrub, () => undefined);
   }
 
   async *#checkShards(): AsyncGenerator<Finding> {

@@ -6,6 +6,7 @@
  *   sweep              removes chunks that ended sessions stored and never published
  *   uploads            part rows of ended uploads, parts maps that were given up
  *   repair             makes lost and damaged shards anew
+ *   scrub              re-reads every shard, slowly
  *   trash              drops references, and with a blob's last one its bytes
  *   finished-uploads   forgets the answers of finished uploads
  *   usage              folds the counters of sessions that are over
@@ -25,6 +26,7 @@ import { endedUploadsJob, FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
 import { RepairJob } from "./repair.ts";
 import { JobRunner, type Job, type JobStatus } from "./runner.ts";
+import { ScrubJob } from "./scrub.ts";
 import { FenceJob, SweepJob } from "./sessions.ts";
 import { TrashJob } from "./trash.ts";
 import { UsageJob } from "./usage.ts";
@@ -50,7 +52,8 @@ export type JobsParts = {
   readonly log: Log;
 };
 
-export type JobName = "fence" | "sweep" | "repair" | "uploads" | "trash" | "finished-uploads" | "usage" | "compaction";
+export type JobName =
+  "fence" | "sweep" | "repair" | "scrub" | "uploads" | "trash" | "finished-uploads" | "usage" | "compaction";
 
 export type Jobs = {
   /** A hint that there may be work now; without it idle jobs look by themselves, seldom. */
@@ -73,6 +76,7 @@ export function createJobs(parts: JobsParts): Job[] {
     new FenceJob({ kv, clock, log, own: session.id }),
     new SweepJob(parts),
     new RepairJob(parts),
+    new ScrubJob(parts),
     endedUploadsJob(parts),
     new TrashJob(parts),
     new FinishedUploadsJob(parts),

@@ -14,6 +14,7 @@ import { decodeHead, encodeBody, encodeHead } from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
 import * as keys from "./keys.ts";
 import { decodeRelocation, decodeRepair, decodeStray, encodeRelocation, encodeRepair, encodeStray } from "./repairs.ts";
+import { decodeScrub, encodeScrub } from "./scrubs.ts";
 import * as sessions from "./sessions.ts";
 import { decodeTrash, encodeTrash } from "./trash.ts";
 import * as uploads from "./uploads.ts";
@@ -62,6 +63,8 @@ const copies: ChunkRecord[] = [
   { id: chunk, rawBytes: 5, storedBytes: 3, blockBytes: [3], redundancy: oneCopy, places: [{ drive, shardIndex: 0 }] },
   { id: chunk, rawBytes: 4, storedBytes: 4, blockBytes: undefined, redundancy: oneCopy, places: [] },
 ];
+const scrub = { startedMs: 4, after: { chunk, shardIndex: 9 }, ended: { atMs: 5, shards: 6, damaged: 7 } };
+const noScrub = { startedMs: undefined, after: undefined, ended: undefined };
 const relocation = { session, shards: [{ chunk, shardIndex: 9, drive }] };
 const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
 const partsRoot: BlobRoot = {
@@ -108,6 +111,8 @@ type Row = readonly [name: string, hex: string, bytes: Buffer, decoded: unknown,
 const records: readonly Row[] = [
   row("bucket", `02 ${bucketHex} 04 02`, encodeBucket(bucketRecord), decodeBucket, bucketRecord),
   row("bucket without redundancy", `02 ${bucketHex} 00 00`, encodeBucket(oldBucket), decodeBucket, oldBucket),
+  row("scrub", `01 07 04 ${chunk} 09 05 06 07`, encodeScrub(scrub), decodeScrub, scrub),
+  row("scrub before the first round", "01 00", encodeScrub(noScrub), decodeScrub, noScrub),
   row("stray", "01", encodeStray(), decodeStray, undefined),
   row("repair", "01 02 03 81 01", encodeRepair([3, 129]), decodeRepair, [3, 129]),
   row(
@@ -218,6 +223,7 @@ test("keys are as their page says", () => {
     [keys.repairKey(blob, 258), `32${blob}00000102`],
     [keys.relocationKey(blob, 258), `33${blob}00000102`],
     [keys.strayKey(drive), `34${drive}`],
+    [keys.scrubKey(drive), `35${drive}`],
     [keys.trashKey(0x0102, Buffer.alloc(10, 0xee)), `31000000000102${"ee".repeat(10)}`],
     [keys.uploadKey(bucket, object, upload), `40${bucket}${escaped}${upload}`],
     [keys.partKey(upload, 10_000), `41${upload}2710`],

@@ -22,6 +22,7 @@ export const tags = {
   repair: 0x32,
   relocation: 0x33,
   stray: 0x34,
+  scrub: 0x35,
   upload: 0x40,
   part: 0x41,
   finished: 0x42,
@@ -202,6 +203,10 @@ export function repairKey(blob: BlobId, page: number): Buffer {
 
 export function strayKey(drive: DriveId): Buffer {
   return idKey(tags.stray, drive, DRIVE_ID_BYTES, 0);
+}
+
+export function scrubKey(drive: DriveId): Buffer {
+  return idKey(tags.scrub, drive, DRIVE_ID_BYTES, 0);
 }
 
 export function driveIdOf(row: Uint8Array): DriveId {

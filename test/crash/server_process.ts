@@ -61,6 +61,10 @@ export class ServerProcess {
     throw new Error(`the server ended before it was ready: ${errors}`);
   }
 
+  isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Ids of the worker processes. */
   workers(): number[] {
     const pid = this.#child.pid!;

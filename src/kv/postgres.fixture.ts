@@ -48,6 +48,8 @@ export type PostgresServer = {
 export type PostgresServerOptions = {
   readonly fsync?: boolean;
   readonly settings?: Readonly<Record<string, string>>;
+  /** A certificate and its key (PEM): the server takes encrypted connections too. */
+  readonly tls?: { readonly cert: string; readonly key: string };
 };
 
 /** The folder of PostgreSQL's programs; undefined where there is none. */
@@ -84,9 +86,22 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
     shared_buffers: "64MB",
     unix_socket_directories: "",
     lc_messages: "C",
+    ...(options.tls === undefined ? {} : await tlsSettings(folder, options.tls)),
     ...options.settings,
   });
   return started(folder);
+}
+
+async function tlsSettings(
+  folder: string,
+  files: Readonly<Record<"cert" | "key", string>>,
+): Promise<Record<string, string>> {
+  for (const [name, text] of Object.entries(files)) {
+    const path = join(folder, `${name}.pem`);
+    await writeFile(path, text, { mode: 0o600 });
+    if (isRoot()) await chown(path, nobody, nobody);
+  }
+  return { ssl: "on", ssl_cert_file: join(folder, "cert.pem"), ssl_key_file: join(folder, "key.pem") };
 }
 
 async function started(folder: string): Promise<PostgresServer> {

@@ -35,7 +35,7 @@ import { assertCommit, assertKeys, assertScan } from "./bounds.ts";
 import type { Commit, CommitResult, Entry, Key, KeyRange, Kv, ScanOptions } from "./kv.ts";
 import { PostgresBatches } from "./postgres_batches.ts";
 import type { PostgresBatchFacts } from "./postgres_batches.ts";
-import { isMissing, reasonOf, unavailable } from "./postgres_errors.ts";
+import { isFinal, isMissing, reasonOf, unavailable } from "./postgres_errors.ts";
 import { Pool } from "./postgres_pool.ts";
 import { Primary } from "./postgres_primary.ts";
 import { PostgresReads } from "./postgres_reads.ts";
@@ -57,6 +57,8 @@ export type PostgresKvOptions = {
   readonly allowNoSync?: boolean;
   /** How long calls wait for an engine that is away; postgresAwayMsMax by default. */
   readonly awayMsMax?: number;
+  /** How long an answer of the engine is waited for; postgresAnswerMsMax by default. */
+  readonly answerMsMax?: number;
   /** For measurements: batches under way at the same time, and commits in one. */
   readonly batchesMax?: number;
   readonly batchCommitsMax?: number;
@@ -69,8 +71,8 @@ export type PostgresKvOptions = {
 export async function openPostgresKv(options: PostgresKvOptions): Promise<Kv> {
   const { hosts, schema } = parsePostgresUrl(options.url, options.schema);
   const { log = silentLog, clock = systemClock, allowNoSync = false } = options;
-  const awayMsMax = options.awayMsMax ?? limits.postgresAwayMsMax;
-  const primary = new Primary({ hosts, log, clock, allowNoSync, awayMsMax });
+  const { awayMsMax = limits.postgresAwayMsMax, answerMsMax = limits.postgresAnswerMsMax } = options;
+  const primary = new Primary({ hosts, log, clock, allowNoSync, awayMsMax, answerMsMax });
   const statements = statementsFor(schema);
   const kv = new PostgresKv({ ...options, log, clock, primary, statements });
   try {
@@ -101,8 +103,8 @@ class PostgresKv implements Kv {
     const batchesMax = options.batchesMax ?? limits.postgresCommitConnectionsMax;
     // Apart, so that commits that wait for locks keep no read waiting.
     this.#pools = {
-      commits: new Pool(primary, batchesMax),
-      reads: new Pool(primary, limits.postgresReadConnectionsMax),
+      commits: new Pool({ primary, clock, sessionsMax: batchesMax }),
+      reads: new Pool({ primary, clock, sessionsMax: limits.postgresReadConnectionsMax }),
     };
     this.#statements = statements;
     this.#batches = new PostgresBatches({
@@ -124,7 +126,8 @@ class PostgresKv implements Kv {
         return (await formatOf(session, this.#statements)) ?? (await create(session, this.#statements));
       } catch (error) {
         if (error instanceof HoldfastError) throw error;
-        throw unavailable(`The schema ${schema} of the metadata store cannot be used: ${reasonOf(error)}.`, error);
+        const message = `The schema ${schema} of the metadata store cannot be used: ${reasonOf(error)}.`;
+        throw new HoldfastError(isFinal(error) ? "invalid_argument" : "unavailable", message, { cause: error });
       }
     });
     if (format !== String(formatVersion)) {

@@ -1,8 +1,8 @@
 /** What the driver does while PostgreSQL crashes, stands still, fails over or is no use. These engines sync for real. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+import { connect, createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, test } from "node:test";
 import type { TestContext } from "node:test";
@@ -37,6 +37,30 @@ function recordingLog(): { readonly log: Log; readonly lines: string[] } {
     lines.push(`${message} ${JSON.stringify(fields)} ${error}`);
   };
   return { log: { debug: note, info: note, warn: note, error: note }, lines };
+}
+
+type Wire = { readonly host: string; cut(): void; close(): void };
+
+/** A way to the engine whose connections can be made silent: nothing goes through any more, and neither end is told. */
+async function cuttableWire(server: PostgresServer): Promise<Wire> {
+  const sockets: Socket[] = [];
+  const proxy = createServer((near) => {
+    const far = connect(Number(server.host.split(":")[1]), "127.0.0.1");
+    for (const socket of [near, far]) socket.on("error", () => undefined);
+    near.pipe(far).pipe(near);
+    sockets.push(near, far);
+  }).listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  return {
+    host: `127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    cut: () => {
+      for (const socket of sockets) socket.unpipe().pause();
+    },
+    close: () => {
+      for (const socket of sockets) socket.destroy();
+      proxy.close();
+    },
+  };
 }
 
 /** Several writers that put rows and count them, until told to stop. */
@@ -166,6 +190,23 @@ void describe("the PostgreSQL driver and failures", { skip: postgresMissing() },
       lines.filter((line) => line.includes(postgresPassword)),
       [],
     );
+  });
+
+  void test("what is under way when the engine falls silent is given up in time: reads are asked again, commits are unknown", async (t) => {
+    const server = await newServer(t);
+    const wire = await cuttableWire(server);
+    t.after(() => wire.close());
+    const kv = await opened(t, server.url.replace(server.host, wire.host), { answerMsMax: 500 });
+    const put = (name: string): Promise<unknown> =>
+      kv.commit({ checks: [], writes: [{ kind: "put", key: Buffer.from(name), value: counterKey }] });
+    await put("first");
+    await kv.get([counterKey]);
+    wire.cut();
+    const [lost, read] = [put("lost"), kv.get([Buffer.from("first")])];
+    await assert.rejects(lost, (error) => hasReason(error, "unavailable") && /is not known/.test(error.message));
+    // New connections go through.
+    assert.equal((await read)[0]?.value.toString(), "counter");
+    await put("later");
   });
 
   void test("after a failover the other host is found, and every acknowledged commit is there", async (t) => {

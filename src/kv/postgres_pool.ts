@@ -4,14 +4,22 @@
  * no longer than Primary tries; then all who wait are refused with its sentence.
  */
 import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
 import { unavailable } from "./postgres_errors.ts";
 import type { Primary } from "./postgres_primary.ts";
 import type { Session } from "./postgres_session.ts";
 
 type Waiter = { readonly resolve: (session: Session) => void; readonly reject: (error: unknown) => void };
 
+export type PoolOptions = {
+  readonly primary: Primary;
+  readonly clock: Clock;
+  readonly sessionsMax: number;
+};
+
 export class Pool {
   readonly #primary: Primary;
+  readonly #clock: Clock;
   readonly #sessionsMax: number;
   readonly #closing = new AbortController();
   #idle: Session[] = [];
@@ -20,9 +28,10 @@ export class Pool {
   readonly #waiting: Waiter[] = [];
   #settled: (() => void)[] = [];
 
-  constructor(primary: Primary, sessionsMax: number) {
+  constructor({ primary, clock, sessionsMax }: PoolOptions) {
     assert(sessionsMax >= 1, "a pool has a session");
     this.#primary = primary;
+    this.#clock = clock;
     this.#sessionsMax = sessionsMax;
   }
 
@@ -41,7 +50,7 @@ export class Pool {
     this.#closing.abort();
     for (const { reject } of this.#waiting.splice(0)) reject(closed());
     while (this.#lent + this.#opening > 0) await new Promise<void>((resolve) => this.#settled.push(resolve));
-    await Promise.all(this.#idle.splice(0).map((session) => session.end()));
+    await Promise.all(this.#idle.splice(0).map((session) => session.end(this.#clock)));
   }
 
   #acquire(): Promise<Session> {
@@ -85,6 +94,7 @@ export class Pool {
 
   #release(session: Session): void {
     this.#lent -= 1;
+    if (session.broken) this.#primary.distrust(session);
     if (this.#isUsable(session)) this.#give(session);
     else this.#open();
     this.#tellSettled();

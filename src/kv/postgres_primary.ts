@@ -1,6 +1,9 @@
 /**
  * Finds the one host that takes writes, and opens sessions to it. The host that was it last is asked first, then all at the
- * same time. When two say that they take writes, none is used. When another host has become it, sessions to the earlier one are out of date (`isCurrent`).
+ * same time. When two say that they take writes, none is used.
+ *
+ * Sessions are out of date (`isCurrent`) when another host has become the one that takes writes, and when a session broke
+ * in use: what cut it off may have cut off all that were open, and nobody would be told.
  *
  * Known gap: which host takes writes is what the hosts themselves say. That an old one stops before a new one begins
  * (fencing) is the business of whatever fails the engine over; two at a time would be two stores.
@@ -26,6 +29,7 @@ export type PrimaryOptions = {
   readonly log: Log;
   readonly clock: Clock;
   readonly allowNoSync: boolean;
+  readonly answerMsMax: number;
   /** How long calls wait for an engine that is away. */
   readonly awayMsMax: number;
 };
@@ -36,6 +40,8 @@ export class Primary {
   /** Since when no session could be opened; undefined while they can. */
   #awaySinceMs: number | undefined;
   #backoffMs = backoffMsMin;
+  /** Goes up when the sessions that are open are to be used no more. */
+  #era = 0;
 
   constructor(options: PrimaryOptions) {
     assert(options.hosts.length >= 1, "there is a host");
@@ -48,7 +54,12 @@ export class Primary {
   }
 
   isCurrent(session: Session): boolean {
-    return !session.broken && session.host === this.#host;
+    return !session.broken && session.host === this.#host && session.era === this.#era;
+  }
+
+  /** A session broke while it was in use: what happened to it may have happened to all that are open now. */
+  distrust(session: Session): void {
+    if (session.era === this.#era) this.#era += 1;
   }
 
   /**
@@ -75,8 +86,9 @@ export class Primary {
    * takes long, as a host that is cut off does. When one is found, those that answer at once are heard too.
    */
   async #round(): Promise<Session | Failures> {
-    const { hosts, log, clock, allowNoSync } = this.#options;
-    const round = new Round((host) => Session.open({ host, log, allowNoSync }));
+    const { hosts, clock, ...options } = this.#options;
+    const era = this.#era;
+    const round = new Round((host) => Session.open({ ...options, host, era }));
     const last = this.#host;
     if (last !== undefined) await Promise.race([round.ask(last), clock.sleep(headStartMs)]);
     if (round.found.length === 0) {

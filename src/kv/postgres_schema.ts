@@ -47,7 +47,7 @@ const settings: Readonly<Record<string, string>> = {
   jit: "off",
 };
 
-/** The first statement of a session. Stronger settings of `synchronous_commit` than ours are left as they are. */
+/** The second statement of a session, and the first one, which looks whether the engine will do. */
 export const setUpStatement = {
   name: "",
   text: `SELECT ${Object.entries(settings)
@@ -55,6 +55,7 @@ export const setUpStatement = {
     .join(", ")}`,
 };
 
+/** A `synchronous_commit` that is stronger than ours is left as it is. */
 export const examineStatement = {
   name: "",
   text: `SELECT set_config('synchronous_commit',

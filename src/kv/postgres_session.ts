@@ -2,11 +2,13 @@
  * One connection to one host, set up and examined: it is to an engine that takes writes and keeps what it acknowledged.
  * A session that did not answer, or that lost its connection, is broken for good; whoever has it drops it.
  */
+import { Socket } from "node:net";
 import { Client } from "pg";
+import type { Clock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
-import { isFinal, reasonOf } from "./postgres_errors.ts";
+import { failureOf, isFinal, reasonOf } from "./postgres_errors.ts";
 import { examineStatement, setUpStatement } from "./postgres_schema.ts";
 import type { Statement } from "./postgres_schema.ts";
 import type { PostgresHost } from "./postgres_url.ts";
@@ -18,28 +20,38 @@ export type SessionOptions = {
   readonly log: Log;
   /** Takes an engine that does not sync, too. For tests and for what can be rebuilt from elsewhere. */
   readonly allowNoSync: boolean;
+  /** Which of the primary's eras it belongs to. */
+  readonly era: number;
+  /** An answer that takes longer is not waited for. */
+  readonly answerMsMax: number;
 };
 
 const versionMin = 140_000;
+const goodbyeMsMax = 1_000;
 
 export class Session {
   readonly host: PostgresHost;
+  readonly era: number;
   /** How many locks the engine has room for, of each connection. */
   lockCount = 0;
   readonly #client: Client;
+  /** Ours, so that a connection can be given up without waiting for a peer that may be gone. */
+  readonly #socket = new Socket();
   readonly #log: Log;
   #broken = false;
   #warned = false;
 
-  private constructor({ host, log }: SessionOptions) {
+  private constructor({ host, log, era, answerMsMax }: SessionOptions) {
     this.host = host;
+    this.era = era;
     this.#log = log;
     this.#client = new Client({
       connectionString: host.connectionString,
       connectionTimeoutMillis: limits.postgresConnectMsMax,
-      query_timeout: limits.postgresAnswerMsMax,
+      query_timeout: answerMsMax,
       fallback_application_name: "holdfast",
       keepAlive: true,
+      stream: () => this.#socket,
       types: { getTypeParser: () => asItIs },
     });
     // Without a listener an error of an idle connection would end the process.
@@ -56,9 +68,9 @@ export class Session {
     const session = new Session(options);
     try {
       await session.#client.connect();
-      await session.query(setUpStatement, []);
       const [examined] = await session.query(examineStatement, []);
       session.#examine(examined!, options.allowNoSync);
+      await session.query(setUpStatement, []);
       return session;
     } catch (error) {
       session.drop();
@@ -87,7 +99,7 @@ export class Session {
       return (await this.#client.query<(string | null)[]>(config)).rows;
     } catch (error) {
       // What comes after an answer that was not waited for would be taken for that answer.
-      if (!isAnswer(error)) this.drop();
+      if (failureOf(error).what === "lost") this.drop();
       throw error;
     }
   }
@@ -97,19 +109,21 @@ export class Session {
     try {
       await this.#client.query(text);
     } catch (error) {
-      if (!isAnswer(error)) this.drop();
+      if (failureOf(error).what === "lost") this.drop();
       throw error;
     }
   }
 
-  /** Says good-bye; at most for as long as an answer may take. */
-  async end(): Promise<void> {
+  /** Says good-bye, and gives the connection up when that takes long. */
+  async end(clock: Pick<Clock, "sleep">): Promise<void> {
     this.#broken = true;
-    await this.#client.end().catch(() => undefined);
+    await Promise.race([this.#client.end().catch(() => undefined), clock.sleep(goodbyeMsMax)]);
+    this.drop();
   }
 
   drop(): void {
-    void this.end();
+    this.#broken = true;
+    this.#socket.destroy();
   }
 
   #examine(row: Row, allowNoSync: boolean): void {
@@ -131,11 +145,6 @@ export class Session {
 }
 
 const asItIs = (text: string): string => text;
-
-/** Whether the engine itself answered, so that the session goes on. */
-function isAnswer(error: unknown): boolean {
-  return error instanceof Error && "severity" in error && error.severity === "ERROR";
-}
 
 function unfit(why: string, final: boolean): HoldfastError {
   return new HoldfastError(final ? "invalid_argument" : "unavailable", why);

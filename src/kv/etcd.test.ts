@@ -21,13 +21,22 @@ const bytes = (text: string): Buffer => Buffer.from(text, "latin1");
 const put = (key: string, value: string): Write => ({ kind: "put", key: bytes(key), value: bytes(value) });
 const add = (key: string, ...deltas: number[]): Write => ({ kind: "add", key: bytes(key), deltas });
 
-let shared: Promise<EtcdFixture> | undefined;
+let one: Promise<EtcdFixture> | undefined;
+let three: Promise<EtcdFixture> | undefined;
 let stores = 0;
-after(async () => (await shared)?.dispose());
+after(async () => {
+  await (await one)?.dispose();
+  await (await three)?.dispose();
+});
 
 function oneMember(): Promise<EtcdFixture> {
-  shared ??= EtcdFixture.start();
-  return shared;
+  one ??= EtcdFixture.start();
+  return one;
+}
+
+function threeMembers(): Promise<EtcdFixture> {
+  three ??= EtcdFixture.start({ members: 3 });
+  return three;
 }
 
 function conformance(name: string, started: () => Promise<EtcdFixture>): void {
@@ -41,9 +50,7 @@ function conformance(name: string, started: () => Promise<EtcdFixture>): void {
 
 if (etcdMissing === undefined) {
   conformance("etcd, one member", oneMember);
-  let three: Promise<EtcdFixture> | undefined;
-  after(async () => (await three)?.dispose());
-  conformance("etcd, three members", () => (three ??= EtcdFixture.start({ members: 3 })));
+  conformance("etcd, three members", threeMembers);
 }
 
 /** A test on a store of its own in the cluster of one member. */
@@ -74,10 +81,15 @@ onStore("compare-and-set and counters hold across processes", async (kv, url) =>
   assert.deepEqual(await countersOf(kv, "sums"), [3 * 4 * 40, -2 * 3 * 4 * 40]);
 });
 
-onStore("a read is never older than a commit another process has acknowledged", async (kv, url) => {
-  const acks = join((await oneMember()).folder, `acks${stores++}`);
+void test("a read is never older than a commit another process has acknowledged, by another member", async (t) => {
+  if (etcdMissing !== undefined) return t.skip(etcdMissing);
+  const etcd = await threeMembers();
+  const [own, others] = etcd.endpoints.map((endpoint) => `etcd://${endpoint}/reads`);
+  const kv = await openEtcdKv({ url: own! });
+  t.after(() => kv.close());
+  const acks = join(etcd.folder, "acks");
   await writeFile(acks, "");
-  const counting = startChild("count", url, acks);
+  const counting = startChild("count", others!, acks);
   const exited = once(counting, "exit");
   for (let acknowledged = 0; acknowledged < 400;) {
     acknowledged = statSync(acks).size;

@@ -3,8 +3,8 @@
  * Node.js brings. One connection, made when it is needed and made again after it ended.
  *
  * A call never throws: its answer says what is known. `lost` with `sent: false` means that the member cannot have seen
- * the request. Every call has a deadline, and after one that passed the connection is given up: it may be dead without
- * anybody having said so.
+ * the request. Every call has a deadline, and after one that passed no other call begins on the same connection: it may
+ * be dead without anybody having said so.
  */
 import { connect, constants } from "node:http2";
 import type {
@@ -14,6 +14,7 @@ import type {
   SecureClientSessionOptions,
 } from "node:http2";
 import { assert } from "../core/assert.ts";
+import { limits } from "../core/limits.ts";
 
 export type Answer =
   | { readonly kind: "answered"; readonly message: Buffer }
@@ -43,6 +44,8 @@ export const frameHeadBytes = 5;
 const connectMsMax = 2_000;
 /** What a member may send before it hears that it was read: a large scan should not wait for that. */
 const windowBytes = 8 * 2 ** 20;
+/** Node.js counts what is under way in a connection, and its default of 10 is less than a few answers. */
+const sessionMegabytesMax = 1_024;
 const statusOk = "0";
 
 export class EtcdMember {
@@ -57,14 +60,20 @@ export class EtcdMember {
 
   async call(call: Call): Promise<Answer> {
     assert(call.frame.length >= frameHeadBytes, "a frame has room for its head");
+    this.#connecting ??= this.#connect(Math.min(call.timeoutMs, connectMsMax));
+    const connecting = this.#connecting;
     let session: ClientHttp2Session;
     try {
-      session = await this.#session(Math.min(call.timeoutMs, connectMsMax));
+      session = await connecting;
     } catch (cause) {
+      this.#forget(connecting);
       return { kind: "lost", sent: false, cause };
     }
     const answer = await exchange(session, call);
-    if (answer.kind === "lost" && answer.cause instanceof CallTimeout) this.#giveUp(session, answer.cause);
+    if (answer.kind === "lost") {
+      this.#forget(connecting);
+      endLater(session);
+    }
     return answer;
   }
 
@@ -78,30 +87,26 @@ export class EtcdMember {
     );
   }
 
-  #session(timeoutMs: number): Promise<ClientHttp2Session> {
-    if (this.#connecting === undefined) {
-      const connecting = this.#connect(timeoutMs);
-      this.#connecting = connecting;
-      // Whoever asks next connects anew.
-      const forget = (): void => {
-        if (this.#connecting === connecting) this.#connecting = undefined;
-      };
-      connecting.then((session) => session.once("goaway", forget).once("close", forget), forget);
-    }
-    return this.#connecting;
+  /** Whoever asks next connects anew. */
+  #forget(connecting: Promise<ClientHttp2Session>): void {
+    if (this.#connecting === connecting) this.#connecting = undefined;
   }
 
   #connect(timeoutMs: number): Promise<ClientHttp2Session> {
     const { endpoint, tls } = this.#options;
     return new Promise((resolve, reject) => {
       const scheme = tls === undefined ? "http" : "https";
-      const session = connect(`${scheme}://${endpoint}`, { ...tls, settings: { initialWindowSize: windowBytes } });
+      const session = connect(`${scheme}://${endpoint}`, {
+        ...tls,
+        maxSessionMemory: sessionMegabytesMax,
+        settings: { initialWindowSize: windowBytes },
+      });
       const fail = (error: Error): void => {
         clearTimeout(timer);
         session.destroy();
         reject(error);
       };
-      const timer = setTimeout(() => fail(new CallTimeout(`no connection after ${timeoutMs} ms`)), timeoutMs);
+      const timer = setTimeout(() => fail(new Error(`no connection after ${timeoutMs} ms`)), timeoutMs);
       session.once("error", fail).once("close", () => fail(new Error("the connection was closed")));
       session.once("connect", () => {
         clearTimeout(timer);
@@ -112,15 +117,14 @@ export class EtcdMember {
       });
     });
   }
-
-  #giveUp(session: ClientHttp2Session, cause: Error): void {
-    this.#connecting = undefined;
-    session.destroy(cause);
-  }
 }
 
-class CallTimeout extends Error {
-  override name = "CallTimeout";
+/** What else is under way on a connection may still be answered, or meets its own deadline. */
+function endLater(session: ClientHttp2Session): void {
+  if (session.closed || session.destroyed) return;
+  session.close();
+  session.unref();
+  setTimeout(() => session.destroy(), limits.etcdWriteMsMax).unref();
 }
 
 function exchange(session: ClientHttp2Session, call: Call): Promise<Answer> {
@@ -155,7 +159,7 @@ function answerOf(stream: ClientHttp2Stream, timeoutMs: number): Promise<Answer>
     let status: IncomingHttpHeaders | undefined;
     let cause: unknown = new Error("the connection ended before the answer");
     const timer = setTimeout(() => {
-      cause = new CallTimeout(`no answer after ${Math.ceil(timeoutMs)} ms`);
+      cause = new Error(`no answer after ${Math.ceil(timeoutMs)} ms`);
       stream.close(constants.NGHTTP2_CANCEL);
     }, timeoutMs);
     const look = (headers: IncomingHttpHeaders): void => {

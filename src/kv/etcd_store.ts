@@ -112,17 +112,7 @@ export class EtcdStore {
 
   /** A read that is as large, and has as many operations, as a write may be; it reaches no disk. */
   async #assertLimits(): Promise<void> {
-    const padding = Buffer.alloc(limits.etcdRequestBytes + grpcOverheadBytes - limits.etcdTxnOperations * 128);
-    const write = (writer: WireWriter): void => {
-      const reads = Array.from({ length: limits.etcdTxnOperations }, () => rangeOf(this.#formatKey, true));
-      writeTxn(writer, noBytes, { compares: [], success: [], failure: reads });
-      writer.message(1, () => {
-        writer.bytes(7, padding);
-        writer.bytes(3, this.#formatKey);
-        // Target VALUE: the row's value is not this one, so the failure's operations are run.
-        writer.varint(2, 3);
-      });
-    };
+    const write = (writer: WireWriter): void => this.#writeLargest(writer);
     const request: Request = { method: "KV/Txn", write };
     // First whichever member answers, so that a cluster that is away is told from one that is set up otherwise.
     const first = await this.#cluster.read(request);
@@ -137,6 +127,20 @@ export class EtcdStore {
       "unavailable",
       `The metadata store's ${where} takes too little at once. Start it with ${flags}.`,
     );
+  }
+
+  /** To within some bytes as much as a gRPC server of etcd takes with the flags that are asked for. */
+  #writeLargest(writer: WireWriter): void {
+    const reads = Array.from({ length: limits.etcdTxnOperations }, () => rangeOf(this.#formatKey, true));
+    writeTxn(writer, noBytes, { compares: [], success: [], failure: reads });
+    const paddingBytes =
+      limits.etcdRequestBytes + grpcOverheadBytes - writer.bytesWritten - this.#formatKey.length - 32;
+    writer.message(1, () => {
+      writer.bytes(7, Buffer.alloc(paddingBytes));
+      writer.bytes(3, this.#formatKey);
+      // Target VALUE: the row's value is not this one, so the failure's operations are run.
+      writer.varint(2, 3);
+    });
   }
 
   #answered(reply: Reply): Buffer {

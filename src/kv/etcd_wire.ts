@@ -58,6 +58,10 @@ export class WireWriter {
   #buffer = Buffer.allocUnsafe(4_096);
   #start = this.#buffer.length;
 
+  get bytesWritten(): number {
+    return this.#buffer.length - this.#start;
+  }
+
   /** The message, behind `headBytes` bytes of the caller's. */
   finish(headBytes: number): Buffer {
     this.#reserve(headBytes);

@@ -9,8 +9,9 @@ import type { ChunkPlace, ChunkRef } from "./blob.ts";
 import { shardBytesOf } from "./shards.ts";
 
 /**
- * The bytes of the shards `wanted`, in that order, from those at `sources`: as many of them as it takes are read, in turn.
- * Errors: that of the last source tried when too few can be read; `corrupt_chunk` when there are too few.
+ * The bytes of the shards `wanted`, in that order. One that is among the sources (it moves) is read there; for others as many
+ * sources are read as it takes, in turn. Errors: that of the last source tried when too few can be read; `corrupt_chunk`
+ * when there are too few.
  */
 export async function remakeShards(
   node: ChunkNode,
@@ -20,29 +21,44 @@ export async function remakeShards(
   signal: AbortSignal,
 ): Promise<Buffer[]> {
   const { redundancy } = chunk;
-  const { dataShards } = redundancy;
   assert(wanted.length >= 1, "something is wanted");
   const found: (Buffer | undefined)[] = Array.from({ length: shardsOf(redundancy) });
-  const untried = [...sources];
-  let count = 0;
-  let failure: unknown = new HoldfastError(
-    "corrupt_chunk",
-    `Chunk ${chunk.id} has ${sources.length} good shards; it takes ${dataShards}.`,
+  const untried = sources.toSorted(
+    (a, b) => Number(wanted.includes(b.shardIndex)) - Number(wanted.includes(a.shardIndex)),
   );
-  while (count < dataShards) {
-    const batch = untried.splice(0, dataShards - count);
+  const count = (): number => found.filter((bytes) => bytes !== undefined).length;
+  const isEnough = (): boolean => count() >= redundancy.dataShards || wanted.every((index) => found[index]);
+  let failure: unknown = tooFew(chunk, sources.length);
+  while (!isEnough()) {
+    const moving = untried.filter(({ shardIndex }) => wanted.includes(shardIndex)).length;
+    const batch = untried.splice(0, moving > 0 ? moving : redundancy.dataShards - count());
     if (batch.length === 0) throw failure;
     const outcomes = await Promise.allSettled(batch.map((place) => readShard(node, chunk, place, signal)));
-    outcomes.forEach((outcome, index) => {
-      if (outcome.status === "rejected") return (failure = outcome.reason);
-      found[batch[index]!.shardIndex] = outcome.value;
-      return (count += 1);
-    });
+    for (const [index, outcome] of outcomes.entries()) {
+      if (outcome.status === "rejected") failure = outcome.reason;
+      else found[batch[index]!.shardIndex] = outcome.value;
+    }
   }
-  if (dataShards === 1) return wanted.map(() => found.find((bytes) => bytes !== undefined)!);
-  const out = wanted.map(() => Buffer.allocUnsafeSlow(shardBytesOf(chunk.storedBytes, redundancy)));
-  reconstruct(redundancy, found, wanted, out);
+  const missing = wanted.filter((index) => found[index] === undefined);
+  const computed = computeShards(chunk, found, missing);
+  return wanted.map((index) => found[index] ?? computed[missing.indexOf(index)]!);
+}
+
+function computeShards(
+  { redundancy, storedBytes }: ChunkRef,
+  found: readonly (Buffer | undefined)[],
+  missing: readonly number[],
+): Buffer[] {
+  if (missing.length === 0) return [];
+  if (redundancy.dataShards === 1) return missing.map(() => found.find((bytes) => bytes !== undefined)!);
+  const out = missing.map(() => Buffer.allocUnsafeSlow(shardBytesOf(storedBytes, redundancy)));
+  reconstruct(redundancy, found, missing, out);
   return out;
+}
+
+function tooFew({ id, redundancy }: ChunkRef, sources: number): HoldfastError {
+  const message = `Chunk ${id} has ${sources} good shards; it takes ${redundancy.dataShards}.`;
+  return new HoldfastError("corrupt_chunk", message);
 }
 
 async function readShard(

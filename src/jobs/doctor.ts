@@ -333,7 +333,11 @@ class Doctor {
   async *#checkRepairs(): AsyncGenerator<Finding> {
     yield* this.#rows(tags.repair, decodeRepair, () => undefined);
     yield* this.#rows(tags.relocation, decodeRelocation, () => undefined);
-    yield* this.#rows(tags.stray, decodeStray, () => undefined);
+    yield* this.#rows(
+      tags.stray,
+      (value) => (value.length === 1 ? undefined : decodeStray(value)),
+      () => undefined,
+    );
     yield* this.#rows(tags.scrub, decodeScrub, () => undefined);
   }
 

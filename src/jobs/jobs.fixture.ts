@@ -10,6 +10,7 @@ import { oneCopy, parseRedundancy, shardsOf, type Redundancy } from "../core/red
 import { createDigestPool } from "../digest/pool.ts";
 import type { Entry, Kv } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory.ts";
+import type { DriveState } from "../meta/drives.ts";
 import { tagRange, type Tag } from "../meta/keys.ts";
 import { Session } from "../meta/sessions.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
@@ -27,12 +28,16 @@ export type World = {
   readonly redundancy?: Redundancy;
   /** Every drive of the store; those of the node if left out. */
   readonly known?: readonly DriveId[];
+  /** `active` where there is none. */
+  readonly states?: Map<DriveId, DriveState>;
 };
 
 export type Process = {
   readonly store: ObjectStore;
   readonly session: Session;
   readonly damage: DamageNotes;
+  /** Drives of which the repair job said that nothing names them. */
+  readonly drained: readonly DriveId[];
   readonly jobs: readonly Job[];
 };
 
@@ -59,11 +64,21 @@ export async function startProcess(world: World, clock: Clock = systemClock): Pr
   const ids = new IdSource(session.id);
   const blobs = createBlobStore({ ...parts, ids, digests, placement, redundancy, onDamage });
   const store = new ObjectStore({ ...parts, blobs, digests, session });
+  const drained: DriveId[] = [];
   return {
     store,
     session,
     damage,
-    jobs: createJobs({ ...parts, blobs, session, placement, knownDrives: async () => known, awayMsMax: 0 }),
+    drained,
+    jobs: createJobs({
+      ...parts,
+      blobs,
+      session,
+      placement,
+      knownDrives: async () => known.map((id) => ({ id, state: world.states?.get(id) ?? ("active" as const) })),
+      onDrained: async (drive) => void drained.push(drive),
+      awayMsMax: 0,
+    }),
   };
 }
 

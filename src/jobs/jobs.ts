@@ -24,7 +24,7 @@ import type { Session } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { endedUploadsJob, FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
-import { RepairJob } from "./repair.ts";
+import { RepairJob, type KnownDrive } from "./repair.ts";
 import { JobRunner, type Job, type JobStatus } from "./runner.ts";
 import { ScrubJob } from "./scrub.ts";
 import { FenceJob, SweepJob } from "./sessions.ts";
@@ -34,6 +34,7 @@ import { UsageJob } from "./usage.ts";
 export { DamageNotes } from "./damage.ts";
 export { fenceDead, fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
 export { runDoctor, type DoctorSummary, type Finding } from "./doctor.ts";
+export type { KnownDrive } from "./repair.ts";
 export type { JobStatus } from "./runner.ts";
 
 export type JobsParts = {
@@ -41,10 +42,12 @@ export type JobsParts = {
   readonly node: ChunkNode;
   readonly blobs: Pick<BlobStore, "remove">;
   /** This process's session: holder of its leases, and never fenced by itself. Its heartbeat is the caller's. */
-  readonly session: Pick<Session, "id" | "check">;
+  readonly session: Pick<Session, "id" | "check" | "nextStamp">;
   readonly placement: Placement;
   /** Every drive of the store, whether it is here or not. */
-  readonly knownDrives: () => Promise<readonly DriveId[]>;
+  readonly knownDrives: () => Promise<readonly KnownDrive[]>;
+  /** Told when no chunk map names a drive any more. */
+  readonly onDrained: (drive: DriveId) => Promise<void>;
   /** How long a drive may be away until it is given up; driveAwayMsMax if left out. */
   readonly awayMsMax?: number;
   readonly clock: Clock;

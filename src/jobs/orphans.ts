@@ -20,31 +20,37 @@ export async function findOrphans(kv: Kv, drive: DriveId, shards: readonly Liste
     const root = row && decodeBlobRoot(row.value);
     if (root?.kind === "chunks") pageEntries.set(blobs[index]!, root.pageEntries);
   });
-  const keys = new Map<string, readonly Buffer[]>();
+  const pages = new Map<string, { readonly blob: BlobId; readonly page: number }>();
   for (const { owner } of shards) {
     const entries = pageEntries.get(owner.blob);
     if (entries === undefined) continue;
     const page = Math.floor(owner.chunkIndex / entries);
-    keys.set(`${owner.blob} ${page}`, [blobPageKey(owner.blob, page), relocationKey(owner.blob, page)]);
+    pages.set(`${owner.blob} ${page}`, { blob: owner.blob, page });
   }
-  const mentioned = await mentionedOn(kv, drive, [...keys.values()]);
-  return shards.filter((shard) => !mentioned.has(`${shard.chunk} ${shard.shardIndex}`));
+  const wanted = await wantedOn(kv, drive, [...pages.values()]);
+  return shards.filter((shard) => !wanted.has(`${shard.chunk} ${shard.shardIndex}`));
 }
 
-/** A page and its relocation are read from one state: a shard is in one of them as long as it is wanted. */
-async function mentionedOn(kv: Kv, drive: DriveId, keys: readonly (readonly Buffer[])[]): Promise<Set<string>> {
-  const mentioned = new Set<string>();
-  const rows = keys.length === 0 ? [] : await kv.get(keys.flat());
+/**
+ * `<chunk> <shard index>` of every shard that should be on the drive, or is on its way there. A page and its relocation are
+ * read from one state: a shard is in one of them as long as it is wanted.
+ */
+export async function wantedOn(
+  kv: Kv,
+  drive: DriveId,
+  pages: readonly { readonly blob: BlobId; readonly page: number }[],
+): Promise<Set<string>> {
+  const wanted = new Set<string>();
+  const keys = pages.flatMap(({ blob, page }) => [blobPageKey(blob, page), relocationKey(blob, page)]);
+  const rows = keys.length === 0 ? [] : await kv.get(keys);
   rows.forEach((row, index) => {
     if (row === undefined) return;
-    if (index % 2 === 1) {
+    if (index % 2 === 0) for (const shard of mentionedIn(decodeChunkPage(row.value), drive)) wanted.add(shard);
+    else
       for (const shard of decodeRelocation(row.value).shards)
-        if (shard.drive === drive) mentioned.add(`${shard.chunk} ${shard.shardIndex}`);
-      return;
-    }
-    for (const shard of mentionedIn(decodeChunkPage(row.value), drive)) mentioned.add(shard);
+        if (shard.drive === drive) wanted.add(`${shard.chunk} ${shard.shardIndex}`);
   });
-  return mentioned;
+  return wanted;
 }
 
 /** `<chunk> <shard index>` of every shard that a page says is on the drive. */

@@ -93,6 +93,36 @@ for (const text of ["replica:2", "replica:3", "ec:2+1", "ec:4+2"]) {
   });
 }
 
+void test("a drive that is draining gives up what it has, without a read failing, and is then drained", async () => {
+  for (const text of ["replica:1", "ec:2+1"]) {
+    const plain = worldWith(text, 1);
+    const writer = await startProcess(plain);
+    await fill(writer.store);
+    const drive = (await chunksOf(plain))[0]!.places[0]!.drive;
+    const world: World = { ...plain, states: new Map([[drive, "draining"]]) };
+    const process = await startProcess(world);
+    // A read that began before: it finds its bytes where it was told they are.
+    const reads = await Promise.all(objects.map(([name]) => process.store.get({ bucket, key: key(name) })));
+    const repair = process.jobs.filter(({ name }) => name === "repair");
+    for (let round = 0; round < 8; round++) {
+      for (const { session } of [writer, process]) await session.heartbeat();
+      for (const job of repair) while ((await job.run(new AbortController().signal)).more);
+    }
+    assert.ok((await chunksOf(world)).every(({ places }) => places.every((place) => place.drive !== drive)));
+    assert.deepEqual(process.drained.slice(0, 1), [drive]);
+    assert.ok((await world.node.list(drive, { limit: 10 })).length > 0, "readers may still want it");
+    for (const [index, found] of reads.entries()) assert.ok((await readAll(found)).equals(objects[index]![1]));
+    for (let round = 0; round < 8; round++) {
+      for (const { session } of [writer, process]) await session.heartbeat();
+      for (const job of repair) while ((await job.run(new AbortController().signal)).more);
+    }
+    assert.deepEqual(await world.node.list(drive, { limit: 10 }), []);
+    assert.deepEqual(await findingsOf(world), []);
+    await assertNoRows(world, tags.stray, tags.relocation);
+    await assertReadable(process.store);
+  }
+});
+
 void test("a drive that is away for less than it takes to give it up is waited for", async () => {
   const world = worldWith("ec:2+1", 1);
   await fill((await startProcess(world)).store);

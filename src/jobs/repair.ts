@@ -1,49 +1,57 @@
 /**
  * Brings back redundancy that was lost, one page of a chunk map at a time (repair_page.ts):
  *
- *  1. relocations of processes that are gone are cleaned up, drives that came back are rid of what was made anew elsewhere;
+ *  1. relocations of processes that are gone are cleaned up, and shards that were made anew elsewhere are removed (strays.ts);
  *  2. chunks noted as damaged or incomplete (`repair` rows) are looked at, every shard of them, and mended;
- *  3. what lay on a drive that was given up is made anew on others: the chunk maps are walked once to see how much there is,
- *     then once for each number of losses that chunks can still bear, the most endangered first.
+ *  3. what lies on drives that were given up or are draining is put on others: the chunk maps are walked once to see how much
+ *     there is, then once for each number of losses that chunks can still bear, the most endangered first.
  *
- * A drive is given up when it has been away for driveAwayMsMax of this process's own time. One that comes back later
- * keeps what was not yet made anew.
+ * A drive is given up when it has been away for driveAwayMsMax of this process's own time, at once when it was removed from
+ * the store. One that comes back later keeps what was not yet made anew. When a walk finds that nothing names a drive any
+ * more its state becomes `drained`.
  *
  * All of it is one job, so that one process works on one page at a time; which pages are to be walked is in memory, and a
  * process that takes over begins that again: what was mended already costs it a look.
  *
  * Known gap: the walk reads every chunk map of the store, in one process.
  */
+import { shardBytesOf } from "../blob/shards.ts";
 import type { Clock } from "../core/clock.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import { tagRange, tags, driveIdOf, parseBlobKey } from "../meta/keys.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
+import type { DriveState } from "../meta/drives.ts";
+import { parseBlobKey, tagRange, tags } from "../meta/keys.ts";
 import { decodeRepair } from "../meta/repairs.ts";
 import { MapWalk } from "./map_walk.ts";
-import { spareShards, type DriveView } from "./repair_plan.ts";
 import { cleanRelocation, repairPage, type PageOutcome, type RepairParts } from "./repair_page.ts";
+import { spareShards, type DriveView } from "./repair_plan.ts";
 import { Rounds } from "./rounds.ts";
 import type { Job, JobProgress, JobResult } from "./runner.ts";
-import { sweepDrive } from "./sessions.ts";
-import { shardBytesOf } from "../blob/shards.ts";
+import { Strays } from "./strays.ts";
+
+export type KnownDrive = { readonly id: DriveId; readonly state: DriveState };
 
 export type RepairJobParts = RepairParts & {
   readonly clock: Clock;
   /** Every drive of the store, whether it is here or not. */
-  readonly knownDrives: () => Promise<readonly DriveId[]>;
+  readonly knownDrives: () => Promise<readonly KnownDrive[]>;
+  /** Told when no chunk map names the drive any more. */
+  readonly onDrained: (drive: DriveId) => Promise<void>;
   /** driveAwayMsMax if left out. */
   readonly awayMsMax?: number;
 };
 
 const nothing: JobResult = { done: 0, more: false };
+const strayPauseMs = 500;
 const rowsAtOnce = 64;
-/** A walk that left something waiting is tried again after this long. */
+/** A walk that left something waiting is tried again after this long; one that did not, in case of late uploads, after that. */
 const againMs = 60_000;
+const rewalkMs = 24 * 3_600_000;
 
-/** A walk over all chunk maps for what lay on these drives. */
+/** A walk over all chunk maps for what lies on these drives. */
 type Walk = {
-  readonly givenUp: ReadonlySet<DriveId>;
+  readonly leaving: ReadonlySet<DriveId>;
   readonly walk: MapWalk;
   /** Undefined while it only counts. */
   spare: number | undefined;
@@ -59,13 +67,15 @@ export class RepairJob implements Job {
   readonly idleMsMax = 30_000;
   readonly #parts: RepairJobParts;
   readonly #noted = new Rounds(tagRange(tags.repair));
+  readonly #strays: Strays;
   readonly #away = new Map<DriveId, number>();
   #walk: Walk | undefined;
   /** The drives that were walked for last, when, and whether something is left. */
-  #walked: { readonly givenUp: ReadonlySet<DriveId>; readonly atMs: number; readonly isWaiting: boolean } | undefined;
+  #walked: { readonly leaving: ReadonlySet<DriveId>; readonly atMs: number; readonly isWaiting: boolean } | undefined;
 
   constructor(parts: RepairJobParts) {
     this.#parts = parts;
+    this.#strays = new Strays(parts);
   }
 
   progress(): JobProgress | undefined {
@@ -76,49 +86,42 @@ export class RepairJob implements Job {
   }
 
   async run(signal: AbortSignal): Promise<JobResult> {
-    const cleaned = await this.#cleanUp(signal);
+    const { kv } = this.#parts;
+    for (const row of await kv.scan(tagRange(tags.relocation), { limit: limits.jobBatchMax }))
+      await cleanRelocation(this.#parts, row);
+    const strays = await this.#strays.run(signal);
     const view = await this.#look();
     const noted = await this.#mendNoted(view, signal);
     const walked = noted.more ? nothing : await this.#walkOn(view, signal);
-    return { done: cleaned + noted.done + walked.done, more: !signal.aborted && (noted.more || walked.more) };
-  }
-
-  async #cleanUp(signal: AbortSignal): Promise<number> {
-    const { kv, node, session, log } = this.#parts;
-    for (const row of await kv.scan(tagRange(tags.relocation), { limit: limits.jobBatchMax }))
-      await cleanRelocation({ ...this.#parts, session }, row);
-    let removed = 0;
-    for (const row of await kv.scan(tagRange(tags.stray), { limit: limits.jobBatchMax })) {
-      const drive = driveIdOf(row.key);
-      if (!node.drives.includes(drive)) continue;
-      const swept = await sweepDrive({ kv, node, log }, drive, signal);
-      removed += swept.removed;
-      // What live sessions stored may be named by no page because it was made anew elsewhere: looked at again later.
-      if (!swept.isWhole || swept.ofLiveSessions > 0) continue;
-      await kv.commit({ checks: [{ key: row.key, version: row.version }], writes: [{ kind: "delete", key: row.key }] });
-    }
-    return removed;
+    const more = !signal.aborted && (noted.more || walked.more);
+    const done = strays.removed + noted.done + walked.done;
+    return { done, more, ...(strays.isWaiting && !more && { againMs: strayPauseMs }) };
   }
 
   async #look(): Promise<DriveView> {
-    const { node, placement, clock, knownDrives, log, awayMsMax = limits.driveAwayMsMax } = this.#parts;
+    const { node, placement, clock, knownDrives, awayMsMax = limits.driveAwayMsMax } = this.#parts;
     const taking = placement.drives();
     const failed = new Set(taking.filter(({ state }) => state === "failed").map(({ id }) => id));
     const here = new Set(node.drives.filter((drive) => !failed.has(drive)));
-    const nowMs = clock.monotonicMs();
-    const givenUp = new Set<DriveId>();
     const known = await knownDrives();
-    for (const drive of this.#away.keys()) if (here.has(drive) || !known.includes(drive)) this.#away.delete(drive);
-    for (const drive of known) {
-      if (here.has(drive)) continue;
-      const sinceMs = this.#away.get(drive);
-      if (sinceMs === undefined) {
-        this.#away.set(drive, nowMs);
-        log.warn({ drive }, "A drive is away.");
-      }
-      if (nowMs - (sinceMs ?? nowMs) >= awayMsMax) givenUp.add(drive);
+    for (const drive of this.#away.keys())
+      if (here.has(drive) || !known.some(({ id }) => id === drive)) this.#away.delete(drive);
+    const givenUp = new Set<DriveId>();
+    const draining = new Set<DriveId>();
+    for (const { id, state } of known) {
+      if (here.has(id)) {
+        if (state !== "active") draining.add(id);
+      } else if (state === "removed" || this.#awayMs(id, clock.monotonicMs()) >= awayMsMax) givenUp.add(id);
     }
-    return { here, givenUp, taking };
+    return { here, givenUp, draining, taking };
+  }
+
+  #awayMs(drive: DriveId, nowMs: number): number {
+    const sinceMs = this.#away.get(drive);
+    if (sinceMs !== undefined) return nowMs - sinceMs;
+    this.#away.set(drive, nowMs);
+    this.#parts.log.warn({ drive }, "A drive is away.");
+    return 0;
   }
 
   async #mendNoted(view: DriveView, signal: AbortSignal): Promise<JobResult> {
@@ -138,41 +141,34 @@ export class RepairJob implements Job {
   }
 
   async #walkOn(view: DriveView, signal: AbortSignal): Promise<JobResult> {
-    const { givenUp } = view;
-    if (givenUp.size === 0) {
+    const leaving = new Set([...view.givenUp, ...view.draining]);
+    if (leaving.size === 0) {
       this.#walk = undefined;
       return nothing;
     }
-    if (this.#walk === undefined || !isSame(this.#walk.givenUp, givenUp)) {
-      if (!this.#isDue(givenUp)) return nothing;
-      this.#walk = newWalk(this.#parts.kv, givenUp);
-      this.#parts.log.warn({ drives: [...givenUp] }, "Drives are given up: what lay on them is made anew elsewhere.");
+    if (this.#walk === undefined || !isSame(this.#walk.leaving, leaving)) {
+      if (!this.#isDue(leaving)) return nothing;
+      this.#walk = newWalk(this.#parts.kv, leaving);
+      this.#parts.log.info({ drives: [...leaving] }, "What lies on these drives is put on others.");
     }
     const walk = this.#walk;
     const pages = await walk.walk.next();
     let done = 0;
     for (const { blob, page, chunks } of pages ?? []) {
       if (signal.aborted) break;
-      const lost = chunks.flatMap((chunk, position) =>
-        chunk.places.some(({ drive }) => givenUp.has(drive))
-          ? [{ position, spare: spareShards(chunk, view.here) }]
-          : [],
-      );
-      if (walk.spare === undefined)
-        for (const { position, spare } of lost) count(walk, spare, bytesOf(chunks[position]!));
-      const positions = lost.filter(({ spare }) => spare === walk.spare).map(({ position }) => position);
+      const positions = toDo(walk, chunks, view);
       if (positions.length === 0) continue;
       const outcome = await repairPage(this.#parts, { blob, page, positions, verify: false }, view, signal);
       done += this.#account(walk, outcome);
     }
-    if (pages === undefined) this.#endRound(walk);
+    if (pages === undefined) await this.#endRound(walk);
     return { done, more: this.#walk !== undefined && !signal.aborted };
   }
 
-  #isDue(givenUp: ReadonlySet<DriveId>): boolean {
+  #isDue(leaving: ReadonlySet<DriveId>): boolean {
     const last = this.#walked;
-    if (last === undefined || !isSame(last.givenUp, givenUp)) return true;
-    return last.isWaiting && this.#parts.clock.monotonicMs() - last.atMs >= againMs;
+    if (last === undefined || !isSame(last.leaving, leaving)) return true;
+    return this.#parts.clock.monotonicMs() - last.atMs >= (last.isWaiting ? againMs : rewalkMs);
   }
 
   #account(walk: Walk, outcome: PageOutcome): number {
@@ -183,7 +179,7 @@ export class RepairJob implements Job {
   }
 
   /** The next number of losses to look for, the smallest first. Chunks that lost too many are only counted. */
-  #endRound(walk: Walk): void {
+  async #endRound(walk: Walk): Promise<void> {
     const spares = [...walk.bytesBySpare.keys()].filter((spare) => spare >= 0).toSorted((a, b) => a - b);
     const next = spares.find((spare) => walk.spare === undefined || spare > walk.spare);
     if (next !== undefined) {
@@ -191,28 +187,40 @@ export class RepairJob implements Job {
       walk.walk.restart();
       return;
     }
-    const { log, clock } = this.#parts;
-    const isLost = [...walk.bytesBySpare.keys()].some((spare) => spare < 0);
-    if (isLost)
-      log.error({ drives: [...walk.givenUp] }, "Chunks have lost more shards than they can bear; run doctor.");
-    const isWaiting = walk.isWaiting || isLost;
-    log.info({ drives: [...walk.givenUp], bytes: walk.doneBytes, isWaiting }, "A walk over the chunk maps has ended.");
-    this.#walked = { givenUp: walk.givenUp, atMs: clock.monotonicMs(), isWaiting };
     this.#walk = undefined;
+    const { log, clock, onDrained } = this.#parts;
+    const drives = [...walk.leaving];
+    const isLost = [...walk.bytesBySpare.keys()].some((spare) => spare < 0);
+    if (isLost) log.error({ drives }, "Chunks have lost more shards than they can bear; run doctor.");
+    // Only a walk that met nothing shows that nothing is left.
+    const isEmpty = walk.bytesBySpare.size === 0;
+    const isWaiting = walk.isWaiting || isLost || !isEmpty;
+    const isStuck = walk.isWaiting || isLost;
+    if (isEmpty) for (const drive of drives) await onDrained(drive);
+    else log.info({ drives, bytes: walk.doneBytes, isStuck }, "A walk over the chunk maps has ended.");
+    const atMs = clock.monotonicMs() - (isStuck ? 0 : againMs);
+    this.#walked = { leaving: walk.leaving, atMs, isWaiting };
   }
 }
 
-function newWalk(kv: RepairParts["kv"], givenUp: ReadonlySet<DriveId>): Walk {
-  return { givenUp, walk: new MapWalk(kv), spare: undefined, bytesBySpare: new Map(), doneBytes: 0, isWaiting: false };
+/** Positions of the chunks that this round deals with; the first round only counts. */
+function toDo(walk: Walk, chunks: readonly ChunkRecord[], view: DriveView): number[] {
+  const positions: number[] = [];
+  for (const [position, chunk] of chunks.entries()) {
+    if (!chunk.places.some(({ drive }) => walk.leaving.has(drive))) continue;
+    const spare = spareShards(chunk, view.here);
+    if (walk.spare === undefined) count(walk, spare, shardBytesOf(chunk.storedBytes, chunk.redundancy));
+    else if (spare === walk.spare) positions.push(position);
+  }
+  return positions;
+}
+
+function newWalk(kv: RepairParts["kv"], leaving: ReadonlySet<DriveId>): Walk {
+  return { leaving, walk: new MapWalk(kv), spare: undefined, bytesBySpare: new Map(), doneBytes: 0, isWaiting: false };
 }
 
 function count({ bytesBySpare }: Walk, spare: number, bytes: number): void {
   bytesBySpare.set(spare, (bytesBySpare.get(spare) ?? 0) + bytes);
-}
-
-/** Of one lost shard. */
-function bytesOf({ storedBytes, redundancy }: ChunkRecord): number {
-  return shardBytesOf(storedBytes, redundancy);
 }
 
 function isSame(left: ReadonlySet<DriveId>, right: ReadonlySet<DriveId>): boolean {

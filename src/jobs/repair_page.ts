@@ -12,14 +12,15 @@ import type { ChunkRef } from "../blob/blob.ts";
 import type { Placement } from "../blob/node_placement.ts";
 import { remakeShards } from "../blob/shard_repair.ts";
 import { isRefusal } from "../blob/shard_writer.ts";
-import type { BlobId, DriveId, SessionId } from "../core/ids.ts";
+import type { BlobId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
-import { absent, type Check, type Entry, type Kv, type Write } from "../kv/kv.ts";
+import { absent, type Entry, type Kv, type Write } from "../kv/kv.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
 import { decodeChunkPage, encodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { blobPageKey, blobRootKey, parseBlobKey, relocationKey, sessionKey } from "../meta/keys.ts";
-import { decodeRelocation, relocationWrite, strayWrite } from "../meta/repairs.ts";
+import { decodeRelocation, relocationWrite, strayWrites, type RelocatedShard } from "../meta/repairs.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
+import type { Session } from "../meta/sessions.ts";
 import { mentionedIn } from "./orphans.ts";
 import { planChunk, type ChunkPlan, type DriveView, type ShardTask } from "./repair_plan.ts";
 
@@ -27,7 +28,7 @@ export type RepairParts = {
   readonly kv: Kv;
   readonly node: ChunkNode;
   readonly placement: Placement;
-  readonly session: { readonly id: SessionId; readonly check: Check };
+  readonly session: Pick<Session, "id" | "check" | "nextStamp">;
   readonly log: Log;
 };
 
@@ -197,11 +198,11 @@ async function publish(
 ): Promise<boolean> {
   const { kv, session } = parts;
   const { key, version } = target.pageRow;
-  const stray = new Set<DriveId>();
+  const replaced: RelocatedShard[] = [];
   const chunks = target.chunks.map((chunk, position) => {
     const tasks = moved(made.get(position) ?? []);
-    const replaced = chunk.places.filter(({ shardIndex }) => tasks.some((task) => task.shardIndex === shardIndex));
-    for (const { drive } of replaced) stray.add(drive);
+    for (const place of chunk.places)
+      if (tasks.some((task) => task.shardIndex === place.shardIndex)) replaced.push({ chunk: chunk.id, ...place });
     return withPlaces(chunk, tasks);
   });
   const relocation: Write = { kind: "delete", key: relocationKey(target.blob, target.page) };
@@ -209,7 +210,7 @@ async function publish(
     checks: [session.check, { key, version }],
     writes: [
       { kind: "put", key, value: encodeChunkPage(chunks) },
-      ...[...stray].map(strayWrite),
+      ...strayWrites(target.blob, target.page, replaced, () => session.nextStamp()),
       ...(isAll ? [relocation] : []),
     ],
   });
@@ -242,17 +243,17 @@ export async function cleanRelocation(parts: RepairParts, row: Entry): Promise<v
   const { blob, page } = parseBlobKey(row.key);
   const [pageRow, now] = await kv.get([blobPageKey(blob, page!), row.key]);
   if (now?.version !== row.version) return;
-  const stray = new Set<DriveId>();
+  const stray: RelocatedShard[] = [];
   for (const [drive, ofDrive] of Map.groupBy(shards, (shard) => shard.drive)) {
     const mentioned = pageRow === undefined ? new Set<string>() : mentionedIn(decodeChunkPage(pageRow.value), drive);
     const unwanted = ofDrive.filter((shard) => !mentioned.has(`${shard.chunk} ${shard.shardIndex}`));
     if (unwanted.length === 0) continue;
     if (node.drives.includes(drive)) await node.remove(drive, unwanted);
-    else stray.add(drive);
+    else stray.push(...unwanted);
   }
   await kv.commit({
     checks: [{ key: row.key, version: row.version }],
-    writes: [{ kind: "delete", key: row.key }, ...[...stray].map(strayWrite)],
+    writes: [{ kind: "delete", key: row.key }, ...strayWrites(blob, page!, stray, () => session.nextStamp())],
   });
   log.info({ blob, page, shards: shards.length }, "A repair that was not finished was cleaned up.");
 }

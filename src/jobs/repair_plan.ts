@@ -3,7 +3,7 @@
  *
  * A shard that is damaged on a drive that takes data is made anew in its place. One whose drive is away is left alone until the
  * drive is given up, for it may come back with its bytes; then, and where a shard is nowhere, it goes to the chunk's best
- * drive that has no other shard of it. What finds no drive waits.
+ * drive that has no other shard of it. What finds no drive waits. Shards of a drive that is draining are moved likewise.
  */
 import type { ChunkPlace } from "../blob/blob.ts";
 import { placeChunk, type PlacementDrive } from "../blob/placement.ts";
@@ -16,6 +16,8 @@ export type DriveView = {
   readonly here: ReadonlySet<DriveId>;
   /** Drives that are away and are not waited for any more. */
   readonly givenUp: ReadonlySet<DriveId>;
+  /** Drives that are to give up what they have, as far as others take it. */
+  readonly draining: ReadonlySet<DriveId>;
   /** Drives that may take shards. */
   readonly taking: readonly PlacementDrive[];
 };
@@ -35,7 +37,9 @@ export function planChunk(chunk: ChunkRecord, damaged: ReadonlySet<number>, view
   const { redundancy, places } = chunk;
   const sources = places.filter(({ drive, shardIndex }) => view.here.has(drive) && !damaged.has(shardIndex));
   if (sources.length < redundancy.dataShards) return { tasks: [], sources, isWaiting: true };
-  const taking = new Set(view.taking.filter(({ state }) => state === "up").map(({ id }) => id));
+  const taking = new Set(
+    view.taking.filter(({ id, state }) => state === "up" && !view.draining.has(id)).map(({ id }) => id),
+  );
   const tasks: ShardTask[] = [];
   const homeless: number[] = [];
   /** Drives that hold a shard of the chunk, or will. */
@@ -50,13 +54,18 @@ export function planChunk(chunk: ChunkRecord, damaged: ReadonlySet<number>, view
         taken.add(drive);
         isWaiting = true;
       }
-    } else if (!damaged.has(shardIndex)) taken.add(drive);
-    else if (taking.has(drive)) {
+    } else if (!damaged.has(shardIndex)) {
+      // It keeps its shard until another drive has it, and is none that could take one.
+      if (view.draining.has(drive)) homeless.push(shardIndex);
+      else taken.add(drive);
+    } else if (taking.has(drive)) {
       taken.add(drive);
       tasks.push({ shardIndex, drive, inPlace: true });
     } else homeless.push(shardIndex);
   }
-  const free = placeChunk(chunk.id, view.taking, Math.max(1, view.taking.length)).filter((drive) => !taken.has(drive));
+  const free = placeChunk(chunk.id, view.taking, Math.max(1, view.taking.length)).filter(
+    (drive) => !taken.has(drive) && !view.draining.has(drive),
+  );
   for (const shardIndex of homeless) {
     const drive = free.shift();
     if (drive === undefined) isWaiting = true;

@@ -22,7 +22,7 @@ import type { Log } from "../core/log.ts";
 import type { Entry, Kv, Version, Write } from "../kv/kv.ts";
 import { endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
 import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
-import { strayWrite } from "../meta/repairs.ts";
+import { wholeStrayWrite } from "../meta/repairs.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 import { removeOrphans } from "./orphans.ts";
 import type { Job, JobResult } from "./runner.ts";
@@ -124,7 +124,7 @@ export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = 
 
 export type SweepParts = { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log };
 
-export type SweepJobParts = SweepParts & { readonly knownDrives: () => Promise<readonly DriveId[]> };
+export type SweepJobParts = SweepParts & { readonly knownDrives: () => Promise<readonly { readonly id: DriveId }[]> };
 
 /** Before the first chunk of a session: counters start at 1. */
 function beforeSession(session: SessionId): ShardRef {
@@ -166,7 +166,10 @@ export class SweepJob implements Job {
     const [drive] = sweep.drives;
     if (drive === undefined) {
       const key = endedKey(sweep.session);
-      const stray = (await knownDrives()).filter((known) => !node.drives.includes(known)).map(strayWrite);
+      const stray = (await knownDrives())
+        .map(({ id }) => id)
+        .filter((id) => !node.drives.includes(id))
+        .map(wholeStrayWrite);
       await kv.commit({ checks: [{ key, version: sweep.version }], writes: [{ kind: "delete", key }, ...stray] });
       this.#sweep = undefined;
       return { done: 1, more: true };

@@ -13,7 +13,7 @@
 import { assert } from "../core/assert.ts";
 import type { BlobStore } from "../blob/blob.ts";
 import type { Clock } from "../core/clock.ts";
-import type { BlobId, DriveId, SessionId } from "../core/ids.ts";
+import type { BlobId, SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
@@ -22,8 +22,8 @@ import { transact, type Transaction, type TransactOptions } from "../kv/transact
 import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "../meta/blobs.ts";
 import type { BlobRoot } from "../meta/blobs.ts";
 import { decodeChunkPage } from "../meta/chunk_pages.ts";
-import { blobRange, blobRootKey, tagRange, tags } from "../meta/keys.ts";
-import { strayWrite } from "../meta/repairs.ts";
+import { blobRange, blobRootKey, parseBlobKey, tagRange, tags } from "../meta/keys.ts";
+import { strayWrites } from "../meta/repairs.ts";
 import { drainTargets, hasDrained, readSessions } from "../meta/sessions.ts";
 import { decodeTrash, trashWrite } from "../meta/trash.ts";
 import { Rounds } from "./rounds.ts";
@@ -106,6 +106,11 @@ export class TrashJob implements Job {
   }
 }
 
+type StrayWrite = ReturnType<typeof strayWrites>[number];
+
+/** As long as a session's stamps. */
+const STAMP_BYTES = 14;
+
 type Next =
   { readonly next: "done" } | { readonly next: "chunks" | "parts"; readonly blob: BlobId; readonly dead: Dead };
 
@@ -185,23 +190,28 @@ async function commitDead(
 async function removeChunks(parts: TrashParts, blob: BlobId, dead: Dead): Promise<void> {
   for (;;) {
     const pages = await readPages(parts, blob, pagesAtOnce);
-    const away = new Set<DriveId>();
-    for (const page of pages)
-      for (const drive of await parts.blobs.remove(decodeChunkPage(page.value))) away.add(drive);
+    const stray: StrayWrite[] = [];
+    for (const page of pages) stray.push(...(await removeShardsOf(parts, page)));
     const last = pages.length < pagesAtOnce;
     const outcome = await commitDead(parts, dead, pages, (tx) => {
       for (const page of pages) tx.delete(page.key);
-      for (const drive of away) markStray(tx, drive);
+      for (const { key, value } of stray) tx.put(key, value);
       if (last) deleteDead(tx, dead);
     });
     if (outcome === "gone" || (outcome === "done" && last)) return;
   }
 }
 
-/** What the drive has of the blob is named by nothing from now on. */
-function markStray(tx: Transaction, drive: DriveId): void {
-  const { key, value } = strayWrite(drive);
-  tx.put(key, value);
+/** What drives that are away keep is named by nothing from then on: the rows that say so. */
+async function removeShardsOf({ blobs, random }: TrashParts, row: Entry): Promise<StrayWrite[]> {
+  const chunks = decodeChunkPage(row.value);
+  const away = await blobs.remove(chunks);
+  if (away.length === 0) return [];
+  const { blob, page } = parseBlobKey(row.key);
+  const shards = chunks.flatMap(({ id, places }) =>
+    places.filter(({ drive }) => away.includes(drive)).map((place) => ({ chunk: id, ...place })),
+  );
+  return strayWrites(blob, page!, shards, () => Buffer.from(random.bytes(STAMP_BYTES)).toString("hex"));
 }
 
 function deleteDead(tx: Transaction, dead: Dead): void {

@@ -10,6 +10,7 @@ import { decodeBucket, encodeBucket } from "./buckets.ts";
 import type { BucketRecord } from "./buckets.ts";
 import { decodeChunkPage, encodeChunkPage } from "./chunk_pages.ts";
 import type { ChunkRecord } from "./chunk_pages.ts";
+import { decodeDrive, encodeDrive } from "./drives.ts";
 import { decodeHead, encodeBody, encodeHead } from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
 import * as keys from "./keys.ts";
@@ -65,6 +66,8 @@ const copies: ChunkRecord[] = [
 ];
 const scrub = { startedMs: 4, after: { chunk, shardIndex: 9 }, ended: { atMs: 5, shards: 6, damaged: 7 } };
 const noScrub = { startedMs: undefined, after: undefined, ended: undefined };
+const driveRecord = { state: "draining", path: "/d", sizeBytes: 128, addedMs: 5 } as const;
+const stray = { blob, page: 258, shards: [{ chunk, shardIndex: 9 }] };
 const relocation = { session, shards: [{ chunk, shardIndex: 9, drive }] };
 const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
 const partsRoot: BlobRoot = {
@@ -113,7 +116,8 @@ const records: readonly Row[] = [
   row("bucket without redundancy", `02 ${bucketHex} 00 00`, encodeBucket(oldBucket), decodeBucket, oldBucket),
   row("scrub", `01 07 04 ${chunk} 09 05 06 07`, encodeScrub(scrub), decodeScrub, scrub),
   row("scrub before the first round", "01 00", encodeScrub(noScrub), decodeScrub, noScrub),
-  row("stray", "01", encodeStray(), decodeStray, undefined),
+  row("drive", "01 01 02 2f 64 80 01 05", encodeDrive(driveRecord), decodeDrive, driveRecord),
+  row("stray", `01 ${blob} 82 02 01 ${chunk} 09`, encodeStray(stray), decodeStray, stray),
   row("repair", "01 02 03 81 01", encodeRepair([3, 129]), decodeRepair, [3, 129]),
   row(
     "relocation",
@@ -223,6 +227,7 @@ test("keys are as their page says", () => {
     [keys.repairKey(blob, 258), `32${blob}00000102`],
     [keys.relocationKey(blob, 258), `33${blob}00000102`],
     [keys.strayKey(drive), `34${drive}`],
+    [keys.strayKey(drive, "aa".repeat(14)), `34${drive}${"aa".repeat(14)}`],
     [keys.scrubKey(drive), `35${drive}`],
     [keys.trashKey(0x0102, Buffer.alloc(10, 0xee)), `31000000000102${"ee".repeat(10)}`],
     [keys.uploadKey(bucket, object, upload), `40${bucket}${escaped}${upload}`],

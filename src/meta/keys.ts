@@ -201,8 +201,13 @@ export function repairKey(blob: BlobId, page: number): Buffer {
   return pageKey(tags.repair, blob, page);
 }
 
-export function strayKey(drive: DriveId): Buffer {
-  return idKey(tags.stray, drive, DRIVE_ID_BYTES, 0);
+/** Without a stamp: the whole drive's row. */
+export function strayKey(drive: DriveId, stamp = ""): Buffer {
+  return Buffer.concat([idKey(tags.stray, drive, DRIVE_ID_BYTES, 0), Buffer.from(stamp, "hex")]);
+}
+
+export function isWholeDrive(row: Uint8Array): boolean {
+  return row.length === 1 + DRIVE_ID_BYTES;
 }
 
 export function scrubKey(drive: DriveId): Buffer {

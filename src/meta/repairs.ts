@@ -7,11 +7,12 @@
  * into a page from one that nobody wants, and finds the latter when the session has ended: the shards bear the id of the
  * session that wrote the chunk, not of this one. One at a time for a page.
  *
- * `stray/<drive id>`: shards on this drive, which was away at the time, are named by no page any more. When it is back it is
- * looked through, and the row goes.
+ * `stray/<drive id>/<stamp>`: these shards on the drive are named by no page any more; they are removed when no read can want
+ * them. `stray/<drive id>`: the drive was away when a session's unpublished chunks were looked for; it is looked through as a
+ * whole when it is back.
  */
 import { ByteReader, ByteWriter } from "../core/codec.ts";
-import { CHUNK_ID_BYTES, DRIVE_ID_BYTES, SESSION_ID_BYTES } from "../core/ids.ts";
+import { BLOB_ID_BYTES, CHUNK_ID_BYTES, DRIVE_ID_BYTES, SESSION_ID_BYTES } from "../core/ids.ts";
 import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
 import type { Write } from "../kv/kv.ts";
 import { relocationKey, repairKey, strayKey } from "./keys.ts";
@@ -55,18 +56,47 @@ export function relocationWrite(blob: BlobId, page: number, relocation: Relocati
   return { kind: "put", key: relocationKey(blob, page), value: encodeRelocation(relocation) };
 }
 
-export function encodeStray(): Buffer {
-  return new ByteWriter().u8(newestVersion).finish();
+export type StrayRecord = {
+  /** Where the shards were named. */
+  readonly blob: BlobId;
+  readonly page: number;
+  readonly shards: readonly Omit<RelocatedShard, "drive">[];
+};
+
+export function encodeStray({ blob, page, shards }: StrayRecord): Buffer {
+  const writer = new ByteWriter().u8(newestVersion).hex(blob).varint(page).varint(shards.length);
+  for (const { chunk, shardIndex } of shards) writer.hex(chunk).u8(shardIndex);
+  return writer.finish();
 }
 
-export function decodeStray(value: Uint8Array): void {
+export function decodeStray(value: Uint8Array): StrayRecord {
   const reader = new ByteReader(value, "stray");
   reader.version(newestVersion);
+  const blob = reader.hex(BLOB_ID_BYTES) as BlobId;
+  const page = reader.varint();
+  const shards: Omit<RelocatedShard, "drive">[] = [];
+  for (let left = reader.varint(); left > 0; left--)
+    shards.push({ chunk: reader.hex(CHUNK_ID_BYTES) as ChunkId, shardIndex: reader.u8() });
   reader.end();
+  return { blob, page, shards };
 }
 
-export function strayWrite(drive: DriveId): Write & { readonly kind: "put" } {
-  return { kind: "put", key: strayKey(drive), value: encodeStray() };
+/** One row for each drive. `nextStamp`: Session.nextStamp, or as unique. */
+export function strayWrites(
+  blob: BlobId,
+  page: number,
+  shards: readonly RelocatedShard[],
+  nextStamp: () => string,
+): (Write & { readonly kind: "put" })[] {
+  return [...Map.groupBy(shards, ({ drive }) => drive)].map(([drive, ofDrive]) => ({
+    kind: "put",
+    key: strayKey(drive, nextStamp()),
+    value: encodeStray({ blob, page, shards: ofDrive }),
+  }));
+}
+
+export function wholeStrayWrite(drive: DriveId): Write {
+  return { kind: "put", key: strayKey(drive), value: new ByteWriter().u8(newestVersion).finish() };
 }
 
 export function decodeRelocation(value: Uint8Array): RelocationRecord {

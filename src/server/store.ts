@@ -18,7 +18,7 @@ import { createIdentity, type Credentials, type Identity } from "../identity/ide
 import type { Kv } from "../kv/kv.ts";
 import type { Redundancy } from "../core/redundancy.ts";
 import { openMemoryKv } from "../kv/memory.ts";
-import { driveIdOf, tagRange, tags } from "../meta/keys.ts";
+import { changeDriveState, readDrives } from "../meta/drives.ts";
 import { Session } from "../meta/sessions.ts";
 import { systemDisk, systemProcesses } from "../node/disk.system.ts";
 import { markDriveSwept, type OpenIndex } from "../node/drive.ts";
@@ -28,7 +28,7 @@ import type { ChunkNode, DriveStatus } from "../node/node.ts";
 import type { Objects } from "../object/object.ts";
 import type { ObjectParts } from "../object/context.ts";
 import { ObjectStore } from "../object/object_store.ts";
-import { DamageNotes, fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
+import { DamageNotes, fenceDead, startJobs, sweepAll, type JobStatus, type KnownDrive } from "../jobs/jobs.ts";
 import { openIndexWith } from "./layout.ts";
 import { aloneOn, openMetadata, type Metadata, type OpenedMetadata } from "./metadata.ts";
 import { MetadataRooms } from "./metadata_room.ts";
@@ -135,6 +135,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     random,
     log,
     knownDrives: () => knownDrives(kv, node),
+    onDrained: async (drive) => void (await changeDriveState(kv, drive, ["draining"], "drained")),
   });
   closers.add(() => jobs.stop());
   if (options.sweepAll) closers.add(sweepInBackground(kv, node, log));
@@ -156,9 +157,10 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
 }
 
 /** Those that the store has records of, and those that are here. */
-async function knownDrives(kv: Kv, node: ChunkNode): Promise<DriveId[]> {
-  const rows = await kv.scan(tagRange(tags.drive), { limit: limits.scanEntriesMax });
-  return [...new Set([...rows.map(({ key }) => driveIdOf(key)), ...node.drives])];
+async function knownDrives(kv: Kv, node: ChunkNode): Promise<KnownDrive[]> {
+  const known = await readDrives(kv);
+  const others = node.drives.filter((drive) => !known.some(({ id }) => id === drive));
+  return [...known, ...others.map((id) => ({ id, state: "active" as const }))];
 }
 
 /** The first reason for which the process should end. */

@@ -7,7 +7,8 @@ import type { Running, Started, World } from "./world.ts";
 /** Runs the background jobs until none has work, then doctor; returns its findings. */
 export async function balanceBooks(world: World, { first: running, sweepDue }: Started): Promise<string[]> {
   const { kv, node, blobs, session, placement } = running;
-  const knownDrives = async () => node.drives;
+  const knownDrives = async () => node.drives.map((id) => ({ id, state: "active" as const }));
+  const onDrained = async (): Promise<void> => undefined;
   const parts = {
     kv,
     node,
@@ -15,6 +16,7 @@ export async function balanceBooks(world: World, { first: running, sweepDue }: S
     session,
     placement,
     knownDrives,
+    onDrained,
     clock: world.clock,
     random: world.random,
     log: silentLog,

@@ -44,7 +44,15 @@ export class Crew {
   #member(running: Running): Member {
     const { clock, random } = this.#world;
     const { kv, node, blobs, session, placement } = running;
-    const parts = { kv, node, blobs, session, placement, knownDrives: async () => node.drives };
+    const parts = {
+      kv,
+      node,
+      blobs,
+      session,
+      placement,
+      knownDrives: async () => node.drives.map((id) => ({ id, state: "active" as const })),
+      onDrained: async () => undefined,
+    };
     return { running, jobs: createJobs({ ...parts, clock, random, log: silentLog }) };
   }
 

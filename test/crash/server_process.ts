@@ -65,6 +65,11 @@ export class ServerProcess {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
+  /** Of the supervisor. */
+  pid(): number {
+    return this.#child.pid!;
+  }
+
   /** Ids of the worker processes. */
   workers(): number[] {
     const pid = this.#child.pid!;

@@ -5,11 +5,25 @@ import type { ChunkNode } from "../node/node.ts";
 import type { PlacementDrive } from "./placement.ts";
 
 export type Placement = {
-  /** Every drive that may take chunks, in any order. A hint: an append may still be refused. */
+  /** Every drive that may take chunks, in any order: the same list while nothing changes. A hint: an append may still be refused. */
   drives(): readonly PlacementDrive[];
 };
 
 const refreshMs = 2_000;
+
+/** A file system that gives itself another size by less than this part of it (some do with every write) keeps its share. */
+const sizeTolerance = 0.01;
+
+function isSameDrive(a: PlacementDrive, b: PlacementDrive): boolean {
+  const isSameSize = Math.abs(a.weightBytes - b.weightBytes) <= sizeTolerance * b.weightBytes;
+  return a.id === b.id && a.state === b.state && a.node === b.node && a.zone === b.zone && isSameSize;
+}
+
+/** The known drives where the fresh ones are as good as the same, so that plans for them stand; else the fresh ones. */
+export function settled(known: readonly PlacementDrive[], fresh: readonly PlacementDrive[]): readonly PlacementDrive[] {
+  const isSame = known.length === fresh.length && fresh.every((drive, at) => isSameDrive(drive, known[at]!));
+  return isSame ? known : fresh;
+}
 
 /** Asks the node for the status of its drives now, and again whenever `drives` is called and the answer is old. */
 export async function createNodePlacement(options: {
@@ -26,7 +40,10 @@ export async function createNodePlacement(options: {
     refreshing = true;
     try {
       const statuses = await Promise.all(node.drives.map((id) => node.status(id)));
-      known = statuses.map(({ id, state, totalBytes }) => ({ id, state, weightBytes: totalBytes }));
+      known = settled(
+        known,
+        statuses.map(({ id, state, totalBytes }) => ({ id, state, weightBytes: totalBytes })),
+      );
       refreshedMs = clock.monotonicMs();
     } finally {
       refreshing = false;

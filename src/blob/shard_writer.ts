@@ -1,8 +1,8 @@
 /**
- * Puts the shards of one chunk on drives, all at once, each on a drive of its own: the chunk's best drives, and the next
- * best where one refuses. It is stored when a quorum of shards is durable (core/redundancy.ts: losing any one of them
- * loses nothing); those that found no drive are missing from the places, and the page that names the chunk is
- * noted for repair by the commit that publishes it (meta/blobs.ts).
+ * Puts the shards of one chunk on drives, all at once, each on a drive of its own: the chunk's best drives, and where one
+ * refuses the best that keeps them spread over zones and nodes (placement.ts). It is stored when a quorum of shards is
+ * durable (core/redundancy.ts: losing any one of them loses nothing); those that found no drive are missing from the
+ * places, and the page that names the chunk is noted for repair by the commit that publishes it (meta/blobs.ts).
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
@@ -12,7 +12,7 @@ import { shardsOf, writeQuorum, type Redundancy } from "../core/redundancy.ts";
 import type { ChunkNode, ShardOwner, ShardRef } from "../node/node.ts";
 import type { ChunkPlace } from "./blob.ts";
 import type { Placement } from "./node_placement.ts";
-import { placeChunk, type PlacementDrive } from "./placement.ts";
+import { ChunkDrives, planPlacement, type PlacementDrive } from "./placement.ts";
 
 export type NewChunk = {
   readonly id: ChunkId;
@@ -41,18 +41,18 @@ export async function storeShards(
 ): Promise<ChunkPlace[]> {
   const { shards, redundancy } = chunk;
   assert(shards.length === shardsOf(redundancy), "every shard is given");
-  const drives = parts.placement.drives();
-  const candidates = placeChunk(chunk.id, drives, Math.max(1, drives.length));
+  const known = parts.placement.drives();
+  const plan = planPlacement(known, shards.length);
+  const drives = new ChunkDrives(plan, chunk.id);
   const quorum = writeQuorum(redundancy);
   // Too few drives are known before a byte is written; the next attempt looks at their states anew.
-  if (candidates.length < quorum) throw tooFewDrives(drives, quorum);
+  if (plan.shards < quorum) throw tooFewDrives(known, quorum);
   const refusals: unknown[] = [];
-  /** The drive of each shard, from the best on; refused shards take what is left. */
-  const next = (): DriveId | undefined => candidates.shift();
-  const firsts = shards.map(next);
+  /** The drive of each shard, from the best on. */
+  const firsts = shards.map(() => drives.next());
   const outcomes = await Promise.allSettled(
     shards.map(async (body, shardIndex): Promise<ChunkPlace | undefined> => {
-      for (let drive = firsts[shardIndex]; drive !== undefined; drive = next()) {
+      for (let drive = firsts[shardIndex]; drive !== undefined; drive = drives.next()) {
         const ref = { chunk: chunk.id, shardIndex };
         onBegin(drive, ref);
         try {
@@ -62,6 +62,7 @@ export async function storeShards(
           if (!isRefusal(error)) throw error;
           parts.log.warn({ drive, chunk: chunk.id, error }, "A drive refused a shard; the next one gets it.");
           refusals.push(error);
+          drives.refuse(drive);
         }
       }
       return undefined;

@@ -9,12 +9,14 @@
  *   GET  /_/admin/usage      objects and bytes by bucket (?bucket= for one). Any valid key.
  *   GET  /_/admin/buckets/NAME  how the bucket is stored. Any valid key.
  *   PUT  /_/admin/buckets/NAME  {"redundancy": "replica:N", "ec:K+M" or null for the store's default}. Root only.
+ *   PUT  /_/admin/drives/ID  {"membership": "draining", "active" or "removed"}. Root only.
  *   GET  /_/admin/keys       access keys without secrets. Root only, as are the next two.
  *   POST /_/admin/keys       {"accessKey"?, "secretKey"?, "description"?} → 201 with the secret, shown only here.
  *   DELETE /_/admin/keys/KEY 204.
  */
 import { type DoorReply, type DoorRequest, jsonReply, methodNotAllowed, noSuchAddress } from "../core/door.ts";
 import { HoldfastError } from "../core/errors.ts";
+import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { formatRedundancy, parseRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
 import { type DriveFacts, metricsContentType } from "../core/metrics.ts";
@@ -32,11 +34,30 @@ export type JobFacts = {
   readonly progress: { readonly doneBytes: number; readonly leftBytes: number } | undefined;
 };
 
+export type DriveView = Omit<DriveFacts, "state"> & {
+  readonly state: DriveFacts["state"] | "missing";
+  readonly membership: string;
+  readonly path: string;
+  readonly segments: number;
+};
+
+export type WorkFacts = {
+  readonly name: string;
+  readonly startedMs: number;
+  readonly atMs: number;
+  readonly doneBytes: number;
+  readonly leftBytes: number;
+};
+
 export type ServerStatus = {
   readonly version: string;
   readonly startedMs: number;
   readonly workers: number;
-  readonly drives: readonly (DriveFacts & { readonly path: string; readonly segments: number })[];
+  readonly redundancy: string;
+  readonly drives: readonly DriveView[];
+  /** Long work under way in any process. */
+  readonly work: readonly WorkFacts[];
+  /** Of the process that answers. */
   readonly jobs: readonly JobFacts[];
 };
 
@@ -50,9 +71,12 @@ export type AdminOptions = {
   /** All workers' metrics in Prometheus's text format. */
   metrics(): Promise<string>;
   status(): Promise<ServerStatus>;
+  /** Errors: `invalid_argument` with what to do instead. */
+  changeDrive(id: DriveId, membership: "active" | "draining" | "removed"): Promise<readonly DriveView[]>;
 };
 
-export type AdminOperation = "Live" | "Ready" | "Metrics" | "Status" | "Usage" | "Bucket" | "Keys" | "Key" | "Other";
+export type AdminOperation =
+  "Live" | "Ready" | "Metrics" | "Status" | "Usage" | "Bucket" | "Drive" | "Keys" | "Key" | "Other";
 
 export type AdminDoor = {
   operation(request: DoorRequest): AdminOperation;
@@ -72,6 +96,7 @@ const operations: Readonly<Record<string, AdminOperation>> = {
 function operationOf({ segments }: DoorRequest): AdminOperation {
   if (segments.length === 3 && segments[0] === "admin" && segments[1] === "keys") return "Key";
   if (segments.length === 3 && segments[0] === "admin" && segments[1] === "buckets") return "Bucket";
+  if (segments.length === 3 && segments[0] === "admin" && segments[1] === "drives") return "Drive";
   return operations[segments.join("/")] ?? "Other";
 }
 
@@ -83,6 +108,7 @@ export function createAdmin(options: AdminOptions): AdminDoor {
     Status: (request) => only(request, "GET", () => status(options, request)),
     Usage: (request) => only(request, "GET", () => usage(options, request)),
     Bucket: (request) => (request.method === "PUT" ? setBucket(options, request) : showBucket(options, request)),
+    Drive: (request) => only(request, "PUT", () => changeDrive(options, request)),
     Keys: (request) => (request.method === "POST" ? createKey(options, request) : listKeys(options, request)),
     Key: (request) => only(request, "DELETE", () => removeKey(options, request)),
     Other: () => Promise.reject(noSuchAddress()),
@@ -161,6 +187,16 @@ async function setBucket(options: AdminOptions, request: DoorRequest): Promise<D
     throw new HoldfastError("invalid_argument", message);
   }
   return jsonReply(200, bucketJson(options, await options.objects.setRedundancy(request.segments[2] ?? "", wanted)));
+}
+
+async function changeDrive(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  await authenticateRoot(options, request, "change drives");
+  const body = await readJsonObject(request.body(), ["membership"]);
+  const membership = textField(body, "membership");
+  if (membership !== "active" && membership !== "draining" && membership !== "removed")
+    throw new HoldfastError("invalid_argument", `"membership" must be active, draining or removed.`);
+  const drives = await options.changeDrive((request.segments[2] ?? "") as DriveId, membership);
+  return jsonReply(200, { drives });
 }
 
 function keyJson({ accessKey, createdMs, description }: KeyInfo) {

@@ -1,6 +1,7 @@
 /** The drives of one chunk node as placement sees them: their sizes and states, a few seconds old at most. */
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
+import type { DriveId } from "../core/ids.ts";
 import type { ChunkNode } from "../node/node.ts";
 import type { PlacementDrive } from "./placement.ts";
 
@@ -28,10 +29,12 @@ export function settled(known: readonly PlacementDrive[], fresh: readonly Placem
 /** Asks the node for the status of its drives now, and again whenever `drives` is called and the answer is old. */
 export async function createNodePlacement(options: {
   readonly node: ChunkNode;
+  /** Drives that are to take nothing new; none if left out. */
+  readonly leaving?: () => Promise<ReadonlySet<DriveId>>;
   readonly clock: Clock;
   readonly log: Log;
 }): Promise<Placement> {
-  const { node, clock, log } = options;
+  const { node, leaving, clock, log } = options;
   let known: readonly PlacementDrive[] = [];
   let refreshedMs = 0;
   let refreshing = false;
@@ -40,9 +43,13 @@ export async function createNodePlacement(options: {
     refreshing = true;
     try {
       const statuses = await Promise.all(node.drives.map((id) => node.status(id)));
+      const gone = await leaving?.();
       known = settled(
         known,
-        statuses.map(({ id, state, totalBytes }) => ({ id, state, weightBytes: totalBytes })),
+        statuses.map(({ id, state, totalBytes }) => {
+          const isLeaving = state === "up" && gone?.has(id) === true;
+          return { id, state: isLeaving ? "draining" : state, weightBytes: totalBytes };
+        }),
       );
       refreshedMs = clock.monotonicMs();
     } finally {

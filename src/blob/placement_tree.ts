@@ -13,7 +13,7 @@ export type PlacementDrive = {
   /** What its share is in proportion to: its size. */
   readonly weightBytes: number;
   /** Only drives that are up take new chunks. */
-  readonly state: "up" | "full" | "failed";
+  readonly state: "up" | "full" | "failed" | "draining";
   /** The process tree it belongs to; drives that name none are of the same. */
   readonly node?: string;
   /** What fails together above nodes; drives that name none are in the same. */

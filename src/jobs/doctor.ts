@@ -14,10 +14,12 @@ import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import { decodeBucket } from "../meta/buckets.ts";
 import { decodeChunkPage } from "../meta/chunk_pages.ts";
+import { decodeDrive } from "../meta/drives.ts";
 import { decodeBody, decodeHead, partsCountOf, type HeadRecord } from "../meta/heads.ts";
 import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf } from "../meta/keys.ts";
 import { sessionIdOf, sessionKey } from "../meta/keys.ts";
 import { tagRange, tags, type Tag } from "../meta/keys.ts";
+import { decodeProgress } from "../meta/progress.ts";
 import { decodeRelocation, decodeRepair, decodeStray } from "../meta/repairs.ts";
 import { decodeScrub } from "../meta/scrubs.ts";
 import { decodeEnded, decodeHeartbeat, decodeSession } from "../meta/sessions.ts";
@@ -339,6 +341,8 @@ class Doctor {
       () => undefined,
     );
     yield* this.#rows(tags.scrub, decodeScrub, () => undefined);
+    yield* this.#rows(tags.drive, decodeDrive, () => undefined);
+    yield* this.#rows(tags.progress, decodeProgress, () => undefined);
   }
 
   async *#checkShards(): AsyncGenerator<Finding> {

@@ -58,7 +58,7 @@ export async function startProcess(world: World, clock: Clock = systemClock): Pr
   const parts = { kv, node, clock, random: systemRandom, log: silentLog };
   const digests = createDigestPool({ threads: 0 });
   const session = await Session.start({ ...parts, node: "test" });
-  const placement = await createNodePlacement(parts);
+  const placement = await createNodePlacement({ ...parts, leaving: async () => new Set(world.states?.keys()) });
   const damage = new DamageNotes({ ...parts, onNoted: () => undefined });
   const onDamage: DamageNotes["note"] = (source, chunkIndex) => damage.note(source, chunkIndex);
   const ids = new IdSource(session.id);

@@ -19,13 +19,15 @@ import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
-import type { Kv } from "../kv/kv.ts";
+import type { Kv, Write } from "../kv/kv.ts";
+import { progressKey } from "../meta/keys.ts";
+import { encodeProgress } from "../meta/progress.ts";
 import type { Session } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { endedUploadsJob, FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
 import { RepairJob, type KnownDrive } from "./repair.ts";
-import { JobRunner, type Job, type JobStatus } from "./runner.ts";
+import { JobRunner, type Job, type JobStatus, type RunnerOptions } from "./runner.ts";
 import { ScrubJob } from "./scrub.ts";
 import { FenceJob, SweepJob } from "./sessions.ts";
 import { TrashJob } from "./trash.ts";
@@ -69,7 +71,30 @@ export type Jobs = {
 export function startJobs(parts: JobsParts): Jobs {
   const { kv, clock, log, session } = parts;
   const mayRun = (job: Job): Promise<boolean> => takeLease(kv, job.name, session.id);
-  return new JobRunner({ jobs: createJobs(parts), clock, log, mayRun });
+  return new JobRunner({ jobs: createJobs(parts), clock, log, mayRun, report: reportTo(parts) });
+}
+
+function reportTo({ kv, session, clock, log }: JobsParts): NonNullable<RunnerOptions["report"]> {
+  const startedMs = new Map<string, number>();
+  return async ({ name }, progress) => {
+    const atMs = clock.nowMs();
+    if (progress === undefined) startedMs.delete(name);
+    else if (!startedMs.has(name)) startedMs.set(name, atMs);
+    const key = progressKey(name);
+    const write: Write =
+      progress === undefined
+        ? { kind: "delete", key }
+        : {
+            kind: "put",
+            key,
+            value: encodeProgress({ session: session.id, startedMs: startedMs.get(name)!, atMs, ...progress }),
+          };
+    try {
+      await kv.commit({ checks: [], writes: [write] });
+    } catch (error) {
+      log.debug({ job: name, err: error }, "How far a job is could not be noted.");
+    }
+  };
 }
 
 /** The jobs themselves, for callers that run them by hand (tests, `doctor`). */

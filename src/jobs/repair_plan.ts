@@ -6,7 +6,7 @@
  * drive that has no other shard of it. What finds no drive waits. Shards of a drive that is draining are moved likewise.
  */
 import type { ChunkPlace } from "../blob/blob.ts";
-import { placeChunk, type PlacementDrive } from "../blob/placement.ts";
+import { ChunkDrives, planPlacement, type PlacementDrive } from "../blob/placement.ts";
 import type { DriveId } from "../core/ids.ts";
 import { shardsOf } from "../core/redundancy.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
@@ -63,11 +63,11 @@ export function planChunk(chunk: ChunkRecord, damaged: ReadonlySet<number>, view
       tasks.push({ shardIndex, drive, inPlace: true });
     } else homeless.push(shardIndex);
   }
-  const free = placeChunk(chunk.id, view.taking, Math.max(1, view.taking.length)).filter(
-    (drive) => !taken.has(drive) && !view.draining.has(drive),
-  );
+  const free = new ChunkDrives(planPlacement(view.taking, shardsOf(redundancy)), chunk.id, [...taken]);
   for (const shardIndex of homeless) {
-    const drive = free.shift();
+    let drive = free.next();
+    // Placement may not have heard of it yet.
+    while (drive !== undefined && view.draining.has(drive)) drive = free.next();
     if (drive === undefined) isWaiting = true;
     else tasks.push({ shardIndex, drive, inPlace: false });
   }

@@ -49,8 +49,11 @@ export type RunnerOptions = {
   readonly clock: Clock;
   readonly log: Log;
   mayRun(job: Job): Promise<boolean>;
+  /** Told how far a job is, now and then, and once when there is nothing to tell any more. Must not throw. */
+  report?(job: Job, progress: JobProgress | undefined): Promise<void>;
 };
 
+const reportEveryMs = 2_000;
 const failurePauseMsMin = 1_000;
 const failurePauseMsMax = 60_000;
 
@@ -93,6 +96,7 @@ class JobLoop {
   #failures = 0;
   #failuresInARow = 0;
   #lastError: string | undefined;
+  #reportedMs: number | undefined;
 
   constructor(job: Job, options: RunnerOptions, signal: AbortSignal) {
     assert(0 < job.idleMsMin && job.idleMsMin <= job.idleMsMax, "the first pause is the shortest");
@@ -122,6 +126,7 @@ class JobLoop {
     let idleMs = this.job.idleMsMin;
     while (!this.#signal.aborted) {
       const turn = await this.#turn();
+      await this.#report();
       if (turn.done > 0) idleMs = this.job.idleMsMin;
       if (turn.more) {
         // A breath between batches: clients' requests come first.
@@ -156,6 +161,17 @@ class JobLoop {
       if (!this.#signal.aborted) this.#failed(error);
       return { done: 0, more: false };
     }
+  }
+
+  async #report(): Promise<void> {
+    const { report, clock } = this.#options;
+    if (report === undefined || this.job.progress === undefined) return;
+    const progress = this.job.progress();
+    if (progress === undefined && this.#reportedMs === undefined) return;
+    const nowMs = clock.monotonicMs();
+    if (progress !== undefined && nowMs - (this.#reportedMs ?? -Infinity) < reportEveryMs) return;
+    this.#reportedMs = progress === undefined ? undefined : nowMs;
+    await report(this.job, progress);
   }
 
   #failed(error: unknown): void {

@@ -14,6 +14,7 @@ import { decodeDrive, encodeDrive } from "./drives.ts";
 import { decodeHead, encodeBody, encodeHead } from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
 import * as keys from "./keys.ts";
+import { decodeProgress, encodeProgress } from "./progress.ts";
 import { decodeRelocation, decodeRepair, decodeStray, encodeRelocation, encodeRepair, encodeStray } from "./repairs.ts";
 import { decodeScrub, encodeScrub } from "./scrubs.ts";
 import * as sessions from "./sessions.ts";
@@ -68,6 +69,7 @@ const scrub = { startedMs: 4, after: { chunk, shardIndex: 9 }, ended: { atMs: 5,
 const noScrub = { startedMs: undefined, after: undefined, ended: undefined };
 const driveRecord = { state: "draining", path: "/d", sizeBytes: 128, addedMs: 5 } as const;
 const stray = { blob, page: 258, shards: [{ chunk, shardIndex: 9 }] };
+const progress = { session, startedMs: 4, atMs: 5, doneBytes: 128, leftBytes: 6 };
 const relocation = { session, shards: [{ chunk, shardIndex: 9, drive }] };
 const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
 const partsRoot: BlobRoot = {
@@ -117,6 +119,7 @@ const records: readonly Row[] = [
   row("scrub", `01 07 04 ${chunk} 09 05 06 07`, encodeScrub(scrub), decodeScrub, scrub),
   row("scrub before the first round", "01 00", encodeScrub(noScrub), decodeScrub, noScrub),
   row("drive", "01 01 02 2f 64 80 01 05", encodeDrive(driveRecord), decodeDrive, driveRecord),
+  row("progress", `01 ${session} 04 05 80 01 06`, encodeProgress(progress), decodeProgress, progress),
   row("stray", `01 ${blob} 82 02 01 ${chunk} 09`, encodeStray(stray), decodeStray, stray),
   row("repair", "01 02 03 81 01", encodeRepair([3, 129]), decodeRepair, [3, 129]),
   row(
@@ -243,6 +246,7 @@ test("keys are as their page says", () => {
     [keys.usageKey(bucket, keys.foldedSession), `60${bucket}0000000000000000`],
     [keys.accessKeyKey("AK"), "70414b"],
     [keys.jobKey("trash"), "807472617368"],
+    [keys.progressKey("trash"), "817472617368"],
   ];
   for (const [key, hex] of expected) assert.equal(key.toString("hex"), hex);
 });

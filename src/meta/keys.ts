@@ -38,6 +38,7 @@ export const tags = {
   user: 0x71,
   policy: 0x72,
   job: 0x80,
+  progress: 0x81,
   node: 0x90,
   drive: 0x91,
 } as const;
@@ -341,6 +342,14 @@ export function usageRange(bucket: BucketId): KeyRange {
 
 export function accessKeyKey(accessKey: string): Buffer {
   return textKey(tags.accessKey, accessKey);
+}
+
+export function progressKey(name: string): Buffer {
+  return textKey(tags.progress, name);
+}
+
+export function progressNameOf(key: Uint8Array): string {
+  return bucketNameOf(key);
 }
 
 export function jobKey(name: string): Buffer {

@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Random } from "../core/random.ts";
-import type { Redundancy } from "../core/redundancy.ts";
+import { formatRedundancy, type Redundancy } from "../core/redundancy.ts";
 import { createFiles } from "../files/files.ts";
 import { createGateway } from "../gateway/gateway.ts";
 import { createDoors } from "./doors.ts";
@@ -66,6 +66,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       return options.allMetrics();
     },
     status: statusOf(options),
+    changeDrive: (id, membership) => store.storeDrives.change(id, membership),
   });
   const door = createDoors({ gateway, files, admin, domains, metrics, clock, log });
   const listener: Listener = new Listener({ door, tls, metrics, clock, log });
@@ -73,13 +74,15 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   return { port, stop: (graceMs) => listener.stop(graceMs) };
 }
 
-function statusOf({ store, workers, clock }: ServeOptions) {
+function statusOf({ store, workers, redundancy, clock }: ServeOptions) {
   const startedMs = clock.nowMs();
   return async () => ({
     version: packageVersion(),
     startedMs,
     workers,
-    drives: await store.drives(),
+    redundancy: formatRedundancy(redundancy),
+    drives: await store.storeDrives.list(),
     jobs: store.jobs(),
+    work: await store.work(),
   });
 }

@@ -19,6 +19,7 @@ import type { Kv } from "../kv/kv.ts";
 import type { Redundancy } from "../core/redundancy.ts";
 import { openMemoryKv } from "../kv/memory.ts";
 import { changeDriveState, readDrives } from "../meta/drives.ts";
+import { readProgress } from "../meta/progress.ts";
 import { Session } from "../meta/sessions.ts";
 import { systemDisk, systemProcesses } from "../node/disk.system.ts";
 import { markDriveSwept, type OpenIndex } from "../node/drive.ts";
@@ -29,6 +30,7 @@ import type { Objects } from "../object/object.ts";
 import type { ObjectParts } from "../object/context.ts";
 import { ObjectStore } from "../object/object_store.ts";
 import { DamageNotes, fenceDead, startJobs, sweepAll, type JobStatus, type KnownDrive } from "../jobs/jobs.ts";
+import { StoreDrives } from "./drives.ts";
 import { openIndexWith } from "./layout.ts";
 import { aloneOn, openMetadata, type Metadata, type OpenedMetadata } from "./metadata.ts";
 import { MetadataRooms } from "./metadata_room.ts";
@@ -58,7 +60,11 @@ export type Store = {
   readonly objects: Objects;
   readonly identity: Identity;
   readonly digests: DigestPool;
+  /** Those that are here. */
   drives(): Promise<DriveStatus[]>;
+  readonly storeDrives: StoreDrives;
+  /** Long work under way, in any process. */
+  work(): Promise<Work[]>;
   jobs(): JobStatus[];
   /** What keeps this store from serving requests, in sentences; empty when nothing does. */
   obstacles(): Promise<string[]>;
@@ -71,6 +77,8 @@ export type Store = {
   readonly ended: Promise<string>;
   close(): Promise<void>;
 };
+
+export type Work = Awaited<ReturnType<typeof readProgress>>[number];
 
 /** What has to be undone, newest last; also when opening fails half-way. */
 class Closers {
@@ -111,7 +119,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   closers.add(() => node.close());
   const digests = createDigestPool({ threads: options.digestThreads });
   closers.add(() => digests.close());
-  const placement = await createNodePlacement({ node, clock, log });
+  const placement = await createNodePlacement({ node, leaving: () => leavingDrives(kv), clock, log });
   const damage = new DamageNotes({ kv, clock, log, onNoted: () => jobs.poke("repair") });
   closers.add(() => damage.close());
   const blobs = createBlobStore({
@@ -146,6 +154,8 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     identity,
     digests,
     drives,
+    storeDrives: new StoreDrives({ kv, node, objects, redundancy }),
+    work: () => readProgress(kv),
     jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, end, drives, clock }),
     fenceDead: async (names) => {
@@ -154,6 +164,11 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     ended: end.reached,
     close: () => closers.run(),
   };
+}
+
+async function leavingDrives(kv: Kv): Promise<ReadonlySet<DriveId>> {
+  const drives = await readDrives(kv);
+  return new Set(drives.filter(({ state }) => state !== "active").map(({ id }) => id));
 }
 
 /** Those that the store has records of, and those that are here. */

@@ -123,7 +123,7 @@ export class ScrubJob implements Job {
       after: undefined,
       ended: { atMs: clock.nowMs(), shards, damaged },
     });
-    log.info({ drive, shards, damaged }, "Every shard of a drive was read and checked.");
+    if (shards > 0) log.info({ drive, shards, damaged }, "Every shard of a drive was read and checked.");
     this.#round = undefined;
   }
 }

@@ -90,19 +90,25 @@ export class EtcdBatches {
   async #commit(batch: Batch<Waiting>): Promise<void> {
     const taken = batch.groups.flatMap(({ members }) => members.map(({ pending }) => pending));
     this.#leave(new Set(taken));
-    const startedMs = systemClock.monotonicMs();
-    const sent = await this.#options.send(operationsOf(batch), hasPuts(batch));
-    if (sent.kind !== "done") {
-      for (const { writeNames } of taken) for (const name of writeNames) this.#counters.delete(name);
-      const error = sent.kind === "full" ? this.#nowFull() : sent.error;
-      for (const { reject } of taken) reject(error);
-      return;
+    try {
+      const startedMs = systemClock.monotonicMs();
+      const sent = await this.#options.send(operationsOf(batch), hasPuts(batch));
+      if (sent.kind !== "done") return this.#refuse(taken, sent.kind === "full" ? this.#nowFull() : sent.error);
+      const { decisions, counters } = decideBatch(batch, sent.result);
+      this.#remember(taken, counters);
+      this.#settle(decisions);
+      this.#tell(decisions, systemClock.monotonicMs() - startedMs);
+    } catch (cause) {
+      // An answer that makes no sense must not keep the commits after it waiting for ever.
+      this.#options.log.error({ err: cause }, "A batch of commits failed.");
+      this.#refuse(taken, new HoldfastError("unavailable", "The metadata store's answer makes no sense.", { cause }));
     }
-    const { decisions, counters } = decideBatch(batch, sent.result);
-    this.#remember(taken, counters);
-    this.#settle(decisions);
-    const durationMs = systemClock.monotonicMs() - startedMs;
-    this.#tell(decisions, durationMs);
+  }
+
+  #refuse(taken: readonly Waiting[], error: HoldfastError): void {
+    // Whether the counters have changed is not known.
+    for (const { writeNames } of taken) for (const name of writeNames) this.#counters.delete(name);
+    for (const { reject } of taken) reject(error);
   }
 
   #settle(decisions: readonly Decision<Waiting>[]): void {

@@ -88,7 +88,7 @@ void describe("the PostgreSQL driver", { skip: postgresMissing() }, () => {
       await kv.commit({ checks: [], writes: accounts.map((key) => ({ kind: "put", key, value })) });
       const range = { start: Buffer.from("account"), end: Buffer.from("accounu") };
       const movement = { ended: false };
-      const moved = Promise.all([runChild("move", url, "30"), runChild("move", url, "30")]);
+      const moved = Promise.all([runChild("move", url, "30"), runChild("moveWide", url, "120")]);
       void moved.finally(() => (movement.ended = true)).catch(() => undefined);
       let reads = 0;
       while (!movement.ended) {
@@ -103,7 +103,7 @@ void describe("the PostgreSQL driver", { skip: postgresMissing() }, () => {
       assert.ok(reads > 3);
       // Steps whose two accounts are the same one move nothing.
       const [moves] = await kv.get([Buffer.from("moves")]);
-      assert.ok(readCounters(moves!.value)[0]! > 2 * 16 * 20);
+      assert.ok(readCounters(moves!.value)[0]! > 16 * 20 + 4 * 80);
     }));
 
   void test("a read is never older than a commit another process has acknowledged", (t) =>

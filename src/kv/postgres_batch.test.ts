@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import type { Check, Commit, CommitResult, Write } from "./kv.ts";
 import { cutBatch, encodeBatch, resultsOf } from "./postgres_batch.ts";
 import type { Sized } from "./postgres_batch.ts";
-import { bytesArray, bytesOf, int4Array, int8Array, numbersOf, stripeOf } from "./postgres_wire.ts";
+import { bytesArray, bytesOf, int4Array, int8Array, numbersOf, lockOf } from "./postgres_wire.ts";
 import { parsePostgresUrl } from "./postgres_url.ts";
 import { hasReason } from "../core/errors.ts";
 
@@ -101,28 +101,27 @@ void test("rows checked by many commits are asked for once, and each learns whet
 });
 
 void test("locks are taken in the order of their numbers, exclusive where a row is written", () => {
-  const written = Buffer.from("written");
+  const [written, ...checked] = ["written", "checked", "another"].map((text) => Buffer.from(text));
   const commits: Commit[] = [
-    { checks: [{ key: written, version: 1 }], writes: [{ kind: "put", key: written, value: written }] },
-    { checks: [{ key: Buffer.from("checked"), version: 1 }], writes: [] },
-    { checks: [{ key: Buffer.from("another"), version: 1 }], writes: [] },
+    { checks: [{ key: written!, version: 1 }], writes: [{ kind: "put", key: written!, value: written! }] },
+    ...checked.map((each) => ({ checks: [{ key: each, version: 1 }], writes: [] })),
   ];
-  const [locks] = encodeBatch(commits, 1_000).parameters;
-  const numbers = Array.from({ length: 3 }, (_, index) => locks!.readInt32BE(20 + index * 8 + 4));
-  assert.deepEqual(
-    numbers,
-    numbers.toSorted((left, right) => left - right),
-  );
-  const exclusive = numbers.filter((number) => number % 2 === 1);
-  assert.deepEqual(exclusive, [stripeOf(written, 1_000) * 2 + 1]);
+  const locksOf = (locksMax: number): number[] => {
+    const [locks] = encodeBatch(commits, locksMax).parameters;
+    return Array.from({ length: locks!.readInt32BE(12) }, (_, index) => locks!.readInt32BE(20 + index * 8 + 4));
+  };
+  const rows = [lockOf(written!) * 2 + 1, ...checked.map((each) => lockOf(each) * 2)];
+  const ascending = rows.toSorted((left, right) => left - right);
+  assert.deepEqual(locksOf(3), [0, ...ascending], "each row, and the store shared");
+  assert.deepEqual(locksOf(2), [1], "the store exclusive");
 });
 
 void test("every process finds the same lock for a key", () => {
   // Part of the format: other numbers would let two builds commit side by side without seeing each other.
   assert.deepEqual(
-    // Published values of FNV-1a: 811c9dc5, e40c292c, bf9cf968.
-    ["", "a", "foobar"].map((text) => stripeOf(Buffer.from(text), 64)),
-    [0x05, 0x2c, 0x28],
+    // Published values of FNV-1a.
+    ["", "a", "foobar"].map((text) => lockOf(Buffer.from(text))),
+    [0x811c9dc5 >>> 2, 0xe40c292c >>> 2, 0xbf9cf968 >>> 2],
   );
 });
 

@@ -15,7 +15,7 @@
 import { keyName } from "./bounds.ts";
 import { absent } from "./kv.ts";
 import type { Check, Commit, CommitResult, Key, Write } from "./kv.ts";
-import { bytesArray, int4Array, int8Array, numbersOf, stripeOf } from "./postgres_wire.ts";
+import { bytesArray, int4Array, int8Array, numbersOf, lockOf } from "./postgres_wire.ts";
 
 export type Sized = { readonly commit: Commit; readonly bytes: number };
 
@@ -88,11 +88,6 @@ class Columns {
   readonly #addRows = new Map<string, number>();
   /** Lock → whether it must be exclusive. */
   readonly #locks = new Map<number, boolean>();
-  readonly #lockCount: number;
-
-  constructor(lockCount: number) {
-    this.#lockCount = lockCount;
-  }
 
   add(commit: Commit, number: number): void {
     for (const check of commit.checks) this.#check(check, number);
@@ -110,10 +105,9 @@ class Columns {
   }
 
   /** In the order of the SQL function's parameters. */
-  parameters(): Buffer[] {
-    const locks = [...this.#locks].map(([lock, exclusive]) => lock * 2 + (exclusive ? 1 : 0));
+  parameters(locksMax: number): Buffer[] {
     return [
-      int4Array(locks.toSorted((left, right) => left - right)),
+      int4Array(this.#lockNumbers(locksMax)),
       bytesArray(this.checks.map(({ key }) => key)),
       int8Array(this.checks.map(({ version }) => version)),
       int4Array(this.#checkers.checks),
@@ -159,17 +153,30 @@ class Columns {
     });
   }
 
+  /** Ascending; an exclusive one is odd. Those of rows stand below that of the whole store. */
+  #lockNumbers(locksMax: number): number[] {
+    if (this.#locks.size > locksMax) return [numberOf(storeLock, true)];
+    const rows = [...this.#locks].map(([lock, exclusive]) => numberOf(lock, exclusive));
+    return [numberOf(storeLock, false), ...rows].toSorted((left, right) => left - right);
+  }
+
   #lock(key: Key, exclusive: boolean): void {
-    const lock = stripeOf(key, this.#lockCount);
+    const lock = lockOf(key);
     this.#locks.set(lock, exclusive || this.#locks.get(lock) === true);
   }
 }
 
-/** `lockCount`: among how many locks the keys of the store are spread. */
-export function encodeBatch(commits: readonly Commit[], lockCount: number): Encoded {
-  const columns = new Columns(lockCount);
+const storeLock = 0;
+
+function numberOf(lock: number, exclusive: boolean): number {
+  return lock * 2 + (exclusive ? 1 : 0);
+}
+
+/** `locksMax`: a batch that touches more rows locks the whole store instead. */
+export function encodeBatch(commits: readonly Commit[], locksMax: number): Encoded {
+  const columns = new Columns();
   commits.forEach((commit, index) => columns.add(commit, index + 1));
-  return { parameters: columns.parameters(), checks: columns.checks };
+  return { parameters: columns.parameters(locksMax), checks: columns.checks };
 }
 
 /** The function answers with the numbers of the checks that failed, or nothing. */

@@ -131,7 +131,7 @@ export class PostgresBatches {
   async #send(session: Session, taken: readonly Waiting[]): Promise<Sent> {
     if (taken.length === 0) return { what: "decided", results: [] };
     const commits = taken.map(({ commit }) => commit);
-    const encoded = encodeBatch(commits, session.lockCount);
+    const encoded = encodeBatch(commits, session.locksMax);
     const { statement, clock } = this.#options;
     const begunMs = clock.monotonicMs();
     session.takeWarning();

@@ -7,9 +7,10 @@
  * only after the transaction is durable and visible. Under READ COMMITTED each statement of the function sees what was
  * visible when it began, hence everything that was written under these locks before. That is strict two-phase locking,
  * and whatever order two conflicting batches have, they become visible in it: so one snapshot, which a get or a scan
- * takes, is a state of the one order too. The locks are as many as `max_locks_per_transaction` (64 by default) says, because
- * the engine's table of locks has room for so many of every connection; rows share them by a hash of their keys. (That
- * setting changes only when the engine starts, so all transactions that run at one time agree on it.)
+ * takes, is a state of the one order too.
+ *
+ * The engine's table of locks has room for `max_locks_per_transaction` (64 by default) of every connection. A batch that
+ * touches no more rows than that also takes the lock of the whole store, shared; a larger one takes only that, exclusive.
  *
  * Why versions are never used twice for one row: the sequence never goes back, not even in recovery, and a row's next
  * version is drawn under its exclusive lock, after the last one became visible. One number per batch is enough since

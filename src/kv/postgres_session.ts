@@ -32,8 +32,8 @@ const goodbyeMsMax = 1_000;
 export class Session {
   readonly host: PostgresHost;
   readonly era: number;
-  /** How many locks the engine has room for, of each connection. */
-  lockCount = 0;
+  /** How many locks the engine has room for, from each connection. */
+  locksMax = 0;
   readonly #client: Client;
   /** Ours, so that a connection can be given up without waiting for a peer that may be gone. */
   readonly #socket = new Socket();
@@ -140,7 +140,7 @@ export class Session {
     if (fullPageWrites !== "on" && !allowNoSync) {
       this.#log.warn({ host: this.host.name }, "PostgreSQL runs with full_page_writes = off: pages may be torn.");
     }
-    this.lockCount = Number(locks);
+    this.locksMax = Number(locks);
   }
 }
 

@@ -67,9 +67,9 @@ export function numbersOf(text: string): number[] {
   return text === "{}" ? [] : text.slice(1, -1).split(",").map(Number);
 }
 
-/** Which of `count` locks a key belongs to (FNV-1a). Every process must find the same. */
-export function stripeOf(key: Key, count: number): number {
+/** The number of a key's lock: 30 bits of FNV-1a, never 0, which is the whole store's. Every process must find the same. */
+export function lockOf(key: Key): number {
   let hash = 0x811c9dc5;
   for (const byte of key) hash = Math.imul(hash ^ byte, 0x01000193);
-  return (hash >>> 0) % count;
+  return hash >>> 2 || 1;
 }

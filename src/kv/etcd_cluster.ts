@@ -5,6 +5,7 @@
  * was not carried out; when it may have been, that is the result, and never a second attempt. Both start from where the
  * last call found an answer. A cluster that comes back is used again without anybody's doing.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
@@ -126,8 +127,13 @@ export class EtcdCluster {
       if (systemClock.monotonicMs() + pauseMs >= untilMs || this.#closing.signal.aborted) {
         return { kind: "away", carriedOut: "no", text };
       }
-      await systemClock.sleep(pauseMs, this.#closing.signal);
+      await this.#pause(pauseMs);
     }
+  }
+
+  /** Unlike a Clock's sleep this keeps the process alive: somebody waits for the call, and there may be no connection. */
+  #pause(pauseMs: number): Promise<void> {
+    return sleep(pauseMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
   }
 
   #attempt(index: number, { request, frame, untilMs, attemptMs }: Attempt): Promise<Answer> {

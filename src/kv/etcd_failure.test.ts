@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { connect, createServer } from "node:net";
@@ -315,6 +315,18 @@ onCluster(
     await written;
   },
 );
+
+void test("a process that waits for a cluster that is away stays, and is told in the end", async () => {
+  const child = join(import.meta.dirname, "etcd_child.conformance.ts");
+  const opening = spawn(process.execPath, [child, "load", "etcd://127.0.0.1:1,127.0.0.1:2/store"], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const exited = once(opening, "exit");
+  let printed = "";
+  for await (const piece of opening.stderr.setEncoding("utf8")) printed += piece;
+  assert.deepEqual(await exited, [1, null]);
+  assert.match(printed, /127\.0\.0\.1:1, 127\.0\.0\.1:2, does not answer \(.*ECONNREFUSED/);
+});
 
 void test("TLS: the members' authority and this client's certificate are checked", async (t) => {
   if (etcdMissing !== undefined) return t.skip(etcdMissing);

@@ -66,23 +66,27 @@ function wordsOf(id: ChunkId | DriveId, lengthBytes: number): number[] {
   return Array.from({ length: lengthBytes / 4 }, (_, at) => Number.parseInt(id.slice(at * 8, at * 8 + 8), 16));
 }
 
-/** A number in (0, 1) for each drive, the same for the same chunk and drive, unrelated for any others. */
-function uniforms(chunk: ChunkId, words: Uint32Array): Float64Array {
+/** The state of the hash after the chunk's id, in its two halves. */
+type ChunkHash = { readonly high: number; readonly low: number };
+
+function hashOf(chunk: ChunkId): ChunkHash {
   let high = 0x9747b28c;
   let low = 0x3c6ef372;
   for (const word of wordsOf(chunk, CHUNK_ID_BYTES)) {
     high = mix(high, word);
     low = mix(low, ~word);
   }
-  const result = new Float64Array(words.length / 2);
-  for (let index = 0; index < result.length; index++) {
-    const first = words[index * 2]!;
-    const second = words[index * 2 + 1]!;
-    const upper = finalize(mix(mix(high, first), second));
-    const lower = finalize(mix(mix(low, ~first), ~second));
-    result[index] = (upper * 2 ** 21 + (lower >>> 11) + 0.5) / 2 ** 53;
-  }
-  return result;
+  return { high, low };
+}
+
+/** A number in (0, 1) for a drive, the same for the same chunk and drive, unrelated for any others; 0 if below `least`. */
+function uniform({ high, low }: ChunkHash, first: number, second: number, least: number): number {
+  const upper = finalize(mix(mix(high, first), second));
+  // Most drives of a large store are too late: the lower half need not be known for that.
+  if ((upper + 1) / 2 ** 32 < least) return 0;
+  const lower = finalize(mix(mix(low, ~first), ~second));
+  const u = (upper * 2 ** 21 + (lower >>> 11) + 0.5) / 2 ** 53;
+  return u < least ? 0 : u;
 }
 
 /** Arrivals that are sorted at first: so many more than shards that a chunk needs more only rarely. */
@@ -142,7 +146,7 @@ export function planPlacement(drives: readonly PlacementDrive[], shards: number)
 /** Gives out the drives of one chunk, best first, and others for those that refuse. */
 export class ChunkDrives {
   readonly #plan: PlacementPlan;
-  readonly #uniforms: Float64Array;
+  readonly #hash: ChunkHash;
   /** Places in the plan by arrival; those that arrive late are left out until they are needed. */
   #order: readonly number[];
   /** Drives that have a shard of the chunk, have had one, or refused one. */
@@ -153,8 +157,8 @@ export class ChunkDrives {
   /** `holders`: drives that have a shard of the chunk already, in whatever way they lie. */
   constructor(plan: PlacementPlan, chunk: ChunkId, holders: readonly DriveId[] = []) {
     this.#plan = plan;
-    this.#uniforms = uniforms(chunk, plan.words);
-    this.#order = this.#arrivals(plan.uniformsMin);
+    this.#hash = hashOf(chunk);
+    this.#order = this.#arrivals(false);
     this.#inZone = new Uint32Array(plan.drives.length);
     this.#inNode = new Uint32Array(plan.drives.length);
     for (const holder of holders) {
@@ -193,13 +197,14 @@ export class ChunkDrives {
     this.#inNode[this.#nodeOf(index)]! += 1;
   }
 
-  #arrivals(uniformsMin: Float64Array | undefined): number[] {
-    const { rates } = this.#plan;
+  #arrivals(isWhole: boolean): number[] {
+    const { rates, words, uniformsMin } = this.#plan;
     const arrivals: { readonly index: number; readonly time: number }[] = [];
-    this.#uniforms.forEach((uniform, index) => {
-      if (uniformsMin === undefined || uniform >= uniformsMin[index]!)
-        arrivals.push({ index, time: -Math.log(uniform) / rates[index]! });
-    });
+    for (let index = 0; index < rates.length; index++) {
+      const least = isWhole ? 0 : uniformsMin[index]!;
+      const u = uniform(this.#hash, words[index * 2]!, words[index * 2 + 1]!, least);
+      if (u > 0) arrivals.push({ index, time: -Math.log(u) / rates[index]! });
+    }
     return arrivals.sort((a, b) => a.time - b.time || a.index - b.index).map(({ index }) => index);
   }
 
@@ -211,7 +216,7 @@ export class ChunkDrives {
       !this.#used.has(index);
     const early = this.#order.find(fits);
     if (early !== undefined || this.#order.length === this.#plan.rates.length) return early;
-    this.#order = this.#arrivals(undefined);
+    this.#order = this.#arrivals(true);
     return this.#order.find(fits);
   }
 

@@ -33,10 +33,15 @@ export async function launch(
 export type Keys = { readonly accessKey: string; readonly secretKey: string };
 
 /** The built server, as it is published, on a free port of loopback. `line` is its address. */
-export function startHoldfast(drive: string, workers: number, keys: Keys): Promise<Launched> {
+export function startHoldfast(
+  drive: string,
+  workers: number,
+  keys: Keys,
+  others: readonly string[] = [],
+): Promise<Launched> {
   const environment = { HOLDFAST_ROOT_ACCESS_KEY: keys.accessKey, HOLDFAST_ROOT_SECRET_KEY: keys.secretKey };
   const listen = ["--listen", "127.0.0.1:0", "--workers", String(workers), "--log-level", "error"];
-  return launch("bench/built.mjs", ["server", drive, ...listen], environment, /(http:\/\/127\.0\.0\.1:\d+)/);
+  return launch("bench/built.mjs", ["server", drive, ...others, ...listen], environment, /(http:\/\/127\.0\.0\.1:\d+)/);
 }
 
 /** Ends the process in order, or at once, and waits for it. Workers of a killed server end with it. */

@@ -181,8 +181,9 @@ async function setBucket(options: AdminOptions, request: DoorRequest): Promise<D
   if (!("redundancy" in body)) throw new HoldfastError("invalid_argument", `"redundancy" is missing.`);
   const wanted = body["redundancy"] === null ? undefined : parseRedundancy(textField(body, "redundancy") ?? "");
   const { drives } = await options.status();
-  if (wanted !== undefined && shardsOf(wanted) > drives.length) {
-    const there = drives.length === 1 ? "is 1 drive" : `are ${drives.length} drives`;
+  const count = drives.filter(({ membership, state }) => membership === "active" && state !== "missing").length;
+  if (wanted !== undefined && shardsOf(wanted) > count) {
+    const there = count === 1 ? "is 1 drive" : `are ${count} drives`;
     const message = `${formatRedundancy(wanted)} needs ${shardsOf(wanted)} drives; there ${there}.`;
     throw new HoldfastError("invalid_argument", message);
   }

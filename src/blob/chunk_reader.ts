@@ -78,6 +78,7 @@ export class ChunkReader {
     const { redundancy, storedBytes } = this.chunk;
     const ranges = shardRanges(stored, shardBytesOf(storedBytes, redundancy));
     if (this.#recovery !== undefined) return fromRecovered(await this.#recovery, ranges);
+    if (this.#lacksWanted()) return this.#readDegraded(ranges, signal);
     const outcomes = await Promise.allSettled(
       ranges.map(({ shardIndex, range }) => this.#readShard(shardIndex, range, signal)),
     );
@@ -88,6 +89,16 @@ export class ChunkReader {
       else return this.#readDegraded(ranges, signal);
     }
     return pieces;
+  }
+
+  /** Whether it is known, before anything is read, that a shard the stream wants cannot be. */
+  #lacksWanted(): boolean {
+    const { storedBytes, redundancy, places } = this.chunk;
+    const { drives } = this.#parts.node;
+    return shardRanges(this.#wanted, shardBytesOf(storedBytes, redundancy)).some(({ shardIndex }) => {
+      const place = places.find((each) => each.shardIndex === shardIndex);
+      return place === undefined || !drives.includes(place.drive);
+    });
   }
 
   /** When the stream has read past the chunk, or ends. */
@@ -205,21 +216,26 @@ export class ChunkReader {
   }
 }
 
-/** Copies: a piece belongs to the reader, who gives its memory back, and others may still need what was recovered. */
+/**
+ * Views: the ranges of a stream's steps don't overlap, so that each byte is handed out once, and whoever gives the memory of a
+ * whole slice back takes it from nobody.
+ */
 function fromRecovered({ range: of, shards }: Recovered, ranges: readonly ShardRange[]): Buffer[] {
-  return ranges.map(({ shardIndex, range }) => {
+  return ranges.flatMap(({ shardIndex, range }) => {
     const slices = shards.get(shardIndex);
     assert(slices && range.offset >= of.offset, "what is read lies in what was recovered");
-    const out = Buffer.allocUnsafeSlow(range.length);
+    const pieces: Buffer[] = [];
     let filled = 0;
     for (let at = of.offset, index = 0; index < slices.length && filled < range.length; index++) {
       const slice = slices[index]!;
       const from = range.offset + filled - at;
       at += slice.length;
       if (from >= slice.length) continue;
-      filled += slice.copy(out, filled, from, from + range.length - filled);
+      const piece = slice.subarray(from, from + range.length - filled);
+      pieces.push(piece);
+      filled += piece.length;
     }
     assert(filled === range.length, "what is read lies in what was recovered");
-    return out;
+    return pieces;
   });
 }

@@ -1,10 +1,13 @@
 /**
  * Measures a metadata store on this machine: durable commits per second by number of concurrent writers, in one and in two
- * processes, then gets and scans. Run: node bench/kv.ts [seconds per figure] [lmdb | postgres]
+ * processes, then gets and scans. Run: node bench/kv.ts [seconds per figure] [lmdb | postgres | etcd]
  *
  * For PostgreSQL (its programs must be installed; it is started in a temporary folder, fsync on) each figure is also
  * given as a ratio to a statement per commit: through the same function ("single"), and for small commits as a plain
  * INSERT of one row with no checks ("plain"), the least that any client could do. The kinds take turns.
+ *
+ * For etcd (installed too; three members in a temporary folder) small commits are also compared with a request per commit
+ * ("request").
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -12,6 +15,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Pool } from "pg";
+import { openEtcdKv } from "../src/kv/etcd.ts";
+import { EtcdFixture } from "../src/kv/etcd.fixture.ts";
+import { EtcdMember, frameHeadBytes } from "../src/kv/etcd_member.ts";
+import { WireWriter, writeTxn } from "../src/kv/etcd_wire.ts";
 import { openLmdbKv } from "../src/kv/lmdb.ts";
 import type { Commit, Kv, Write } from "../src/kv/kv.ts";
 import { startPostgres } from "../src/kv/postgres.fixture.ts";
@@ -36,7 +43,22 @@ const openers: Readonly<Record<string, (place: string) => Promise<Committer>>> =
       pool.query({ name: "insert", text, values: [write!.key, write!.kind === "put" ? write!.value : undefined] });
     return { commit: insert, close: () => pool.end() };
   },
+  etcd: (url) => openEtcdKv({ url }),
+  request: async (url) => {
+    const member = new EtcdMember({ endpoint: /^etcd:\/\/([^,/]+)/.exec(url)![1]! });
+    return { commit: (commit) => requestOf(member, commit), close: async () => member.close() };
+  },
 };
+
+/** Of puts alone. */
+async function requestOf(member: EtcdMember, { checks, writes }: Commit): Promise<void> {
+  const writer = new WireWriter();
+  const success = writes.filter((write) => write.kind === "put");
+  writeTxn(writer, Buffer.from("request/"), { compares: checks, success, failure: [] });
+  const frame = writer.finish(frameHeadBytes);
+  const answer = await member.call({ path: "/etcdserverpb.KV/Txn", frame, token: undefined, timeoutMs: 10_000 });
+  if (answer.kind !== "answered") throw new Error("etcd did not take a commit.");
+}
 
 function writesOf(shape: Shape, name: string, value: Buffer): Write[] {
   const small: Write = { kind: "put", key: Buffer.from(`b/${name}`), value: value.subarray(0, 300) };
@@ -161,6 +183,20 @@ async function measurePostgres(): Promise<void> {
   }
 }
 
+async function measureEtcd(): Promise<void> {
+  // What is measured fills the quota of 2 GiB in a moment.
+  const server = await EtcdFixture.start({ members: 3, flags: { "quota-backend-bytes": String(8 * 2 ** 30) } });
+  try {
+    const url = server.url("bench");
+    await commits(url, (shape) => (shape === "small" ? ["etcd", "request"] : ["etcd"]));
+    const kv = await openEtcdKv({ url });
+    await reads(kv);
+    await kv.close();
+  } finally {
+    await server.dispose();
+  }
+}
+
 const [, , , kind = "lmdb", place, shape, writers] = process.argv;
 if (place !== undefined) {
   const kv = await openers[kind]!(place);
@@ -168,4 +204,5 @@ if (place !== undefined) {
   await kv.close();
   process.disconnect();
 } else if (kind === "postgres") await measurePostgres();
+else if (kind === "etcd") await measureEtcd();
 else await measureLmdb();

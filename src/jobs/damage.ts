@@ -90,15 +90,14 @@ export async function noteDamage(kv: Kv, blob: BlobId, chunkIndexes: readonly nu
   if (root?.kind !== "chunks") return;
   const pages = Map.groupBy(chunkIndexes, (index) => Math.floor(index / root.pageEntries));
   for (const [page, indexes] of pages) {
-    await notePage(
-      kv,
-      repairKey(blob, page),
-      indexes.map((index) => index - page * root.pageEntries),
-    );
+    const positions = indexes.map((index) => index - page * root.pageEntries);
+    await notePage(kv, blob, page, positions);
   }
 }
 
-async function notePage(kv: Kv, key: Buffer, positions: readonly number[]): Promise<void> {
+/** Notes chunks of a page, by their positions in it. */
+export async function notePage(kv: Kv, blob: BlobId, page: number, positions: readonly number[]): Promise<void> {
+  const key = repairKey(blob, page);
   await transact(kv, async (tx) => {
     const [row] = await tx.get([key]);
     const noted = row === undefined ? [] : decodeRepair(row.value);

@@ -4,7 +4,7 @@ import { formatRedundancy, shardsOf } from "../core/redundancy.ts";
 import { shardBytesOf } from "../blob/shards.ts";
 import type { BlobRoot } from "../meta/blobs.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
-import type { ChunkNode, ShardRef } from "../node/node.ts";
+import type { ChunkNode, ListedShard, ShardRef } from "../node/node.ts";
 import type { Finding } from "./doctor.ts";
 import { chunkFault } from "./doctor_blobs.ts";
 
@@ -50,8 +50,8 @@ async function* checkShard(check: ChunkCheck, drive: DriveId, shardIndex: number
     yield { kind: "missing_chunk", where, message: "The drive is not there; the bytes cannot be read from it." };
     return;
   }
-  const [listed] = await node.list(drive, { after: before(ref), limit: 1 });
-  if (listed?.chunk !== ref.chunk || listed.shardIndex !== shardIndex) {
+  const listed = await findShard(node, drive, ref);
+  if (listed === undefined) {
     yield { kind: "missing_chunk", where, message: "The drive does not have it; the bytes cannot be read from it." };
     return;
   }
@@ -69,6 +69,12 @@ async function* verify(node: ChunkNode, drive: DriveId, ref: ShardRef, where: st
   if (outcome === "missing") yield { kind: "missing_chunk", where, message: "It went away while it was looked at." };
   if (outcome === "corrupt")
     yield { kind: "corrupt_chunk", where, message: `Its bytes are damaged: ${why ?? "a checksum does not match"}.` };
+}
+
+/** What the drive's index has of one shard; undefined if it is not there. */
+export async function findShard(node: ChunkNode, drive: DriveId, ref: ShardRef): Promise<ListedShard | undefined> {
+  const [listed] = await node.list(drive, { after: before(ref), limit: 1 });
+  return listed?.chunk === ref.chunk && listed.shardIndex === ref.shardIndex ? listed : undefined;
 }
 
 /** The greatest reference below this one. */

@@ -24,6 +24,7 @@ import { endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
 import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
 import { wholeStrayWrite } from "../meta/repairs.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
+import { noteMissing } from "./missing.ts";
 import { removeOrphans } from "./orphans.ts";
 import type { Job, JobResult } from "./runner.ts";
 
@@ -199,9 +200,9 @@ export class SweepJob implements Job {
 }
 
 /**
- * Looks through every shard of every drive, for after an index was rebuilt from the segments: removed shards may
- * have come back then. Chunks of live sessions are left alone. Returns the shards removed. Costs a read of every chunk map.
- * `onSwept` is called after each drive that was looked through to its end.
+ * Compares every drive with the chunk maps, for after an index was rebuilt from the segments: shards may be missing then,
+ * which are noted for repair, and removed ones may have come back. Chunks of live sessions are left alone. Returns the
+ * shards removed. Costs two reads of every chunk map. `onSwept` is called after each drive that was looked through to its end.
  */
 export async function sweepAll(
   parts: SweepParts,
@@ -209,6 +210,7 @@ export async function sweepAll(
   onSwept: (drive: DriveId) => Promise<void> = async () => undefined,
 ): Promise<number> {
   let removed = 0;
+  if ((await noteMissing(parts, signal)) === undefined) return removed;
   for (const drive of parts.node.drives) {
     const swept = await sweepDrive(parts, drive, signal);
     removed += swept.removed;

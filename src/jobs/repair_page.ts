@@ -1,12 +1,15 @@
 /**
  * Making shards of one page's chunks anew.
  *
- * Order of durability: a *relocation* row says where shards will be put that the page does not name (meta/repairs.ts) → they
- * are appended and synced → one commit puts them into the page and deletes the row. It checks the page as it was read and
- * this session's row: of a page that was deleted or changed meanwhile, or by a process that was fenced, nothing is
- * published, and what was appended is removed. A process that dies in between leaves the row, and whoever comes next
- * removes what it names and the page does not. A shard made anew in its own place needs none of that: the page names it
- * already, and all shards of a chunk are a function of its bytes.
+ * Order of durability: a *relocation* row says where shards will be put (meta/repairs.ts) → they are appended and synced →
+ * one commit puts them into the page and deletes the row. It checks the page as it was read and this session's row: of a
+ * page that was deleted or changed meanwhile, or by a process that was fenced, nothing is published, and what was appended
+ * is removed. A process that dies in between leaves the row, and whoever comes next removes what it names and the page
+ * does not.
+ *
+ * The same goes for a shard that is made anew in its own place, which the page names already: the row keeps other processes
+ * from the page meanwhile, and the page is written anew, unchanged, so that a trash job which has removed the page's shards
+ * and is about to delete it looks again.
  */
 import type { ChunkRef } from "../blob/blob.ts";
 import type { Placement } from "../blob/node_placement.ts";
@@ -105,8 +108,7 @@ async function repairSome(
   const work = planned.filter(({ plan }) => plan.tasks.length > 0);
   if (work.length === 0) return { kind: "seen", shards: 0, bytes: 0, isWaiting };
   const target = { ...page, pageRow, chunks, firstIndex: page.page * root.pageEntries };
-  const moving = work.some(({ plan }) => moved(plan.tasks).length > 0);
-  if (moving && !(await announce(parts, target, work))) return waiting;
+  if (!(await announce(parts, target, work))) return waiting;
   const made = new Map<number, ShardTask[]>();
   let bytes = 0;
   for (const each of work) {
@@ -116,7 +118,7 @@ async function repairSome(
   }
   const shards = [...made.values()].reduce((sum, tasks) => sum + tasks.length, 0);
   const wanted = work.reduce((sum, { plan }) => sum + plan.tasks.length, 0);
-  if (moving && !(await publish(parts, target, made, shards === wanted))) return waiting;
+  if (!(await publish(parts, target, made, shards === wanted))) return waiting;
   return { kind: "seen", shards, bytes, isWaiting: isWaiting || shards < wanted };
 }
 
@@ -148,7 +150,7 @@ function moved(tasks: readonly ShardTask[]): readonly ShardTask[] {
 async function announce(parts: RepairParts, target: Target, work: readonly Planned[]): Promise<boolean> {
   const { kv, session } = parts;
   const shards = work.flatMap(({ chunk, plan }) =>
-    moved(plan.tasks).map(({ shardIndex, drive }) => ({ chunk: chunk.id, shardIndex, drive })),
+    plan.tasks.map(({ shardIndex, drive }) => ({ chunk: chunk.id, shardIndex, drive })),
   );
   const { key, version } = target.pageRow;
   const result = await kv.commit({
@@ -173,8 +175,8 @@ async function makeShards(
     const owner = { blob: target.blob, chunkIndex: target.firstIndex + position };
     for (const [index, task] of plan.tasks.entries()) {
       const ref: ShardRef = { chunk: chunk.id, shardIndex: task.shardIndex };
-      // What is left of a damaged one; nobody can read it.
-      if (task.inPlace) await node.remove(task.drive, [ref]);
+      // What is left of a damaged one, or a stray one of a drive that was away: from the announcement on it is ours.
+      await node.remove(task.drive, [ref]);
       await node.append(task.drive, { ...ref, owner, body: [bodies[index]!] }, signal);
       tasks.push(task);
       bytes += bodies[index]!.length;

@@ -1,0 +1,173 @@
+/** Shards that are made anew in their own place, while others repair, delete and sweep the same blob. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { limits } from "../core/limits.ts";
+import { silentLog } from "../core/log.ts";
+import type { ChunkId } from "../core/ids.ts";
+import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
+import { parseBlobKey, tags } from "../meta/keys.ts";
+import type { ChunkNode } from "../node/node.ts";
+import { patternBytes, plainPut, readAll } from "../object/object.fixture.ts";
+import { noteDamage } from "./damage.ts";
+import { drain, findingsOf, rowsOf, startProcess, worldWith, type Process, type World } from "./jobs.fixture.ts";
+import { fenceOthers, sweepAll } from "./sessions.ts";
+
+const bucket = "photos";
+const body = patternBytes(limits.copiedChunkBytesMax + 1_000);
+const { signal } = new AbortController();
+
+async function chunksOf({ kv }: World): Promise<ChunkRecord[]> {
+  const pages = (await rowsOf(kv, tags.blob)).filter((row) => parseBlobKey(row.key).page !== undefined);
+  return pages.flatMap((row) => decodeChunkPage(row.value));
+}
+
+/**
+ * An object whose writer has ended and was looked through, and a node on which the first shard of each of its chunks is
+ * damaged until it is written anew.
+ */
+async function damagedWorld(): Promise<{
+  readonly world: World;
+  readonly damaged: ChunkNode;
+  readonly other: Process;
+}> {
+  const world = worldWith("ec:2+1", 0);
+  const { store } = await startProcess(world);
+  await store.createBucket(bucket, { region: "here" });
+  await store.put(plainPut(bucket, "whole", body));
+  const other = await startProcess(world);
+  await fenceOthers(world.kv, [other.session.id]);
+  await drain(other);
+  const { node } = world;
+  const broken = new Set<ChunkId>();
+  for (const chunk of await chunksOf(world)) broken.add(chunk.id);
+  const damaged: ChunkNode = {
+    ...wrapped(node),
+    verify: async (drive, ref) => {
+      const found = await node.verify(drive, ref);
+      return ref.shardIndex === 0 && broken.has(ref.chunk) ? { ...found, outcome: "corrupt" } : found;
+    },
+    append: async (drive, shard, stop) => {
+      await node.append(drive, shard, stop);
+      if (shard.shardIndex === 0) broken.delete(shard.chunk);
+    },
+  };
+  const root = (await rowsOf(world.kv, tags.blob)).find((row) => parseBlobKey(row.key).page === undefined)!;
+  await noteDamage(world.kv, parseBlobKey(root.key).blob, [0]);
+  return { world, damaged, other };
+}
+
+function wrapped(node: ChunkNode): ChunkNode {
+  return {
+    drives: node.drives,
+    append: (...args) => node.append(...args),
+    read: (...args) => node.read(...args),
+    remove: (...args) => node.remove(...args),
+    list: (...args) => node.list(...args),
+    verify: (...args) => node.verify(...args),
+    compact: (...args) => node.compact(...args),
+    status: (...args) => node.status(...args),
+    close: () => node.close(),
+  };
+}
+
+function jobOf({ jobs }: Process, name: string): Process["jobs"][number] {
+  return jobs.find((job) => job.name === name)!;
+}
+
+async function deleteWholly(deleter: Process, others: readonly Process[], world: World): Promise<void> {
+  await deleter.store.delete({ bucket, key: Buffer.from("whole") });
+  while ((await rowsOf(world.kv, tags.trash)).length > 0) {
+    for (const { session } of [deleter, ...others]) await session.heartbeat();
+    await jobOf(deleter, "trash").run(signal);
+  }
+}
+
+async function assertNothingLeft(world: World): Promise<void> {
+  for (const family of [tags.blob, tags.repair, tags.relocation]) assert.deepEqual(await rowsOf(world.kv, family), []);
+  for (const drive of world.node.drives) assert.deepEqual(await world.node.list(drive, { limit: 10 }), []);
+}
+
+void test("a shard written anew in its place after its blob went leaves nothing", async () => {
+  const { world, damaged, other } = await damagedWorld();
+  const late: ChunkNode = {
+    ...damaged,
+    append: async (...args) => {
+      await deleteWholly(other, [repairer], world);
+      await damaged.append(...args);
+    },
+  };
+  const repairer = await startProcess({ ...world, node: late });
+  await drain(repairer);
+  await assertNothingLeft(world);
+});
+
+void test("a shard written anew in its place between the removal of its blob's shards and rows leaves nothing", async () => {
+  const { world, damaged, other } = await damagedWorld();
+  let removals = 0;
+  const slow: ChunkNode = {
+    ...wrapped(world.node),
+    remove: async (drive, refs) => {
+      await world.node.remove(drive, refs);
+      removals += 1;
+      // The repair has read what it needs, and writes before the trash job goes on.
+      if (removals === 3) {
+        goOn();
+        await repaired;
+      }
+    },
+  };
+  let goOn = (): void => undefined;
+  const isTurn = new Promise<void>((resolve) => (goOn = resolve));
+  const held: ChunkNode = {
+    ...damaged,
+    append: async (...args) => {
+      await isTurn;
+      await damaged.append(...args);
+    },
+  };
+  const repairer = await startProcess({ ...world, node: held });
+  const deleter = await startProcess({ ...world, node: slow });
+  const repaired = jobOf(repairer, "repair").run(signal);
+  await deleteWholly(deleter, [repairer, other], world);
+  await repaired;
+  await drain(repairer);
+  await assertNothingLeft(world);
+});
+
+void test("two processes that mend the same shard at once mend it once", async () => {
+  const { world, damaged } = await damagedWorld();
+  const failures: unknown[] = [];
+  const counted: ChunkNode = {
+    ...damaged,
+    append: (...args) =>
+      damaged.append(...args).catch((error: unknown) => {
+        failures.push(error);
+        throw error;
+      }),
+  };
+  const both = [await startProcess({ ...world, node: counted }), await startProcess({ ...world, node: counted })];
+  await Promise.all(both.map((process) => jobOf(process, "repair").run(signal)));
+  assert.deepEqual(failures, []);
+  for (const process of both) await drain(process);
+  assert.deepEqual(await findingsOf(world), []);
+  assert.deepEqual(await rowsOf(world.kv, tags.relocation), []);
+});
+
+void test("a shard that its drive does not have any more after its index was rebuilt is made anew", async () => {
+  const world = worldWith("ec:2+1", 0);
+  const writer = await startProcess(world);
+  await writer.store.createBucket(bucket, { region: "here" });
+  await writer.store.put(plainPut(bucket, "whole", body));
+  const [chunk] = await chunksOf(world);
+  // The parity shard: no read would meet its absence.
+  const { drive, shardIndex } = chunk!.places[2]!;
+  await world.node.remove(drive, [{ chunk: chunk!.id, shardIndex }]);
+  assert.equal((await findingsOf(world)).length, 1);
+  await sweepAll({ ...world, log: silentLog });
+  assert.equal((await rowsOf(world.kv, tags.repair)).length, 1);
+  await drain(writer);
+  assert.deepEqual(await findingsOf(world), []);
+  assert.deepEqual(await rowsOf(world.kv, tags.repair), []);
+  const found = await writer.store.get({ bucket, key: Buffer.from("whole") });
+  assert.ok((await readAll(found)).equals(body));
+});

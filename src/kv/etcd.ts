@@ -14,7 +14,7 @@
  * Failures. Reads are tried again on other members for a bounded time. A commit is sent again only when it certainly was
  * not carried out; `unavailable` leaves its outcome unknown. Nothing has to be reopened when the cluster comes back.
  *
- * Known gaps. etcd walks through the index of a whole range even when a scan wants its first rows only, and reads a
+ * Known gaps. etcd (up to 3.6) walks through the index of a whole range even when a scan wants its first rows only, and reads a
  * range whole when it is wanted in reverse: docs/decisions/0006 has the figures. A cluster restored from a backup gives
  * revisions out again that were given out after the backup: processes that ran before must not go on after it. A row
  * of counters takes part in a request with its whole value, so rows of more than a few thousand counters can make a

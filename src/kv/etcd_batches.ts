@@ -5,7 +5,7 @@
  * A batch whose outcome is not known rejects all its commits with `unavailable`; none is sent again, for it may still be
  * carried out. A batch that certainly was not carried out is rejected with `unavailable` too: the time is up.
  *
- * A full database. etcd (3.4) says "database space exceeded" also of the very transaction that made it full and was carried
+ * A full database. etcd says "database space exceeded" also of the very transaction that made it full and was carried
  * out. So the first commits that meet it are `unavailable`, their outcome unknown; from then on commits that need room
  * are refused with `drive_full` without being sent, until etcd's alarm is gone. Deletes go on.
  */

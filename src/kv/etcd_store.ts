@@ -69,7 +69,7 @@ export class EtcdStore {
   }
 
   /**
-   * A batch. etcd (3.4) holds only a transaction's own puts against its quota, not those of transactions inside it: a
+   * A batch. etcd (up to 3.6) holds only a transaction's own puts against its quota, not those of transactions inside it: a
    * batch that makes the database larger therefore puts a mark as well, and is refused when there is no room.
    */
   async send(operations: readonly Operation[], grows: boolean): Promise<Sent> {

@@ -13,7 +13,11 @@ import type { CopyPlace } from "./lmdb_copy.ts";
 
 async function syncPath(path: string): Promise<void> {
   const handle = await open(path, "r");
-  await handle.sync().finally(() => handle.close());
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 export const realFiles: CopyFiles = {

@@ -6,9 +6,11 @@
  * level → the batch is decided on the primary's rows → it is written to every secondary at once, each synced → it is written
  * to the primary, synced → readers are shown it, for all reads are the primary's → commits are acknowledged, the turn ends.
  *
- * A process that dies in between leaves some copies one batch ahead. Whoever has the turn next sees it by the marks and
- * brings the others forward, with the redo row that secondaries keep; or takes the batch back from those ahead, where the
- * others have no room for it. Both are right: nobody was shown the batch, for the primary is the last to have it.
+ * The primary's state is the truth: it is the last to get a batch, so what a copy has beyond it nobody was shown. A process
+ * that dies in between leaves some copies one batch ahead; whoever has the turn next sees it by the marks and takes the batch
+ * back there, with the redo row that secondaries keep. (A start, which may be without that primary, brings it forward.)
+ * A dead process's last system call may still end after its turn has passed on: so before copies that differ are
+ * compared the primary's write lock was had, and a batch that meets another one in a secondary is taken back and tried again.
  *
  * A secondary that fails in any way but lack of space is dropped: the view without it is written to the other secondaries,
  * then to the primary, and only then goes on what is to be acknowledged. Where too few would be left (lmdb_views.ts), and when
@@ -27,13 +29,13 @@ import type { Random } from "../core/random.ts";
 import type { FileSpace, Kv } from "./kv.ts";
 import { LmdbKv } from "./lmdb.ts";
 import type { LmdbKvOptions } from "./lmdb.ts";
-import { bringForward, openCopy, sameMark, takeBack } from "./lmdb_copy.ts";
-import type { Copy, CopyFailure, CopyPlace, CopyWrite, FullMark } from "./lmdb_copy.ts";
+import { bringTo, openCopy, sameMark } from "./lmdb_copy.ts";
+import type { Copy, CopyFailure, CopyOutcome, CopyPlace, CopyWrite, FullMark } from "./lmdb_copy.ts";
 import { WriteBatch } from "./lmdb_rows.ts";
 import type { Redo } from "./lmdb_state.ts";
 import { openTurn, outOfTurn } from "./lmdb_turn.ts";
 import type { Turn } from "./lmdb_turn.ts";
-import { comesFrom, isEnough, newId, nextView } from "./lmdb_views.ts";
+import { isEnough, newId, nextView } from "./lmdb_views.ts";
 import type { MemberId, View } from "./lmdb_views.ts";
 
 export type LmdbCopiesOptions = Pick<LmdbKvOptions, "log" | "onBatch" | "onFailed"> & {
@@ -73,6 +75,9 @@ export async function openLmdbCopies(options: LmdbCopiesOptions): Promise<Copies
 
 /** Ends the store for this process: another start goes on with the copies. */
 const overtaken = new Error("The copies of the metadata were taken over by another start.");
+
+/** A process leaves one write behind in each copy at most when it dies. */
+const attemptsMax = 5;
 
 /** Where the primary's turn is kept. */
 function turnPath(primary: CopyPlace): string {
@@ -115,17 +120,28 @@ class Copies {
   }
 
   spaces(): { readonly place: CopyPlace; readonly space: FileSpace }[] {
-    return [this.primary, ...this.#members()].map((copy) => ({ place: copy.place, space: copy.space() }));
+    try {
+      const copies = [this.primary, ...this.#members()];
+      return copies.map((copy) => ({ place: copy.place, space: copy.space() }));
+    } catch (cause) {
+      throw new HoldfastError("unavailable", "The metadata store cannot be read.", { cause });
+    }
   }
 
   async transact(decide: (batch: WriteBatch) => void): Promise<void> {
     const endTurn = await this.#turn.take();
     try {
-      const mark = await this.#level();
+      let mark = await this.#level();
       this.primary.env.resetReadTxn();
       const batch = new WriteBatch(this.primary.env);
       decide(batch);
-      if (!batch.isEmpty) await this.#write(batch, mark);
+      if (batch.isEmpty) return;
+      for (let attempt = 1; (await this.#write(batch, mark)) === "disturbed"; attempt++) {
+        const again = await this.#level();
+        // The batch was decided on this state.
+        if (again.copy.batch !== mark.copy.batch || attempt >= attemptsMax) throw overtaken;
+        mark = again;
+      }
     } finally {
       // Nobody who waits for a commit has to wait for this.
       endTurn().catch((error: unknown) =>
@@ -134,7 +150,8 @@ class Copies {
     }
   }
 
-  async #write(batch: WriteBatch, expected: FullMark): Promise<void> {
+  /** `disturbed`: a secondary was not in the state that was expected; the batch is in some of the others. */
+  async #write(batch: WriteBatch, expected: FullMark): Promise<"written" | "disturbed"> {
     const id = newId(this.#random);
     const redo: Redo = { from: expected.copy.batch, to: id, keys: batch.keys };
     const rows: CopyWrite["rows"] = (into) => batch.writeRows(into);
@@ -142,59 +159,57 @@ class Copies {
       lastVersion: batch.lastVersion,
       copy: { ...mark.copy, batch: id },
     });
-    const isRefused = await this.#writeSecondaries({ expected, next: after(expected), redo, rows });
-    if (!isRefused) {
-      if (this.#broken.size > 0) await this.#drop();
+    const found = await this.#writeSecondaries({ expected, next: after(expected), redo, rows });
+    if (found.includes("overtaken")) return "disturbed";
+    if (!found.includes("no space")) {
+      if (this.#isAnyMemberBroken()) await this.#drop();
       // The view may have been written just now.
       const now = { ...expected, copy: { ...expected.copy, view: this.#view.id } };
-      const failure = await this.#try(this.primary, { expected: now, next: after(now), rows });
-      if (failure === undefined) return;
-      if (failure.kind === "broken") throw failure.cause;
+      const outcome = await this.#try(this.primary, { expected: now, next: after(now), rows });
+      if (outcome === "written") return "written";
+      if (outcome === "overtaken") throw overtaken;
+      if (outcome.kind === "broken") throw outcome.cause;
     }
-    await this.#takeBack();
+    await this.#bringMembers();
     throw noSpace();
   }
 
-  /** Returns whether one had no room for it. Those that fail otherwise are broken. */
-  async #writeSecondaries(write: CopyWrite): Promise<boolean> {
-    const failures = await Promise.all(this.#members().map((copy) => this.#tryMember(copy, write)));
-    return failures.includes("no space");
+  /** Those that fail otherwise than by lack of space are broken. */
+  async #writeSecondaries(write: CopyWrite): Promise<("written" | "overtaken" | "no space" | "broken")[]> {
+    return Promise.all(
+      this.#members().map(async (copy) => {
+        const outcome = await this.#try(copy, write);
+        if (typeof outcome === "string") return outcome;
+        if (outcome.kind === "broken") this.#broken.set(copy.place.id, outcome.cause);
+        return outcome.kind;
+      }),
+    );
   }
 
-  async #tryMember(copy: Copy, write: CopyWrite): Promise<"no space" | "broken" | undefined> {
-    const failure = await this.#try(copy, write);
-    if (failure?.kind === "broken") this.#broken.set(copy.place.id, failure.cause);
-    return failure?.kind;
-  }
-
-  /** Errors: when another start has taken the copies over. */
-  async #try(copy: Copy, write: CopyWrite): Promise<CopyFailure | undefined> {
+  async #try(copy: Copy, write: CopyWrite): Promise<CopyOutcome | CopyFailure> {
     try {
-      if ((await copy.write(write)) === "overtaken") throw overtaken;
-      return undefined;
+      return await copy.write(write);
     } catch (error) {
       return this.#failureOf(copy, error);
     }
   }
 
   async #failureOf(copy: Copy, error: unknown): Promise<CopyFailure> {
-    if (error === overtaken) throw error;
     const { freeBytes } = this.#options;
     return copy.failureOf(error, freeBytes && (() => freeBytes(copy.place)));
   }
 
-  /** Sees to it that every member has the same mark, the one returned. */
+  /** Sees to it that every member has the primary's mark, which is returned. */
   async #level(): Promise<FullMark> {
     const mark = this.primary.mark();
     if (mark.copy.run !== this.#run) throw overtaken;
-    if (this.#broken.size === 0 && mark.copy.view === this.#view.id && this.#areLevel(mark)) return mark;
-    this.#takeUpNewestView();
+    if (!this.#isAnyMemberBroken() && mark.copy.view === this.#view.id && this.#areLevel(mark)) return mark;
+    const settled = await this.primary.settledMark();
+    if (settled.copy.run !== this.#run) throw overtaken;
+    this.#takeUpView();
+    if ((await this.#bringMembers()) === "no space") throw noSpace();
     if (this.#isAnyMemberBroken()) await this.#drop();
-    await this.#bringForward();
-    if (this.#isAnyMemberBroken()) await this.#drop();
-    const level = this.primary.mark();
-    if (level.copy.run !== this.#run || !this.#areLevel(level)) throw overtaken;
-    return level;
+    return this.primary.mark();
   }
 
   #areLevel(mark: FullMark): boolean {
@@ -217,58 +232,38 @@ class Copies {
     return this.#view.members.some((id) => this.#broken.has(id));
   }
 
-  /** A view may have been written by another process, and into some copies only, the primary being the last. */
-  #takeUpNewestView(): void {
+  /** Another process may have dropped a copy. */
+  #takeUpView(): void {
     this.#view = this.primary.view();
-    for (const copy of this.#members()) {
-      const own = this.#readMember(copy, () => copy.view());
-      if (own !== undefined && own.id !== this.#view.id && comesFrom(own, this.#view)) this.#view = own;
-    }
     const known = [this.primary.place.id, ...this.#secondaries.keys(), ...this.#broken.keys()];
     const isOurs = this.#view.members.includes(known[0]!) && this.#view.members.every((id) => known.includes(id));
     if (!isOurs) throw overtaken;
   }
 
-  /** By the copy that is ahead and has the newest view; where one lacks the room, those ahead go back. */
-  async #bringForward(): Promise<void> {
-    const leader = this.#leader();
-    for (const copy of [...this.#members(), this.primary]) {
-      if (copy === leader) continue;
-      const done = await this.#follow(copy, () => bringForward(leader, copy, { from: this.#run, to: this.#run }));
-      if (done === "no space") {
-        await this.#takeBack();
-        throw noSpace();
-      }
-    }
+  /** Every member that is not broken gets to the state of the primary. */
+  async #bringMembers(): Promise<"no space" | undefined> {
+    let found: "no space" | undefined;
+    for (const copy of this.#members()) found = (await this.#bring(copy)) ?? found;
+    return found;
   }
 
-  #leader(): Copy {
-    const marks = [this.primary, ...this.#members()].flatMap((copy) => {
-      const mark = copy === this.primary ? copy.mark() : this.#readMember(copy, () => copy.mark());
-      return mark === undefined ? [] : [{ copy, mark }];
-    });
-    const holders = marks.filter(({ mark }) => mark.copy.view === this.#view.id);
-    return holders.reduce((best, each) => (each.mark.lastVersion > best.mark.lastVersion ? each : best)).copy;
-  }
-
-  /** Everything that is ahead of the primary goes back to where that is. Errors: none; what is left is tried again later. */
-  async #takeBack(): Promise<void> {
-    for (const copy of this.#members()) await this.#follow(copy, () => takeBack(copy, this.primary, this.#run));
-  }
-
-  async #follow(copy: Copy, step: () => Promise<"written" | "overtaken" | "too far">): Promise<"no space" | undefined> {
+  async #bring(copy: Copy): Promise<"no space" | undefined> {
     try {
-      const outcome = await step();
-      if (outcome === "written") return undefined;
-      if (outcome === "overtaken") throw overtaken;
-      throw new Error("This copy is too far behind.");
+      for (let attempt = 1; ; attempt++) {
+        const outcome = await bringTo(this.primary, copy, { from: this.#run, to: this.#run });
+        if (outcome === "written") return undefined;
+        if (outcome === "too far") throw new Error("This copy is too far from the others.");
+        // A write of a process that died may have ended meanwhile.
+        const isTaken = [this.primary, copy].some((each) => each.mark().copy.run !== this.#run);
+        if (isTaken || attempt >= attemptsMax) break;
+      }
     } catch (error) {
       const failure = await this.#failureOf(copy, error);
       if (failure.kind === "no space") return "no space";
-      if (copy === this.primary) throw failure.cause;
       this.#broken.set(copy.place.id, failure.cause);
       return undefined;
     }
+    throw overtaken;
   }
 
   /** Writes the view without the broken members into what is left, the primary last. */
@@ -290,11 +285,12 @@ class Copies {
     if (expected === undefined) return;
     if (expected.copy.run !== this.#run) throw overtaken;
     const next = { ...expected, copy: { ...expected.copy, view: this.#view.id } };
-    const failure = await this.#try(copy, { expected, next, view: this.#view });
-    if (failure === undefined) return;
-    if (failure.kind === "no space") throw noSpace();
-    if (copy === this.primary) throw failure.cause;
-    this.#broken.set(copy.place.id, failure.cause);
+    const outcome = await this.#try(copy, { expected, next, view: this.#view });
+    if (outcome === "written") return;
+    if (outcome === "overtaken") throw overtaken;
+    if (outcome.kind === "no space") throw noSpace();
+    if (copy === this.primary) throw outcome.cause;
+    this.#broken.set(copy.place.id, outcome.cause);
   }
 
   #sayDropped(left: readonly MemberId[]): void {

@@ -17,12 +17,13 @@
 import { HoldfastError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
-import { bringForward, openCopy, sameMark } from "./lmdb_copy.ts";
-import type { Copy, CopyPlace, FullMark } from "./lmdb_copy.ts";
+import { bringTo, openCopy, sameMark } from "./lmdb_copy.ts";
+import type { Copy, CopyOutcome, CopyPlace, FullMark } from "./lmdb_copy.ts";
 import { inTransaction } from "./lmdb_env.ts";
 import { choose, lookAt, severalStores } from "./lmdb_copies_look.ts";
 import type { Chosen, CopyFiles, FoundCopy, Seen } from "./lmdb_copies_look.ts";
 import { writeMark, writeView } from "./lmdb_state.ts";
+import type { RunId } from "./lmdb_state.ts";
 import { outOfTurn } from "./lmdb_turn.ts";
 import { firstView, isEnough, newId, nextView } from "./lmdb_views.ts";
 import type { MemberId, View } from "./lmdb_views.ts";
@@ -155,7 +156,7 @@ class Preparation {
   /** Undefined when the leader has failed. */
   async #goOn({ view, leader, present }: Chosen): Promise<PreparedCopies | undefined> {
     const { places, wanted, log } = this.#options;
-    const level = await this.#bringLevel(leader, present);
+    const level = await this.#bringLevel(view, leader, present);
     if (level === undefined) return undefined;
     const lost = view.members.filter((id) => !present.some(({ place }) => place.id === id));
     if (view.members.length === 2 && lost.length === 1)
@@ -179,18 +180,17 @@ class Preparation {
   }
 
   /** Fences earlier starts off. Returns the copies that are in the leader's state now, it included, if it can be written. */
-  async #bringLevel(leader: Copy, present: readonly Copy[]): Promise<Copy[] | undefined> {
+  async #bringLevel(view: View, leader: Copy, present: readonly Copy[]): Promise<Copy[] | undefined> {
     const { random, log } = this.#options;
     const run = newId(random);
-    const expected = leader.mark();
-    const next: FullMark = { ...expected, copy: { ...expected.copy, run } };
-    const fenced = await this.#trying(leader, () => leader.write({ expected, next }));
+    const fenced = await this.#trying(leader, () => untilSettled(() => fence(leader, run)));
     if (fenced === undefined) return undefined;
-    if (fenced === "overtaken") throw stillWrites();
+    if (fenced === "overtaken" || leader.mark().copy.view !== view.id) throw stillWrites();
     const level = [leader];
     for (const copy of present) {
       if (copy === leader) continue;
-      const outcome = await this.#trying(copy, () => bringForward(leader, copy, { from: run, to: undefined }));
+      const runs = { from: run, to: undefined };
+      const outcome = await this.#trying(copy, () => untilSettled(() => bringTo(leader, copy, runs)));
       if (outcome === "overtaken") throw stillWrites();
       if (outcome === "written") level.push(copy);
       if (outcome === "too far") log.warn({}, `The metadata copy on ${copy.place.name} is out of date.`);
@@ -250,6 +250,22 @@ class Preparation {
       const mark: FullMark = { ...expected, copy: { ...expected.copy, view: next.id } };
       if ((await copy.write({ expected, next: mark, view: next })) === "overtaken") throw stillWrites();
     }
+  }
+}
+
+/** From now on nobody writes to the copy who does not know this run. */
+async function fence(copy: Copy, run: RunId): Promise<CopyOutcome> {
+  const expected = await copy.settledMark();
+  return copy.write({ expected, next: { ...expected, copy: { ...expected.copy, run } } });
+}
+
+const attemptsMax = 5;
+
+/** A process of an earlier start may be writing its last batch. */
+async function untilSettled<T extends string>(step: () => Promise<T | "overtaken">): Promise<T | "overtaken"> {
+  for (let attempt = 1; ; attempt++) {
+    const outcome = await step();
+    if (outcome !== "overtaken" || attempt >= attemptsMax) return outcome;
   }
 }
 

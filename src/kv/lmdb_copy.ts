@@ -67,6 +67,16 @@ export class Copy {
     return { lastVersion: mark.lastVersion, copy: mark.copy };
   }
 
+  /** As `mark`, once no other process writes, not even one that has died and whose last system call has not returned. */
+  async settledMark(): Promise<FullMark> {
+    const marks: FullMark[] = [];
+    await inTransaction(this.env, () => {
+      marks.push(this.#mark());
+      return false;
+    });
+    return marks[0]!;
+  }
+
   /** 0 in a store that is new. */
   lastVersion(): Version {
     return readMark(this.env)?.lastVersion ?? 0;
@@ -124,33 +134,24 @@ export function openCopy(place: CopyPlace): Copy {
 
 /** The run that a copy must be under; undefined: any. */
 export type Runs = { readonly from: RunId; readonly to: RunId | undefined };
-export type Followed = CopyOutcome | "too far";
+export type Brought = CopyOutcome | "too far";
 
 /**
- * Brings `to` into the state of `from`, which is in the same state or exactly one batch away, with `redo` naming that batch.
- * `too far` when it is not, and nothing is written then.
+ * Brings `to` into the state of `from`, which is the same or exactly one batch away, whichever of both is ahead: the one that
+ * is has a redo row that names the rows. `too far` when it is further, and nothing is written then.
  */
-async function follow(from: Copy, to: Copy, redo: Redo | undefined, runs: Runs): Promise<Followed> {
+export async function bringTo(from: Copy, to: Copy, runs: Runs): Promise<Brought> {
   const [target, expected] = [from.mark(), to.mark()];
   if (target.copy.run !== runs.from || (runs.to !== undefined && expected.copy.run !== runs.to)) return "overtaken";
   if (sameMark(target, expected)) return "written";
   const view = from.view();
-  if (target.copy.batch === expected.copy.batch) return to.write({ expected, next: target, view });
-  const ends = [target.copy.batch, expected.copy.batch];
-  if (redo === undefined || !ends.includes(redo.from) || !ends.includes(redo.to)) return "too far";
+  const [here, there] = [target.copy.batch, expected.copy.batch];
+  if (here === there) return to.write({ expected, next: target, view });
+  const redo =
+    [from.redo()].find((found) => found?.from === there && found.to === here) ??
+    [to.redo()].find((found) => found?.from === here && found.to === there);
+  if (redo === undefined) return "too far";
   return to.write({ expected, next: target, view, redo, rows: (into) => copyRows(from.env, into, redo.keys) });
-}
-
-/** Brings `behind` forward to `leader`, by the last batch if it lacks that. */
-export async function bringForward(leader: Copy, behind: Copy, runs: Runs): Promise<Followed> {
-  const redo = leader.redo();
-  return follow(leader, behind, redo?.to === leader.mark().copy.batch ? redo : undefined, runs);
-}
-
-/** Takes the last batch back from `ahead`, to where `to` is. Only of a batch that was never shown to a reader. */
-export async function takeBack(ahead: Copy, to: Copy, run: RunId): Promise<Followed> {
-  const redo = ahead.redo();
-  return follow(to, ahead, redo?.to === ahead.mark().copy.batch ? redo : undefined, { from: run, to: run });
 }
 
 function copyRows(from: Environment, into: Environment, keys: readonly Key[]): void {

@@ -10,6 +10,7 @@
  *   GET  /_/admin/buckets/NAME  how the bucket is stored. Any valid key.
  *   PUT  /_/admin/buckets/NAME  {"redundancy": "replica:N", "ec:K+M" or null for the store's default}. Root only.
  *   PUT  /_/admin/drives/ID  {"membership": "draining", "active" or "removed"}. Root only.
+ *   GET  /_/admin/explain    ?bucket=&key=: every chunk of an object, where its shards are, what it survives. Any valid key.
  *   GET  /_/admin/keys       access keys without secrets. Root only, as are the next two.
  *   POST /_/admin/keys       {"accessKey"?, "secretKey"?, "description"?} → 201 with the secret, shown only here.
  *   DELETE /_/admin/keys/KEY 204.
@@ -23,6 +24,7 @@ import { type DriveFacts, metricsContentType } from "../core/metrics.ts";
 import { authenticateBasic, type Caller } from "../identity/basic.ts";
 import type { Identity, KeyInfo } from "../identity/identity.ts";
 import type { BucketInfo, Objects } from "../object/object.ts";
+import { explain } from "./explain.ts";
 import { readJsonObject, textField } from "./json_body.ts";
 
 export type JobFacts = {
@@ -39,6 +41,8 @@ export type DriveView = Omit<DriveFacts, "state"> & {
   readonly membership: string;
   readonly path: string;
   readonly segments: number;
+  /** When every shard on it had last been read and checked. */
+  readonly checkedMs: number | undefined;
 };
 
 export type WorkFacts = {
@@ -76,7 +80,7 @@ export type AdminOptions = {
 };
 
 export type AdminOperation =
-  "Live" | "Ready" | "Metrics" | "Status" | "Usage" | "Bucket" | "Drive" | "Keys" | "Key" | "Other";
+  "Live" | "Ready" | "Metrics" | "Status" | "Usage" | "Explain" | "Bucket" | "Drive" | "Keys" | "Key" | "Other";
 
 export type AdminDoor = {
   operation(request: DoorRequest): AdminOperation;
@@ -90,6 +94,7 @@ const operations: Readonly<Record<string, AdminOperation>> = {
   metrics: "Metrics",
   "admin/status": "Status",
   "admin/usage": "Usage",
+  "admin/explain": "Explain",
   "admin/keys": "Keys",
 };
 
@@ -107,6 +112,7 @@ export function createAdmin(options: AdminOptions): AdminDoor {
     Metrics: (request) => only(request, "GET", () => metrics(options, request)),
     Status: (request) => only(request, "GET", () => status(options, request)),
     Usage: (request) => only(request, "GET", () => usage(options, request)),
+    Explain: (request) => only(request, "GET", () => explainObject(options, request)),
     Bucket: (request) => (request.method === "PUT" ? setBucket(options, request) : showBucket(options, request)),
     Drive: (request) => only(request, "PUT", () => changeDrive(options, request)),
     Keys: (request) => (request.method === "POST" ? createKey(options, request) : listKeys(options, request)),
@@ -198,6 +204,11 @@ async function changeDrive(options: AdminOptions, request: DoorRequest): Promise
     throw new HoldfastError("invalid_argument", `"membership" must be active, draining or removed.`);
   const drives = await options.changeDrive((request.segments[2] ?? "") as DriveId, membership);
   return jsonReply(200, { drives });
+}
+
+async function explainObject(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  await authenticate(options, request);
+  return explain(options.objects, (await options.status()).drives, request);
 }
 
 function keyJson({ accessKey, createdMs, description }: KeyInfo) {

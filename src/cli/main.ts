@@ -24,6 +24,7 @@ const commandFiles: Readonly<Record<string, () => Promise<CommandFile>>> = {
   du: () => import("./du.ts"),
   bucket: () => import("./bucket.ts"),
   key: () => import("./key.ts"),
+  explain: () => import("./explain.ts"),
   status: () => import("./status.ts"),
   drive: () => import("./status.ts"),
   doctor: () => import("./doctor.ts"),

@@ -9,6 +9,7 @@ import type { Clock } from "../core/clock.ts";
 import { jsonReply, methodNotAllowed, noSuchAddress, type DoorReply, type DoorRequest } from "../core/door.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { formatRedundancy } from "../core/redundancy.ts";
 import type { Random } from "../core/random.ts";
 import type { Reply } from "../gateway/respond.ts";
 import { authenticateBasic } from "../identity/basic.ts";
@@ -122,7 +123,7 @@ class Files {
     for await (const chunk of chunks) {
       if (seen++ < first) continue;
       if (listed.length === limit) break;
-      listed.push(chunk);
+      listed.push({ ...chunk, redundancy: formatRedundancy(chunk.redundancy) });
     }
     const { id, name } = fileOfKey(key);
     const next = seen - first > limit ? first + limit : null;

@@ -20,13 +20,14 @@ import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Kv, Write } from "../kv/kv.ts";
+import type { KnownDrive } from "../meta/drives.ts";
 import { progressKey } from "../meta/keys.ts";
 import { encodeProgress } from "../meta/progress.ts";
 import type { Session } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { endedUploadsJob, FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
-import { RepairJob, type KnownDrive } from "./repair.ts";
+import { RepairJob } from "./repair.ts";
 import { JobRunner, type Job, type JobStatus, type RunnerOptions } from "./runner.ts";
 import { ScrubJob } from "./scrub.ts";
 import { FenceJob, SweepJob } from "./sessions.ts";
@@ -36,7 +37,6 @@ import { UsageJob } from "./usage.ts";
 export { DamageNotes } from "./damage.ts";
 export { fenceDead, fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
 export { runDoctor, type DoctorSummary, type Finding } from "./doctor.ts";
-export type { KnownDrive } from "./repair.ts";
 export type { JobStatus } from "./runner.ts";
 
 export type JobsParts = {

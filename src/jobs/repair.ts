@@ -20,7 +20,7 @@ import type { Clock } from "../core/clock.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
-import type { DriveState } from "../meta/drives.ts";
+import type { KnownDrive } from "../meta/drives.ts";
 import { parseBlobKey, tagRange, tags } from "../meta/keys.ts";
 import { decodeRepair } from "../meta/repairs.ts";
 import { MapWalk } from "./map_walk.ts";
@@ -29,8 +29,6 @@ import { spareShards, type DriveView } from "./repair_plan.ts";
 import { Rounds } from "./rounds.ts";
 import type { Job, JobProgress, JobResult } from "./runner.ts";
 import { Strays } from "./strays.ts";
-
-export type KnownDrive = { readonly id: DriveId; readonly state: DriveState };
 
 export type RepairJobParts = RepairParts & {
   readonly clock: Clock;

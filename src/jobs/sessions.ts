@@ -25,6 +25,7 @@ import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/
 import { wholeStrayWrite } from "../meta/repairs.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 import { noteMissing } from "./missing.ts";
+import type { KnownDrive } from "../meta/drives.ts";
 import { removeOrphans } from "./orphans.ts";
 import type { Job, JobResult } from "./runner.ts";
 
@@ -125,7 +126,7 @@ export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = 
 
 export type SweepParts = { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log };
 
-export type SweepJobParts = SweepParts & { readonly knownDrives: () => Promise<readonly { readonly id: DriveId }[]> };
+export type SweepJobParts = SweepParts & { readonly knownDrives: () => Promise<readonly KnownDrive[]> };
 
 /** Before the first chunk of a session: counters start at 1. */
 function beforeSession(session: SessionId): ShardRef {
@@ -168,9 +169,8 @@ export class SweepJob implements Job {
     if (drive === undefined) {
       const key = endedKey(sweep.session);
       const stray = (await knownDrives())
-        .map(({ id }) => id)
-        .filter((id) => !node.drives.includes(id))
-        .map(wholeStrayWrite);
+        .filter(({ id, state }) => state !== "removed" && !node.drives.includes(id))
+        .map(({ id }) => wholeStrayWrite(id));
       await kv.commit({ checks: [{ key, version: sweep.version }], writes: [{ kind: "delete", key }, ...stray] });
       this.#sweep = undefined;
       return { done: 1, more: true };

@@ -27,6 +27,8 @@ export type DriveRecord = {
   readonly sizeBytes: number;
   readonly addedMs: number;
 };
+/** What background work needs to know of a drive. */
+export type KnownDrive = { readonly id: DriveId; readonly state: DriveState };
 export type Drive = DriveRecord & { readonly id: DriveId };
 
 const driveVersion = 1;

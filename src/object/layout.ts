@@ -51,8 +51,8 @@ async function* chunksOf(open: OpenBlob & { kind: "chunks" }, offset: number): A
 }
 
 function laidChunk(chunk: ChunkRef, offset: number): LaidChunk {
-  const { id, rawBytes, storedBytes, places } = chunk;
-  return { id, offset, sizeBytes: rawBytes, storedBytes, places };
+  const { id, rawBytes, storedBytes, redundancy, places } = chunk;
+  return { id, offset, sizeBytes: rawBytes, storedBytes, redundancy, places };
 }
 
 type PartsOptions = Parameters<Objects["objectParts"]>[0];

@@ -315,5 +315,6 @@ export type LaidChunk = {
   readonly offset: number;
   readonly sizeBytes: number;
   readonly storedBytes: number;
+  readonly redundancy: Redundancy;
   readonly places: readonly { readonly drive: string; readonly shardIndex: number }[];
 };

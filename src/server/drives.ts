@@ -4,12 +4,16 @@ import type { DriveId } from "../core/ids.ts";
 import { shardsOf, type Redundancy } from "../core/redundancy.ts";
 import type { Kv } from "../kv/kv.ts";
 import { changeDriveState, readDrives, type DriveState } from "../meta/drives.ts";
+import { scrubKey } from "../meta/keys.ts";
+import { decodeScrub } from "../meta/scrubs.ts";
 import type { ChunkNode, DriveStatus } from "../node/node.ts";
 import type { Objects } from "../object/object.ts";
 
 export type DriveView = Omit<DriveStatus, "state"> & {
   readonly state: DriveStatus["state"] | "missing";
   readonly membership: DriveState;
+  /** When every shard on it had last been read and checked. */
+  readonly checkedMs: number | undefined;
 };
 
 export type StoreDrivesParts = {
@@ -32,16 +36,31 @@ export class StoreDrives {
     const { kv, node } = this.#parts;
     const records = new Map((await readDrives(kv)).map((record) => [record.id, record]));
     const here = await Promise.all(node.drives.map((id) => node.status(id)));
+    const checked = await this.#checked([...new Set([...records.keys(), ...node.drives])]);
     const views: DriveView[] = here.map((status) => ({
       ...status,
       membership: records.get(status.id)?.state ?? "active",
+      checkedMs: checked.get(status.id),
     }));
     const nothing = { freeBytes: 0, liveBytes: 0, deadBytes: 0, segments: 0 };
     for (const { id, path, sizeBytes, state } of records.values()) {
       if (state === "removed" || node.drives.includes(id)) continue;
-      views.push({ id, path, totalBytes: sizeBytes, ...nothing, state: "missing", membership: state });
+      views.push({
+        id,
+        path,
+        totalBytes: sizeBytes,
+        ...nothing,
+        state: "missing",
+        membership: state,
+        checkedMs: checked.get(id),
+      });
     }
     return views;
+  }
+
+  async #checked(ids: readonly DriveId[]): Promise<ReadonlyMap<DriveId, number | undefined>> {
+    const rows = await this.#parts.kv.get(ids.map(scrubKey));
+    return new Map(ids.map((id, index) => [id, rows[index] && decodeScrub(rows[index].value).ended?.atMs]));
   }
 
   /**

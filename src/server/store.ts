@@ -18,7 +18,7 @@ import { createIdentity, type Credentials, type Identity } from "../identity/ide
 import type { Kv } from "../kv/kv.ts";
 import type { Redundancy } from "../core/redundancy.ts";
 import { openMemoryKv } from "../kv/memory.ts";
-import { changeDriveState, readDrives } from "../meta/drives.ts";
+import { changeDriveState, readDrives, type KnownDrive } from "../meta/drives.ts";
 import { readProgress } from "../meta/progress.ts";
 import { Session } from "../meta/sessions.ts";
 import { systemDisk, systemProcesses } from "../node/disk.system.ts";
@@ -29,7 +29,7 @@ import type { ChunkNode, DriveStatus } from "../node/node.ts";
 import type { Objects } from "../object/object.ts";
 import type { ObjectParts } from "../object/context.ts";
 import { ObjectStore } from "../object/object_store.ts";
-import { DamageNotes, fenceDead, startJobs, sweepAll, type JobStatus, type KnownDrive } from "../jobs/jobs.ts";
+import { DamageNotes, fenceDead, startJobs, sweepAll, type JobStatus } from "../jobs/jobs.ts";
 import { StoreDrives } from "./drives.ts";
 import { openIndexWith } from "./layout.ts";
 import { aloneOn, openMetadata, type Metadata, type OpenedMetadata } from "./metadata.ts";

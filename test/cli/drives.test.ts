@@ -37,6 +37,17 @@ test("a drive is drained, removed and left out, and nothing is lost; what cannot
   const [, , , kept, leaving] = await status();
   assert.ok(kept && leaving && leaving.liveBytes > 0);
 
+  const explained = await run("explain", "s3://things/a");
+  assert.match(explained.output, /^things\/a: 8\.6 MiB\nchunk [0-9a-f]{32} at 0: 4\.0 MiB, ec:3\+1\n/);
+  assert.match(explained.output, /It survives the loss of any 1 drive more\.\n$/);
+  const chunks = (await run("explain", "things/a", "--json")).output.trim().split("\n");
+  assert.deepEqual(
+    chunks.map((line) => (JSON.parse(line) as { shards: unknown[] }).shards.length),
+    [4, 4, 4],
+  );
+  await client.run({ method: "PUT", bucket: "things", key: "small", body: Buffer.from("x") });
+  assert.match((await run("explain", "things/small")).output, /in the metadata/);
+
   const early = await run("drive", "remove", leaving.id);
   assert.deepEqual([early.status, /drain it first/.test(early.errors)], [1, true]);
   assert.equal((await run("drive", "drain", leaving.id)).status, 0);

@@ -1,4 +1,7 @@
-/** The long run of the power-loss simulation: `npm run test:simulation -- SEEDS [FIRST]`. */
+/**
+ * The long run of the power-loss simulation: `npm run test:simulation -- SEEDS [FIRST]`. A seed that fails is printed; with
+ * SEEDS 1 and FIRST that seed, or with HOLDFAST_TEST_SEED in the test command, it runs again in the same way.
+ */
 import { runSeed } from "../sim/power_loss.ts";
 
 const count = Number(process.argv[2] ?? 5_000);

@@ -1,44 +1,96 @@
-/** After everything came to rest doctor finds nothing: nothing is lost, nothing is wrong, nothing has leaked. */
-import { silentLog } from "../../src/core/log.ts";
+/**
+ * After everything came to rest doctor finds nothing, every chunk has all its shards, each on a drive of its own, and no row
+ * is left that asks for work: nothing is lost, nothing is wrong, nothing has leaked.
+ */
+import { limits } from "../../src/core/limits.ts";
+import { shardsOf } from "../../src/core/redundancy.ts";
 import { createJobs, runDoctor, sweepAll } from "../../src/jobs/jobs.ts";
-import { tagRange, tags } from "../../src/meta/keys.ts";
+import type { ChunkRecord } from "../../src/meta/chunk_pages.ts";
+import { driveIdOf, tagRange, tags, type Tag } from "../../src/meta/keys.ts";
+import type { ShardRef } from "../../src/node/node.ts";
 import type { Running, Started, World } from "./world.ts";
 
-/** Runs the background jobs until none has work, then doctor; returns its findings. */
+/** Runs the background jobs until none has work, then looks; returns what is wrong. */
 export async function balanceBooks(world: World, { first: running, sweepDue }: Started): Promise<string[]> {
-  const { kv, node, blobs, session, placement } = running;
-  const knownDrives = async () => node.drives.map((id) => ({ id, state: "active" as const }));
-  const onDrained = async (): Promise<void> => undefined;
-  const parts = {
-    kv,
-    node,
-    blobs,
-    session,
-    placement,
-    knownDrives,
-    onDrained,
-    clock: world.clock,
-    random: world.random,
-    log: silentLog,
-  };
-  if (sweepDue) await sweepAll(parts);
-  const jobs = createJobs(parts);
-  const { signal } = new AbortController();
-  // Trash waits for two heartbeats after it was seen; a few rounds more do no harm.
-  for (let round = 0; round < 12; round++) {
-    for (const job of jobs) while ((await job.run(signal)).more);
-    await session.heartbeat();
-  }
+  await running.damage.close();
+  if (sweepDue) await sweepAll(running);
+  await work(world, running);
   const wrong: string[] = [];
+  const { kv, node } = running;
+  const { signal } = new AbortController();
   const run = runDoctor({ kv, node, deep: true, signal });
-  for (let next = await run.next(); !next.done; next = await run.next()) {
+  for (let next = await run.next(); !next.done; next = await run.next())
     wrong.push(`doctor: ${next.value.kind} ${next.value.where}: ${next.value.message}`);
-  }
-  for await (const left of trashLeft(running)) wrong.push(left);
+  wrong.push(...(await rowsLeft(running)), ...(await shardsLeft(world, running)), ...world.alarms);
   return wrong;
 }
 
-async function* trashLeft({ kv }: Running): AsyncGenerator<string> {
-  const rows = await kv.scan(tagRange(tags.trash), { limit: 10 });
-  if (rows.length > 0) yield `${rows.length} or more trash rows were never drained`;
+/** Trash waits for two heartbeats after it was seen, walks for drives for a while; a few rounds more do no harm. */
+const rounds = 16;
+
+async function work(world: World, running: Running): Promise<void> {
+  const { clock, random } = world;
+  const jobs = createJobs({ ...running, clock, random, awayMsMax: 0 });
+  const { signal } = new AbortController();
+  // Every drive is scrubbed once more.
+  world.pass(limits.scrubIntervalMs);
+  for (let round = 0; round < rounds; round++) {
+    for (const job of jobs) while (await isBusy(job.run(signal)));
+    await running.session.heartbeat();
+    running.placement.drives();
+    world.pass(limits.driveAwayMsMax);
+  }
+}
+
+async function isBusy(run: Promise<{ readonly done: number; readonly more: boolean }>): Promise<boolean> {
+  const { done, more } = await run;
+  return more || done > 0;
+}
+
+async function rowsLeft({ kv, node }: Running): Promise<string[]> {
+  const wrong: string[] = [];
+  const look = async (name: string, tag: Tag): Promise<void> => {
+    const rows = await kv.scan(tagRange(tag), { limit: 10 });
+    if (rows.length > 0) wrong.push(`${rows.length} or more rows of ${name} are left`);
+  };
+  await look("trash", tags.trash);
+  await look("repair", tags.repair);
+  await look("relocation", tags.relocation);
+  // A drive that is gone for good may come back for all that anybody knows.
+  for (const { key } of await kv.scan(tagRange(tags.stray), { limit: limits.scanEntriesMax }))
+    if (node.drives.includes(driveIdOf(key))) wrong.push(`drive ${driveIdOf(key)} is left as stray`);
+  return wrong;
+}
+
+/** Each shard that a page names is on its drive and good, and no other is on any drive. */
+async function shardsLeft({ drives }: World, { kv, node }: Running): Promise<string[]> {
+  const wrong: string[] = [];
+  const named = new Set<string>();
+  for (const { chunk, good } of await drives.remains(kv)) {
+    const shards = shardsOf(chunk.redundancy);
+    if (new Set(good.map(({ drive }) => drive)).size < shards)
+      wrong.push(`chunk ${chunk.id} has ${good.length} of its ${shards} shards`);
+    for (const { drive, shardIndex } of chunk.places) named.add(nameOf(drive, { chunk: chunk.id, shardIndex }));
+  }
+  for (const drive of node.drives)
+    for await (const ref of shardsOn(node, drive))
+      if (!named.has(nameOf(drive, ref))) wrong.push(`shard ${nameOf(drive, ref)} is named by no page`);
+  return wrong;
+}
+
+function nameOf(
+  drive: string,
+  { chunk, shardIndex }: Pick<ShardRef, "shardIndex"> & { chunk: ChunkRecord["id"] },
+): string {
+  return `${chunk} ${shardIndex} on ${drive}`;
+}
+
+async function* shardsOn(node: Running["node"], drive: Running["node"]["drives"][number]): AsyncGenerator<ShardRef> {
+  let after: ShardRef | undefined;
+  for (;;) {
+    const listed = await node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
+    yield* listed;
+    after = listed.at(-1);
+    if (listed.length < limits.jobBatchMax) return;
+  }
 }

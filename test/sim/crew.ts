@@ -2,8 +2,7 @@
  * The processes of one run of the machine: two at a time, a new one for each that dies, and their background work. Jobs run
  * here one step at a time and without their leases, so that every order of them meets every order of requests.
  */
-import { HoldfastError } from "../../src/core/errors.ts";
-import { silentLog } from "../../src/core/log.ts";
+import { HoldfastError, systemCode } from "../../src/core/errors.ts";
 import { createJobs, sweepAll } from "../../src/jobs/jobs.ts";
 import { fenceSession, readSessions } from "../../src/meta/sessions.ts";
 import type { Running, Started, World } from "./world.ts";
@@ -12,6 +11,7 @@ type Job = ReturnType<typeof createJobs>[number];
 type Member = { readonly running: Running; readonly jobs: readonly Job[] };
 
 const size = 2;
+const jobsAtOnce = 2;
 
 /** What may be refused or cut off at any time; anything else is a finding. */
 export function isRefusal(error: unknown): boolean {
@@ -23,11 +23,15 @@ export class Crew {
   readonly #started: Started;
   #members: Member[] = [];
   #sweepDue: boolean;
+  readonly #busy = new Set<Job>();
+  /** Some runs give a drive up at once. */
+  readonly #awayMsMax: number;
 
   constructor(world: World, started: Started) {
     this.#world = world;
     this.#started = started;
     this.#sweepDue = started.sweepDue;
+    this.#awayMsMax = world.random.below(3) * 500;
     this.#members.push(this.#member(started.first));
   }
 
@@ -43,30 +47,24 @@ export class Crew {
 
   #member(running: Running): Member {
     const { clock, random } = this.#world;
-    const { kv, node, blobs, session, placement } = running;
-    const parts = {
-      kv,
-      node,
-      blobs,
-      session,
-      placement,
-      knownDrives: async () => node.drives.map((id) => ({ id, state: "active" as const })),
-      onDrained: async () => undefined,
-    };
-    return { running, jobs: createJobs({ ...parts, clock, random, log: silentLog }) };
+    return { running, jobs: createJobs({ ...running, clock, random, awayMsMax: this.#awayMsMax }) };
   }
 
   /** Heartbeats, jobs, compactions and new processes, until the machine stops. */
   async work(): Promise<void> {
-    const jobs = this.#repeat(async () => {
+    const members = this.#repeat(async () => {
       await this.#replaceDead();
-      await this.#workOnce();
+      for (const { running } of this.#members) if (running.power.on) await running.session.heartbeat();
     });
+    const jobs = Array.from({ length: jobsAtOnce }, () => this.#repeat(() => this.#workOnce()));
     const compactions = this.#repeat(async () => {
       const running = this.any();
-      if (running && this.#world.random.below(4) === 0) await running.node.compact(running.node.drives[0]!);
+      const { random } = this.#world;
+      if (running === undefined || random.below(4) > 0) return;
+      const { drives } = running.node;
+      await running.node.compact(drives[random.below(drives.length)]!);
     });
-    await Promise.all([jobs, compactions]);
+    await Promise.all([members, ...jobs, compactions]);
   }
 
   async #repeat(work: () => Promise<void>): Promise<void> {
@@ -74,7 +72,8 @@ export class Crew {
       try {
         await work();
       } catch (error) {
-        if (!isRefusal(error)) throw error;
+        // A process that cannot read a file when it starts ends, and another one is started.
+        if (!isRefusal(error) && systemCode(error) !== "EIO") throw error;
       }
       // A drive that failed answers at once: let the others go on.
       await new Promise((resolve) => setImmediate(resolve));
@@ -96,19 +95,37 @@ export class Crew {
     }
   }
 
-  async #sweep({ kv, node, power }: Running): Promise<void> {
-    await sweepAll({ kv, node, log: silentLog }, undefined, () => this.#world.swept(power));
+  /** One at a time, as the first worker of a server does it; one that is cut off is due again. */
+  async #sweep(running: Running): Promise<void> {
     this.#sweepDue = false;
+    try {
+      await sweepAll(running, undefined, (drive) => this.#world.swept(running.power, drive));
+    } catch (error) {
+      this.#sweepDue = true;
+      throw error;
+    }
   }
 
   async #workOnce(): Promise<void> {
     const { random } = this.#world;
-    for (const { running } of this.#members) if (running.power.on) await running.session.heartbeat();
-    const { running, jobs } = this.#members[random.below(this.#members.length)]!;
+    const member = this.#members[random.below(this.#members.length)];
+    if (member === undefined) return;
+    const { running, jobs } = member;
     if (this.#sweepDue && random.below(8) === 0) await this.#sweep(running);
-    const signal = new AbortController().signal;
-    await jobs[random.below(jobs.length)]!.run(signal);
-    // Trash is what races with readers: it gets its chance more often than its share.
-    await jobs.find(({ name }) => name === "trash")!.run(signal);
+    await this.#runJob(jobs[random.below(jobs.length)]!);
+    // Trash is what races with readers, repair with everything: they get their chance more often than their share.
+    await this.#runJob(jobs.find(({ name }) => name === "trash")!);
+    await this.#runJob(jobs.find(({ name }) => name === "repair")!);
+  }
+
+  /** A process runs a job once at a time. */
+  async #runJob(job: Job): Promise<void> {
+    if (this.#busy.has(job)) return;
+    this.#busy.add(job);
+    try {
+      await job.run(new AbortController().signal);
+    } finally {
+      this.#busy.delete(job);
+    }
   }
 }

@@ -1,124 +1,38 @@
 /**
  * The whole store in one process from one seed: objects, blobs, the chunk node and its recovery run for real, over a disk
- * that forgets what was not synced and a metadata store whose commits happen at a moment nobody can foresee.
- *
- * Every call across a seam first waits a random number of turns, so that concurrent requests interleave in every way, and
- * counts down to the power cut, or to the death of its process. After that nothing that ran before can touch disk or
- * metadata again.
+ * that forgets what was not synced and a metadata store whose commits happen at a moment nobody can foresee. Calls across
+ * a seam go through a machine's power (power.ts). The store has one drive, or several and redundancy (drives.ts).
  *
  * Not simulated: LMDB itself (its syncs are pinned by a test of its own), digest threads (bodies are small), the network.
  */
-import { HoldfastError } from "../../src/core/errors.ts";
-import type { Clock } from "../../src/core/clock.ts";
 import { IdSource } from "../../src/core/ids.ts";
-import { silentLog } from "../../src/core/log.ts";
+import type { Clock } from "../../src/core/clock.ts";
+import type { DriveId } from "../../src/core/ids.ts";
+import type { Log, LogFields } from "../../src/core/log.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
+import { oneCopy, parseRedundancy, shardsOf, type Redundancy } from "../../src/core/redundancy.ts";
 import { createNodePlacement, type Placement } from "../../src/blob/node_placement.ts";
 import { createBlobStore } from "../../src/blob/store.ts";
 import { createDigestPool } from "../../src/digest/pool.ts";
+import { DamageNotes, sweepSuspects } from "../../src/jobs/jobs.ts";
 import type { Kv } from "../../src/kv/kv.ts";
 import { openMemoryKv } from "../../src/kv/memory.ts";
+import { changeDriveState, readDrives, recordDrives, type Drive } from "../../src/meta/drives.ts";
 import { Session, fenceSession, readSessions } from "../../src/meta/sessions.ts";
-import type { Disk, DiskFile } from "../../src/node/disk.ts";
 import { FakeDisk } from "../../src/node/disk.fake.ts";
 import { markDriveSwept, prepareDrive, type OpenIndex } from "../../src/node/drive.ts";
 import { openLocalNode } from "../../src/node/local_node.ts";
 import type { ChunkNode } from "../../src/node/node.ts";
 import type { Objects } from "../../src/object/object.ts";
 import { ObjectStore } from "../../src/object/object_store.ts";
+import { SimDrives } from "./drives.ts";
+import { guardedDisk, guardedKv, Power } from "./power.ts";
 
-const drivePath = "/drive";
-const chunkBytes = 24 * 1024;
-
-/** What keeps a machine, or one process on it, going: a machine that stops takes its processes along. */
-export class Power {
-  readonly #random: Random;
-  readonly #machine: Power | undefined;
-  #on = true;
-  /** Calls across a seam until the cut. */
-  #callsLeft: number;
-
-  constructor(random: Random, callsLeft: number, machine?: Power) {
-    this.#random = random;
-    this.#callsLeft = callsLeft;
-    this.#machine = machine;
-  }
-
-  get on(): boolean {
-    return this.#on && (this.#machine?.on ?? true);
-  }
-
-  /** Before a call takes effect. */
-  async before(): Promise<void> {
-    await this.#turns();
-    this.#count();
-    this.#assertOn();
-  }
-
-  /** After it took effect: the answer may never arrive. */
-  async after(): Promise<void> {
-    await this.#turns();
-    this.#assertOn();
-  }
-
-  #count(): void {
-    if (this.#machine !== undefined) this.#machine.#count();
-    this.#callsLeft -= 1;
-    if (this.#callsLeft <= 0) this.#on = false;
-  }
-
-  #assertOn(): void {
-    if (!this.on) throw new HoldfastError("unavailable", "The power is off.");
-  }
-
-  async #turns(): Promise<void> {
-    for (let left = this.#random.below(4); left > 0; left--) await Promise.resolve();
-    if (this.#random.below(8) === 0) await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
-async function across<T>(power: Power, call: () => Promise<T>): Promise<T> {
-  await power.before();
-  const result = await call();
-  await power.after();
-  return result;
-}
-
-function guardedFile(file: DiskFile, power: Power): DiskFile {
-  return {
-    writev: (pieces, offset) => across(power, () => file.writev(pieces, offset)),
-    read: (into, offset) => across(power, () => file.read(into, offset)),
-    sync: () => across(power, () => file.sync()),
-    truncate: (lengthBytes) => across(power, () => file.truncate(lengthBytes)),
-    sizeBytes: () => across(power, () => file.sizeBytes()),
-    close: () => file.close(),
-  };
-}
-
-function guardedDisk(disk: Disk, power: Power): Disk {
-  return {
-    open: async (path, mode) => guardedFile(await across(power, () => disk.open(path, mode)), power),
-    list: (path) => across(power, () => disk.list(path)),
-    makeDirectory: (path) => across(power, () => disk.makeDirectory(path)),
-    rename: (from, to) => across(power, () => disk.rename(from, to)),
-    remove: (path) => across(power, () => disk.remove(path)),
-    syncDirectory: (path) => across(power, () => disk.syncDirectory(path)),
-    space: (path) => across(power, () => disk.space(path)),
-    bootId: () => disk.bootId(),
-  };
-}
-
-/** The same rows for every process; closing one process's door does not close the store. */
-function guardedKv(kv: Kv, power: Power): Kv {
-  return {
-    name: "simulated",
-    get: (keys) => across(power, () => kv.get(keys)),
-    scan: (range, options) => across(power, () => kv.scan(range, options)),
-    commit: (commit) => across(power, () => kv.commit(commit)),
-    close: async () => undefined,
-  };
-}
+const diskBytes = 1 << 30;
+/** Small, so that small objects have several chunks; of codes large enough that whole chunks are coded. */
+const copiedChunkBytes = 24 * 1024;
+const codedChunkBytes = 80 * 1024;
 
 /** One process and what it holds. */
 export type Running = {
@@ -129,6 +43,11 @@ export type Running = {
   readonly power: Power;
   readonly placement: Placement;
   readonly blobs: ReturnType<typeof createBlobStore>;
+  readonly damage: DamageNotes;
+  readonly log: Log;
+  /** Every drive that the store ever had. */
+  knownDrives(): Promise<Drive[]>;
+  onDrained(drive: DriveId): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -140,12 +59,23 @@ export type Started = {
   readonly sweepDue: boolean;
 };
 
+/** One drive for a third of the seeds, copies on two or three for another, codes on up to eight for the rest. */
+function shapeOf(seed: number, random: Random): { readonly redundancy: Redundancy; readonly drives: number } {
+  if (seed % 3 === 0) return { redundancy: oneCopy, drives: 1 };
+  const texts = seed % 3 === 1 ? ["replica:2"] : ["ec:2+1", "ec:3+2", "ec:4+2"];
+  const redundancy = parseRedundancy(texts[random.below(texts.length)]!);
+  return { redundancy, drives: shardsOf(redundancy) + random.below(3) };
+}
+
 export class World {
   readonly random: Random;
   readonly disk: FakeDisk;
   readonly kv: Kv = openMemoryKv();
   readonly clock: Clock;
-  #index: Kv = openMemoryKv();
+  readonly redundancy: Redundancy;
+  readonly drives: SimDrives;
+  /** Broken invariants that were caught and logged. */
+  readonly alarms: string[] = [];
   #processes = 0;
   /** Processes of this machine's current run, by their tokens. */
   #alive = new Map<string, Power>();
@@ -153,7 +83,10 @@ export class World {
 
   constructor(seed: number) {
     this.random = seededRandom(seed);
-    this.disk = new FakeDisk(this.random, 1 << 30);
+    this.disk = new FakeDisk(this.random, diskBytes);
+    const { redundancy, drives } = shapeOf(seed, this.random);
+    this.redundancy = redundancy;
+    this.drives = new SimDrives(this.disk, drives);
     this.clock = {
       nowMs: () => (this.#nowMs += 1),
       monotonicMs: () => this.#nowMs,
@@ -164,19 +97,33 @@ export class World {
     };
   }
 
-  /** Starts the machine; it stops after `callsUntilCut` calls across a seam. */
+  /** Time in which nothing else happens. */
+  pass(ms: number): void {
+    this.#nowMs += ms;
+  }
+
+  /** Starts the machine with the drives that are there; it stops after `callsUntilCut` calls across a seam. */
   async start(callsUntilCut: number): Promise<Started> {
     const machine = new Power(this.random, callsUntilCut);
     this.#alive = new Map();
     const disk = guardedDisk(this.disk, machine);
-    const { random } = this;
-    await this.disk.makeDirectory(drivePath);
+    const { random, clock } = this;
+    const log = this.#log(machine);
     const openIndex = this.#openIndex(machine);
-    const prepared = await prepareDrive({ path: drivePath, disk, openIndex, random, log: silentLog });
+    let sweepDue = false;
+    const present: { readonly id: DriveId; readonly path: string; readonly sizeBytes: number }[] = [];
+    for (const path of this.drives.paths()) {
+      await this.disk.makeDirectory(path);
+      const prepared = await prepareDrive({ path, disk, openIndex, random, log });
+      present.push({ id: prepared.id, path, sizeBytes: diskBytes });
+      sweepDue ||= prepared.sweepDue;
+    }
     const kv = guardedKv(this.kv, machine);
-    // The lock on the drive says that no earlier process lives.
+    await recordDrives(kv, present, clock.nowMs());
+    // The locks on the drives say that no earlier process lives.
     for (const earlier of await readSessions(kv)) await fenceSession(kv, earlier);
-    return { machine, first: await this.join(machine, Infinity), sweepDue: prepared.sweepDue };
+    await sweepSuspects(kv);
+    return { machine, first: await this.join(machine, Infinity), sweepDue };
   }
 
   /** Starts one more process on the machine; it dies after `callsUntilDeath` calls. */
@@ -184,36 +131,58 @@ export class World {
     const power = new Power(this.random, callsUntilDeath, machine);
     const disk = guardedDisk(this.disk, power);
     const kv = guardedKv(this.kv, power);
-    const { clock, random } = this;
-    const log = silentLog;
+    const { clock, random, redundancy } = this;
+    const log = this.#log(power);
     this.#processes += 1;
     const self = `process ${this.#processes}`;
     this.#alive.set(self, power);
     const session = await Session.start({ kv, clock, random, node: self });
     const processes = { self, isAlive: async (token: string) => this.#alive.get(token)?.on === true };
+    const paths = this.drives.paths();
     const openIndex = this.#openIndex(power);
-    const node = await openLocalNode({ drives: [drivePath], disk, openIndex, processes, clock, random, log });
+    const node = await openLocalNode({ drives: paths, disk, openIndex, processes, clock, random, log });
     const digests = createDigestPool({ threads: 0 });
     const placement = await createNodePlacement({ node, clock, log });
-    const blobs = createBlobStore({ node, ids: new IdSource(session.id), digests, placement, log, chunkBytes });
+    const damage = new DamageNotes({ kv, clock, log, onNoted: () => undefined });
+    const blobs = createBlobStore({
+      node,
+      ids: new IdSource(session.id),
+      digests,
+      placement,
+      log,
+      chunkBytes: redundancy.dataShards === 1 ? copiedChunkBytes : codedChunkBytes,
+      redundancy,
+      onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
+    });
     const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log });
     const close = async () => {
       await session.close();
       await node.close();
     };
-    return { objects, node, session, kv, power, blobs, placement, close };
+    const knownDrives = (): Promise<Drive[]> => readDrives(kv);
+    const onDrained = async (drive: DriveId): Promise<void> =>
+      void (await changeDriveState(kv, drive, ["draining"], "drained"));
+    const parts = { objects, node, session, kv, power, blobs, placement };
+    return { ...parts, damage, log, knownDrives, onDrained, close };
   }
 
   #openIndex(power: Power): OpenIndex {
-    return async ({ wipe }) => {
-      if (wipe) this.#index = openMemoryKv();
-      return guardedKv(this.#index, power);
-    };
+    return async ({ drivePath, wipe }) => guardedKv(this.drives.index(drivePath, wipe), power);
   }
 
-  /** To be called when a full sweep has ended. */
-  async swept(power: Power): Promise<void> {
-    await markDriveSwept(guardedDisk(this.disk, power), drivePath);
+  /** Nothing is written; an assertion that fails in a process that lives is kept. */
+  #log(power: Power): Log {
+    const look = (fields: LogFields, message: string): void => {
+      const error = fields["error"] ?? fields["err"];
+      if (power.on && error instanceof Error && error.name === "AssertionError")
+        this.alarms.push(`${message} ${error.message}`);
+    };
+    return { debug: look, info: look, warn: look, error: look };
+  }
+
+  /** To be called when a full sweep of a drive has ended. */
+  async swept(power: Power, drive: DriveId): Promise<void> {
+    await markDriveSwept(guardedDisk(this.disk, power), await this.drives.pathOf(drive));
   }
 
   /** What a loss of power leaves. Without it a machine's processes were only killed. */

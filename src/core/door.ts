@@ -13,6 +13,8 @@ export type DoorRequest = {
   readonly query: ReadonlyMap<string, string>;
   readonly headers: IncomingHttpHeaders;
   readonly remoteAddress: string | undefined;
+  /** The same object for all requests of one connection: what is known of the connection is kept by it. */
+  readonly connection: object;
   /** Aborted when the client leaves before it has its answer. */
   readonly signal: AbortSignal;
   /** Opens the request body (and tells a client that waits for it to go on); at most once. */

@@ -173,6 +173,30 @@ export const limits = {
   awsChunkHeaderBytesMax: 1 * KiB,
   trailersBytesMax: 4 * KiB,
 
+  // --- between nodes ---
+  clusterSecretCharsMin: 32,
+  clusterSecretCharsMax: 1_024,
+  /** Connections of one process to one peer, each with one call at a time, and calls that may wait for one. */
+  peerConnectionsMax: 16,
+  peerQueueMax: 2_048,
+  /** Until a peer has taken a connection (TLS included) and both have proven the secret; and a call, waiting included. */
+  peerConnectMsMax: 3_000,
+  peerCallMsMax: 20_000,
+  /** A peer that failed is tried again after this, and ever later while it goes on failing. */
+  peerRetryMsMin: 100,
+  peerRetryMsMax: 5_000,
+  /** Refs in one call that removes. */
+  peerRemoveRefsMax: 2_048,
+  /** Drives of one node. */
+  peerDrivesMax: 1_024,
+  /** What one process has under way for all other nodes together: calls, and bytes of their bodies; for one node. */
+  peerCallsInFlightMax: 512,
+  peerBodyBytesInFlightMax: 128 * MiB,
+  callsOfOnePeerInFlightMax: 256,
+  /** Refused secrets and seals are logged once for each address in this time, for so many addresses. */
+  peerRefusalLogMs: 60_000,
+  peerRefusalAddressesMax: 256,
+
   // --- sessions and jobs ---
   heartbeatIntervalMs: 1_000,
   /** A session whose heartbeat row stood still this long is fenced (by a transaction; the time only starts it). */
@@ -242,6 +266,12 @@ assert(
   "a full chunk fits its room, and the stock has room for one",
 );
 assert(limits.copiedChunkBytesMax >= limits.dataShardsMax, "no shard of a coded chunk is empty");
+assert(
+  limits.peerConnectionsMax * limits.chunkBytesMax <= limits.peerBodyBytesInFlightMax,
+  "one process of a peer can append full chunks on all its connections",
+);
+assert(limits.callsOfOnePeerInFlightMax < limits.peerCallsInFlightMax, "no peer takes all places of the others");
+assert(limits.peerConnectMsMax < limits.peerCallMsMax, "a call that has to connect has time for the call");
 const smallChunksMax = limits.putBytesMax / limits.smallChunkBytes;
 /**
  * As meta/chunk_pages.ts writes it: id, two lengths, the lengths of four compression blocks, which shards there are, and for

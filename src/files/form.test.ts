@@ -20,7 +20,16 @@ function formOf(body: string, cutBytes: number, type = contentType): DoorRequest
   const headers = { "content-type": type };
   const signal = new AbortController().signal;
   const stream = Readable.from(pieces, { objectMode: false });
-  return { method: "POST", segments: [], query: new Map(), headers, remoteAddress: "", signal, body: () => stream };
+  return {
+    method: "POST",
+    segments: [],
+    query: new Map(),
+    headers,
+    connection: {},
+    remoteAddress: "",
+    signal,
+    body: () => stream,
+  };
 }
 
 type Taken = { readonly name: string | undefined; readonly body: string };

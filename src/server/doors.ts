@@ -53,6 +53,7 @@ class Visit implements DoorRequest {
   readonly query: ReadonlyMap<string, string>;
   readonly headers: IncomingMessage["headers"];
   readonly remoteAddress: string | undefined;
+  readonly connection: object;
   readonly signal: AbortSignal;
   readonly #incoming: IncomingMessage;
   readonly #response: ServerResponse;
@@ -67,6 +68,7 @@ class Visit implements DoorRequest {
     this.method = incoming.method ?? "";
     this.headers = incoming.headers;
     this.remoteAddress = incoming.socket.remoteAddress;
+    this.connection = incoming.socket;
     this.#incoming = incoming;
     this.#response = response;
     this.#awaitsContinue = expectsContinue(incoming);
@@ -83,8 +85,8 @@ class Visit implements DoorRequest {
 
   /** The same request as the door sees it that owns the segments before `segments`. */
   behind(segments: readonly string[]): DoorRequest {
-    const { method, query, headers, remoteAddress, signal } = this;
-    return { method, segments, query, headers, remoteAddress, signal, body: () => this.body() };
+    const { method, query, headers, remoteAddress, connection, signal } = this;
+    return { method, segments, query, headers, remoteAddress, connection, signal, body: () => this.body() };
   }
 
   body(): IncomingMessage {

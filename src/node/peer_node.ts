@@ -1,0 +1,251 @@
+/**
+ * The chunk node of another process tree, over the network: `ChunkNode`, served there by peer_door.ts.
+ *
+ * Promises beyond the contract's:
+ *  1. Every call ends within peerCallMsMax. A peer that cannot be reached, does not know the secret or does not answer is
+ *     `drive_missing`; from then on calls fail at once, until one that is let through finds the peer well (peer_health.ts).
+ *  2. An append that failed with `isOutcomeUnknown` may have been carried out, or may still be: the shard has to be taken
+ *     for a stray until it was removed or found by `list`. Any other failure of an append left nothing.
+ *  3. Connections, calls that wait and bytes of replies are bounded. Bytes of an append are sent from where they lie.
+ *  4. A cancelled call ends its connection, unless it was still waiting for one. Like every append that is cancelled it may
+ *     have been carried out.
+ *
+ * `compact` does nothing: every node compacts its own drives.
+ *
+ * Known gaps: a peer that is frozen is known by the first call that meets its deadline, not sooner. Nodes speak to each other
+ * directly: an HTTP proxy between them that shares connections breaks the seals (one that passes bytes on is fine).
+ */
+import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
+import { HoldfastError } from "../core/errors.ts";
+import type { DriveId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { Random } from "../core/random.ts";
+import type { ByteRange, ChunkNode, DriveStatus, ListedShard, Shard, ShardRef, VerifyResult } from "./node.ts";
+import { Late, within } from "./peer_deadline.ts";
+import { decodeError, peerAway } from "./peer_errors.ts";
+import { PeerHealth } from "./peer_health.ts";
+import type { Answer, Lost } from "./peer_lane.ts";
+import { Lanes } from "./peer_lanes.ts";
+import { clusterKey, peerNamePattern } from "./peer_seal.ts";
+import {
+  bodyOf,
+  decodeDrives,
+  decodeListed,
+  decodeStatus,
+  decodeVerified,
+  encodeArgs,
+  type PeerRequest,
+} from "./peer_wire.ts";
+
+export type PeerOptions = {
+  /** `http://host:port` or `https://host:port`. */
+  readonly url: string;
+  /** What it is called in errors and the log; the URL's host and port by default. */
+  readonly name?: string;
+  /** What this node calls itself to the peer. */
+  readonly from: string;
+  readonly secret: string;
+  /** PEM of the authorities that may have signed the peer's certificate; the system's by default. Only for https. */
+  readonly tls?: { readonly ca: string | Buffer };
+  /** Those that the metadata store says the peer has; the peer itself decides about each call. */
+  readonly drives: readonly DriveId[];
+  /** Tests shorten them. */
+  readonly connectMsMax?: number;
+  readonly callMsMax?: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+};
+
+export type PeerNode = ChunkNode & {
+  readonly name: string;
+  /** False from a failure on until the peer has answered again. */
+  readonly isWell: boolean;
+  /** The drives that the peer has at this moment. */
+  askDrives(): Promise<DriveId[]>;
+};
+
+/** Connects when the first call is made. Errors: `invalid_argument`. */
+export function connectPeer(options: PeerOptions): PeerNode {
+  return new Peer(options);
+}
+
+function urlOf({ url, tls }: PeerOptions): URL {
+  const parsed = URL.parse(url);
+  const isPlain = parsed?.protocol === "http:";
+  if (parsed === null || (!isPlain && parsed.protocol !== "https:") || parsed.host === "")
+    throw invalid("The address of a node looks like http://host:port or https://host:port.");
+  if (parsed.pathname !== "/" || parsed.search !== "" || parsed.hash !== "" || parsed.username !== "")
+    throw invalid("The address of a node has a host and a port, and nothing else.");
+  if (isPlain && tls !== undefined) throw invalid("A certificate authority belongs to an https address.");
+  return parsed;
+}
+
+function invalid(message: string): HoldfastError {
+  return new HoldfastError("invalid_argument", message);
+}
+
+class Peer implements PeerNode {
+  readonly drives: readonly DriveId[];
+  readonly name: string;
+  readonly #options: PeerOptions;
+  readonly #callMsMax: number;
+  readonly #lanes: Lanes;
+  readonly #health = new PeerHealth();
+  readonly #underWay = new Set<Promise<unknown>>();
+  #isClosed = false;
+
+  constructor(options: PeerOptions) {
+    const url = urlOf(options);
+    if (!peerNamePattern.test(options.from))
+      throw invalid("A node's name has 1 to 64 letters, digits, '.', '_', '-', ':'.");
+    this.name = options.name ?? url.host;
+    this.drives = options.drives;
+    this.#options = options;
+    this.#callMsMax = options.callMsMax ?? limits.peerCallMsMax;
+    const { from, clock, random, tls } = options;
+    const connectMsMax = options.connectMsMax ?? limits.peerConnectMsMax;
+    const key = clusterKey(options.secret);
+    this.#lanes = new Lanes({ url, ca: tls?.ca, key, from, connectMsMax, clock, random });
+  }
+
+  get isWell(): boolean {
+    return this.#health.isWell;
+  }
+
+  async append(drive: DriveId, shard: Shard, signal?: AbortSignal): Promise<void> {
+    const bytes = shard.body.reduce((sum, { length }) => sum + length, 0);
+    assert(bytes >= 1 && bytes <= limits.chunkBytesMax, "a body has 1..chunkBytesMax bytes");
+    await this.#ask({ call: "append", drive, shard }, signal);
+  }
+
+  async read(drive: DriveId, ref: ShardRef, range: ByteRange, signal?: AbortSignal): Promise<Buffer> {
+    const { offset, length } = range;
+    assert(length <= limits.readBytesPerCall, "one read is at most readBytesPerCall long");
+    assert(offset >= 0 && length >= 0 && offset + length <= limits.chunkBytesMax, "the range lies within the shard");
+    const bytes = await this.#ask({ call: "read", drive, ref, range }, signal);
+    if (bytes.length !== length) throw this.#broken("answered a read with another number of bytes");
+    return bytes;
+  }
+
+  async remove(drive: DriveId, refs: readonly ShardRef[]): Promise<void> {
+    for (let first = 0; first === 0 || first < refs.length; first += limits.peerRemoveRefsMax)
+      await this.#ask({ call: "remove", drive, refs: refs.slice(first, first + limits.peerRemoveRefsMax) });
+  }
+
+  async list(
+    drive: DriveId,
+    { after, limit }: { readonly after?: ShardRef; readonly limit: number },
+  ): Promise<ListedShard[]> {
+    assert(limit >= 1 && limit <= limits.scanEntriesMax, "a page has 1..scanEntriesMax shards");
+    return this.#read(decodeListed, await this.#ask({ call: "list", drive, after, limit }));
+  }
+
+  async verify(drive: DriveId, ref: ShardRef): Promise<VerifyResult> {
+    return this.#read(decodeVerified, await this.#ask({ call: "verify", drive, ref }));
+  }
+
+  async compact(): Promise<number> {
+    return 0;
+  }
+
+  async status(drive: DriveId): Promise<DriveStatus> {
+    return this.#read(decodeStatus, await this.#ask({ call: "status", drive }));
+  }
+
+  async askDrives(): Promise<DriveId[]> {
+    return this.#read(decodeDrives, await this.#ask({ call: "drives" }));
+  }
+
+  /** Waits for what is under way; each call has its deadline. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.allSettled(this.#underWay);
+    this.#lanes.close();
+  }
+
+  /** The reply's body. */
+  async #ask(request: PeerRequest, signal?: AbortSignal): Promise<Buffer> {
+    if (this.#isClosed) throw new HoldfastError("unavailable", "The connection to another node is closed.");
+    const asked = this.#exchange(request, signal);
+    this.#underWay.add(asked);
+    try {
+      return await asked;
+    } finally {
+      this.#underWay.delete(asked);
+    }
+  }
+
+  async #exchange(request: PeerRequest, signal: AbortSignal | undefined): Promise<Buffer> {
+    if (signal?.aborted) throw cancelled(signal);
+    const { clock } = this.#options;
+    const call = { name: request.call, args: encodeArgs(request), body: bodyOf(request) };
+    const permit = this.#health.begin(clock.monotonicMs());
+    if (permit.kind === "refused") throw this.#away(permit.why);
+    const wasTry = permit.kind === "try";
+    const changes = request.call === "append";
+    let answer: Answer;
+    try {
+      const run = (inner: AbortSignal): Promise<Answer> => this.#lanes.run(call, !changes, inner);
+      answer = await within(clock, this.#callMsMax, signal, run);
+    } catch (error) {
+      // It never left the queue.
+      if (wasTry) this.#health.leftOpen(clock.monotonicMs());
+      if (signal?.aborted) throw cancelled(signal);
+      throw error instanceof Late ? this.#away("has no connection free", { cause: error }) : error;
+    }
+    if (answer.kind === "answered") return this.#judge(answer.status, answer.body);
+    throw this.#lost(answer, { wasTry, changes, signal });
+  }
+
+  #judge(status: number, body: Buffer): Buffer {
+    if (this.#health.answered()) this.#options.log.info({ peer: this.name }, "A node is back.");
+    if (status === 200) return body;
+    throw this.#read(decodeError, body);
+  }
+
+  #lost(
+    { isSent, blame, why, cause }: Lost,
+    call: { readonly wasTry: boolean; readonly changes: boolean; readonly signal: AbortSignal | undefined },
+  ): HoldfastError {
+    const { clock, random, log } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (call.signal?.aborted) {
+      if (call.wasTry) this.#health.leftOpen(nowMs);
+      return cancelled(call.signal);
+    }
+    const reason = cause instanceof Late ? "did not answer in time" : why;
+    // A connection that ended under a call says little of the peer: the next one will find out.
+    if (blame === "peer" || call.wasTry || cause instanceof Late) {
+      const jitter = random.below(1_000) / 1_000;
+      if (this.#health.failed(reason, { nowMs, wasTry: call.wasTry, jitter })) {
+        log.warn({ peer: this.name, error: cause }, `A node is away: it ${reason}.`);
+        this.#lanes.refuseWaiting(this.#away(reason));
+      }
+    }
+    return this.#away(reason, { cause, isOutcomeUnknown: isSent && call.changes });
+  }
+
+  #away(why: string, { cause, isOutcomeUnknown = false }: { cause?: unknown; isOutcomeUnknown?: boolean } = {}) {
+    return peerAway({ peer: this.name, why, isOutcomeUnknown, cause });
+  }
+
+  /** It bears the peer's seal and is still not what it should be: the peer is of another build. */
+  #broken(why: string, cause?: unknown): HoldfastError {
+    return new HoldfastError("unavailable", `Node ${this.name} ${why}; it may be of another version.`, { cause });
+  }
+
+  #read<T>(decode: (bytes: Buffer) => T, bytes: Buffer): T {
+    try {
+      return decode(bytes);
+    } catch (error) {
+      throw this.#broken("answered what this one cannot read", error);
+    }
+  }
+}
+
+function cancelled(signal: AbortSignal): HoldfastError {
+  return new HoldfastError("cancelled", "The call was cancelled.", { cause: signal.reason });
+}

@@ -6,9 +6,9 @@
  *  3. what lies on drives that were given up or are draining is put on others: the chunk maps are walked once to see how much
  *     there is, then once for each number of losses that chunks can still bear, the most endangered first.
  *
- * A drive is given up when it has been away for driveAwayMsMax of this process's own time, at once when it was removed from
- * the store. One that comes back later keeps what was not yet made anew. When a walk finds that nothing names a drive any
- * more its state becomes `drained`.
+ * A drive is given up when it has been away for driveAwayMsMax of this process's own time; at once when it is away and was
+ * told to drain, or removed from the store. One that comes back later keeps what was not yet made anew. When a walk finds that
+ * nothing names a drive any more its state becomes `drained`.
  *
  * All of it is one job, so that one process works on one page at a time; which pages are to be walked is in memory, and a
  * process that takes over begins that again: what was mended already costs it a look.
@@ -109,7 +109,7 @@ export class RepairJob implements Job {
     for (const { id, state } of known) {
       if (here.has(id)) {
         if (state !== "active") draining.add(id);
-      } else if (state === "removed" || this.#awayMs(id, clock.monotonicMs()) >= awayMsMax) givenUp.add(id);
+      } else if (state !== "active" || this.#awayMs(id, clock.monotonicMs()) >= awayMsMax) givenUp.add(id);
     }
     return { here, givenUp, draining, taking };
   }

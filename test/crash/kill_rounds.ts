@@ -1,8 +1,14 @@
-/** Rounds of: load, kill at a random moment, start again, verify every acknowledged object by its hash. */
+/**
+ * Rounds of: load, kill at a random moment, start again, verify every acknowledged object by its hash. With six drives (erasure
+ * coding with two parity shards) one of them loses everything before some of the starts, never more than two before what
+ * lay on them was made anew.
+ */
 import { execFile } from "node:child_process";
+import { rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { askAdmin } from "../../src/client/admin_client.ts";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
@@ -26,11 +32,11 @@ function openClient(server: ServerProcess): S3Client {
 }
 
 /** `holdfast doctor` on a stopped store; its findings as JSON lines. */
-export async function doctor(directory: string): Promise<string> {
+export async function doctor(...drives: readonly string[]): Promise<string> {
   const { stdout } = await run(process.execPath, [
     path.join(root, "bin/holdfast.js"),
     "doctor",
-    directory,
+    ...drives,
     "--json",
     "--deep",
   ]).catch((error: { stdout?: string; stderr?: string }) => ({ stdout: `${error.stdout ?? ""}${error.stderr ?? ""}` }));
@@ -45,39 +51,82 @@ export async function killRounds(directory: string, options: KillOptions): Promi
   } finally {
     await rounds.stop();
   }
-  return rounds.report(await doctor(directory));
+  return rounds.report(await doctor(...rounds.drives));
 }
 
 export type KillOptions = {
   readonly rounds: number;
   readonly seed: number;
   readonly lanes: number;
+  /** 1 if left out. */
+  readonly drives?: 1 | 6;
   log(line: string): void;
 };
 
+type DriveStatus = { readonly id: string; readonly state: string; readonly membership: string };
+
+/** Drives that chunks on six of them can lose. */
+const losable = 2;
+const mendAttemptsMax = 600;
+
 class KillRounds {
-  readonly #directory: string;
+  readonly drives: readonly [string, ...string[]];
   readonly #options: KillOptions;
   readonly #random: Random;
   readonly #load: MixedLoad;
   readonly #wrong: string[] = [];
   #server: ServerProcess | undefined;
+  /** Drives lost whose shards are not known to be made anew. */
+  #lost = 0;
 
   constructor(directory: string, options: KillOptions) {
-    this.#directory = directory;
+    const names = Array.from({ length: options.drives ?? 1 }, (_, index) => path.join(directory, `d${index + 1}`));
+    this.drives = [names[0]!, ...names.slice(1)];
     this.#options = options;
     this.#random = seededRandom(options.seed);
     this.#load = new MixedLoad(options.seed);
   }
 
   async run(): Promise<void> {
-    this.#server = await ServerProcess.start(this.#directory, { workers: 2 });
-    const client = openClient(this.#server);
+    await this.#start(2);
+    const client = openClient(this.#server!);
     await this.#load.prepare(client).finally(() => client.close());
     for (let round = 0; round < this.#options.rounds && this.#wrong.length === 0; round++) await this.#round(round);
   }
 
+  async #start(workers: number): Promise<void> {
+    const [first, ...others] = this.drives;
+    this.#server = await ServerProcess.start(first, { workers, args: others });
+  }
+
+  /** Between two runs. Resolves to the name of the drive that is an empty folder now, if one is. */
+  async #loseDrive(): Promise<string | undefined> {
+    if (this.drives.length === 1 || this.#lost === losable || this.#random.below(3) === 0) return undefined;
+    const drive = this.drives[1 + this.#random.below(this.drives.length - 1)]!;
+    rmSync(drive, { recursive: true });
+    this.#lost += 1;
+    return path.basename(drive);
+  }
+
+  /** Says that drives which are missing will not come back, and waits until what lay on them was made anew. */
+  async #mend(): Promise<void> {
+    const target = { endpoint: this.#server!.url, ...testKeys };
+    for (let attempt = 0; attempt < mendAttemptsMax; attempt++) {
+      const status = await askAdmin(target, { method: "GET", path: "/_/admin/status" });
+      const missing = (status["drives"] as DriveStatus[]).filter(({ state }) => state === "missing");
+      for (const { id } of missing.filter(({ membership }) => membership === "active"))
+        await askAdmin(target, { method: "PUT", path: `/_/admin/drives/${id}`, body: { membership: "draining" } });
+      if (missing.every(({ membership }) => membership === "drained")) {
+        this.#lost = 0;
+        return;
+      }
+      await sleep(100);
+    }
+    this.#wrong.push("what lay on lost drives was not made anew");
+  }
+
   async #round(round: number): Promise<void> {
+    if (this.#lost === losable) await this.#mend();
     const client = openClient(this.#server!);
     const stop = new AbortController();
     const lanes = Array.from({ length: this.#options.lanes }, (_, lane) =>
@@ -93,19 +142,21 @@ class KillRounds {
     stop.abort();
     await Promise.all(lanes);
     client.close();
-    if (!workerOnly) this.#server = await ServerProcess.start(this.#directory, { workers: 2 });
+    const lost = workerOnly ? undefined : await this.#loseDrive();
+    if (!workerOnly) await this.#start(2);
     const reader = openClient(this.#server!);
     const found = await this.#load.verify(reader).finally(() => reader.close());
     this.#wrong.push(...found.map((each) => `round ${round}: ${each}`));
-    const what = workerOnly ? "one worker" : "all";
-    this.#options.log(`round ${round}: ${what} killed, ${this.#load.acknowledged} acknowledged, ${found.length} wrong`);
+    const what = `${workerOnly ? "one worker" : "all"} killed${lost === undefined ? "" : `, ${lost} lost`}`;
+    this.#options.log(`round ${round}: ${what}, ${this.#load.acknowledged} acknowledged, ${found.length} wrong`);
     if (found.length > 0) this.#options.log(this.#server!.errors());
   }
 
   /** A clean run, so that the background jobs take up what the kills left. */
   async settle(): Promise<void> {
     await this.stop();
-    this.#server = await ServerProcess.start(this.#directory, { workers: 1 });
+    await this.#start(1);
+    await this.#mend();
     await sleep(8_000);
     await this.stop();
   }

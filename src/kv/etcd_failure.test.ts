@@ -9,9 +9,15 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { hasReason, HoldfastError } from "../core/errors.ts";
+import { silentLog } from "../core/log.ts";
+import { systemRandom } from "../core/random.ts";
 import { openEtcdKv } from "./etcd.ts";
+import { parseEtcdAddress } from "./etcd_address.ts";
+import { EtcdCluster } from "./etcd_cluster.ts";
 import { EtcdFixture, etcdMissing } from "./etcd.fixture.ts";
 import type { EtcdFixtureOptions } from "./etcd.fixture.ts";
+import { EtcdStore } from "./etcd_store.ts";
+import { EtcdUpkeep } from "./etcd_upkeep.ts";
 import { readCounters } from "./kv.ts";
 import type { CommitResult, Entry, Kv, Write } from "./kv.ts";
 
@@ -228,20 +234,44 @@ async function makeRoom(etcd: EtcdFixture): Promise<void> {
   for (const alarm of alarms) await etcd.post("maintenance/alarm", { action: "DEACTIVATE", ...alarm });
 }
 
-onCluster("one of several processes gives up old states, not the newest", {}, async (etcd, t) => {
-  const url = etcd.url("store");
-  const stores = await Promise.all(Array.from({ length: 3 }, () => openEtcdKv({ url, compactionMs: 200 })));
-  for (const kv of stores) t.after(() => kv.close());
-  const [kv] = stores;
-  const read = (revision: number): Promise<Record<string, unknown>> =>
-    etcd.post("kv/range", { key: Buffer.from("store/format").toString("base64"), revision });
-  await kv!.commit({ checks: [], writes: [put("row", "1")] });
-  const [row] = await kv!.get([bytes("row")]);
-  while ((await read(row!.version))["error"] === undefined) {
-    await kv!.commit({ checks: [], writes: [put("other", "1")] });
+onCluster("one of several processes gives up the states of a turn ago, and no younger ones", {}, async (etcd, t) => {
+  const kv = await opened(etcd, t);
+  const cluster = new EtcdCluster({ address: parseEtcdAddress(etcd.url("store")), random: systemRandom });
+  t.after(() => cluster.close());
+  const store = new EtcdStore(cluster, "store");
+  const [one, other] = [new EtcdUpkeep(store, silentLog), new EtcdUpkeep(store, silentLog)];
+  const written = async (): Promise<number> => {
+    await kv.commit({ checks: [], writes: [put("row", "1")] });
+    return (await kv.get([bytes("row")]))[0]!.version;
+  };
+  const isKept = async (revision: number): Promise<boolean> => {
+    const key = Buffer.from("store/format").toString("base64");
+    return (await etcd.post("kv/range", { key, revision }))["error"] === undefined;
+  };
+  const first = await written();
+  await one.turn();
+  await other.turn();
+  const second = await written();
+  assert.ok(await isKept(first), "nothing is given up by the first look");
+  await one.turn();
+  assert.deepEqual([await isKept(first), await isKept(second)], [false, true]);
+  const third = await written();
+  await other.turn();
+  assert.ok(await isKept(second), "the other one has seen that it was done");
+  await other.turn();
+  assert.deepEqual([await isKept(second), await isKept(third)], [false, true]);
+  assert.equal((await kv.get([bytes("row")]))[0]?.version, third);
+});
+
+onCluster("an open store does so by itself", {}, async (etcd, t) => {
+  const kv = await openEtcdKv({ url: etcd.url("store"), compactionMs: 50 });
+  t.after(() => kv.close());
+  const key = Buffer.from("store/format").toString("base64");
+  const giveUpMs = performance.now() + 30_000;
+  while ((await etcd.post("kv/range", { key, revision: 2 }))["error"] === undefined) {
+    assert.ok(performance.now() < giveUpMs, "old states are not given up");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  assert.deepEqual((await kv!.get([bytes("row")]))[0], row);
 });
 
 onCluster(
@@ -265,9 +295,9 @@ onCluster(
     const kv = await openEtcdKv({ url: url("root:r00t@") });
     t.after(() => kv.close());
     await kv.commit({ checks: [], writes: [put("row", "1")] });
-    // Tokens are forgotten with the member that gave them.
-    await etcd.signal(0, "SIGKILL");
-    etcd.run(0);
+    const { token } = await etcd.post("auth/authenticate", { name: "root", password: "r00t" });
+    // A new password, be it the old one, makes a user's tokens worthless.
+    await etcd.post("auth/user/changepw", { name: "root", password: "r00t" }, 0, token as string);
     const rows = await Promise.all([kv.get([bytes("row")]), kv.get([bytes("row")])]);
     assert.deepEqual(rows[0], rows[1]);
     assert.deepEqual(await kv.commit({ checks: [], writes: [put("row", "2")] }), { outcome: "committed" });

@@ -237,7 +237,7 @@ void test("drives get shards in proportion to their fair shares", () => {
       const share = shares[index]!;
       // Six standard deviations of a binomial distribution, and what the rates may be off.
       const variance = chunks.length * share * (1 - share);
-      const allowed = 6 * Math.sqrt(variance) + 1 + 0.08 * share * chunks.length;
+      const allowed = 6 * Math.sqrt(variance) + 1 + 0.05 * share * chunks.length;
       assert.ok(Math.abs((counts.get(id) ?? 0) - chunks.length * share) <= allowed, `${counts.get(id)} for ${share}`);
     });
   });

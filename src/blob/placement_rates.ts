@@ -9,8 +9,8 @@
  * But the race can be computed: arrivals of drives are independent exponential times, a drive that arrives is
  * chosen exactly when none of its groups is full, and how full a group is at a time is the sum, up to its cap, of how
  * full its members are. So the chance of each drive is an integral over time of a product of such distributions; rates are
- * corrected by it until the chances are the fair shares: mostly to 0.1 %, and to 2 % (6 % in stores of very few drives) where
- * some group has to be full of every chunk.
+ * corrected by it until the chances are the fair shares: mostly to 0.1 %, and to 5 % at worst, in stores of very few drives
+ * where some group has to be full of nearly every chunk.
  */
 import { assert } from "../core/assert.ts";
 import type { Group, Tree } from "./placement_tree.ts";
@@ -20,7 +20,7 @@ import type { Group, Tree } from "./placement_tree.ts";
  * other store would move as much data.
  */
 const tolerance = 0.0005;
-/** Corrections at most. Where a group has to be full of nearly every chunk, its drives are still some percent off then. */
+/** Corrections at most; mostly three to six are enough. */
 const roundsMax = 12;
 
 /** Points of the integral, equally far apart in the logarithm of time: the integrand is smooth in it. */
@@ -138,9 +138,9 @@ function openness(tree: Tree, filled: Filled, open: Float64Array, chances: Float
 
 /** The chance of each drive to get a shard of a chunk, when drives arrive at these rates (together about one chunk's shards). */
 export function chancesAt(root: Group, rates: Float64Array): Float64Array {
-  // Before the first point every drive is as good as always open: the sum of those terms is a geometric one.
-  const early = (Math.exp(firstLogTime) * logTimeStep) / Math.expm1(logTimeStep);
-  const chances = rates.map((rate) => rate * early);
+  // Before the first point every drive that arrives is as good as always taken.
+  const early = Math.exp(firstLogTime - logTimeStep / 2);
+  const chances = rates.map((rate) => -Math.expm1(-rate * early));
   const open = new Float64Array(root.cap + 1).fill(1, 0, root.cap);
   const opens = new Float64Array(rates.length);
   for (let logTime = firstLogTime; logTime <= lastLogTime; logTime += logTimeStep) {
@@ -160,16 +160,39 @@ function lonelyRate(chance: number): number {
   return -Math.log1p(-Math.min(chance, certain));
 }
 
+/** How many times more than in proportion a rate has to change for a chance to become the share, which is near a cap. */
+function steepness(share: number, chance: number): number {
+  return ((lonelyRate(share) / lonelyRate(chance)) * chance) / share;
+}
+
+function further(a: number, b: number): number {
+  return Math.abs(Math.log(a)) > Math.abs(Math.log(b)) ? a : b;
+}
+
+function total(tree: Tree, numbers: Float64Array): number {
+  if (tree.kind === "drive") return numbers[tree.index]!;
+  return tree.members.reduce((sum, member) => sum + total(member, numbers), 0);
+}
+
+/** Changes the rates in a tree so that chances come nearer to shares: most by that group on the way which is nearest to its cap. */
+function correct(tree: Tree, shares: Float64Array, chances: Float64Array, rates: Float64Array, outer = 1): void {
+  const share = total(tree, shares);
+  const chance = total(tree, chances);
+  if (tree.kind === "drive") {
+    rates[tree.index]! *= (share / chance) * further(outer, steepness(share, chance));
+    return;
+  }
+  const steepest = further(outer, steepness(share / tree.cap, chance / tree.cap));
+  for (const member of tree.members) correct(member, shares, chances, rates, steepest);
+}
+
 /** Rates that give each drive its fair share. */
 export function ratesFor(root: Group, shares: Float64Array): Float64Array {
   const rates = shares.map(lonelyRate);
   for (let round = 0; round < roundsMax; round++) {
     const chances = chancesAt(root, rates);
-    let worst = 0;
-    shares.forEach((share, index) => {
-      worst = Math.max(worst, Math.abs(share / chances[index]! - 1));
-      rates[index]! *= lonelyRate(share) / lonelyRate(chances[index]!);
-    });
+    const worst = shares.reduce((most, share, index) => Math.max(most, Math.abs(share / chances[index]! - 1)), 0);
+    for (const zone of root.members) correct(zone, shares, chances, rates);
     if (worst < tolerance) break;
   }
   return rates;

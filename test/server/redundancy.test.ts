@@ -1,0 +1,138 @@
+/** A server on six drives with erasure coding: drives lost under it, a bit flipped, what a bucket's redundancy may be. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test, type TestContext } from "node:test";
+import { runCli, type Ended } from "../cli/cli.fixture.ts";
+import { askAdmin } from "../../src/client/admin_client.ts";
+import { S3Client } from "../../src/client/s3_client.ts";
+import { doctor } from "../crash/kill_rounds.ts";
+import { ServerProcess, testKeys } from "../crash/server_process.ts";
+import { temporaryFolder, until } from "./harness.ts";
+
+const timeout = 120_000;
+const bucket = "safe";
+
+type Six = readonly [string, string, string, string, string, string];
+
+function sixDrives(t: TestContext): Six {
+  const folder = temporaryFolder(t);
+  const at = (number: number): string => path.join(folder, `d${number}`);
+  return [at(1), at(2), at(3), at(4), at(5), at(6)];
+}
+
+async function start(t: TestContext, [first, ...others]: Six): Promise<{ server: ServerProcess; client: S3Client }> {
+  const server = await ServerProcess.start(first, { workers: 2, args: others });
+  const client = new S3Client({ endpoint: server.url, ...testKeys, region: "us-east-1" });
+  t.after(async () => {
+    client.close();
+    if (server.isRunning()) await server.killAll();
+  });
+  return { server, client };
+}
+
+/** In the metadata, in copies, in one coded chunk, in several. */
+const sizes = [1_000, 60_000, 700_000, 9_000_000];
+
+async function upload(client: S3Client): Promise<Map<string, Buffer>> {
+  const bodies = new Map(sizes.map((size) => [`${size} bytes`, randomBytes(size)]));
+  await client.run({ method: "PUT", bucket });
+  for (const [key, body] of bodies) await client.run({ method: "PUT", bucket, key, body });
+  return bodies;
+}
+
+async function assertReads(client: S3Client, bodies: ReadonlyMap<string, Buffer>): Promise<void> {
+  for (const [key, body] of bodies) assert.ok((await client.read(bucket, key)).equals(body), key);
+}
+
+test("killed, and two of its six drives gone, a server has everything it acknowledged", { timeout }, async (t) => {
+  const drives = sixDrives(t);
+  const { server, client } = await start(t, drives);
+  const bodies = await upload(client);
+  await server.killAll();
+  for (const lost of drives.slice(4)) rmSync(lost, { recursive: true });
+  const again = await start(t, drives);
+  await assertReads(again.client, bodies);
+  // It takes new objects at once, and the old ones survive another start.
+  await again.client.run({ method: "PUT", bucket, key: "later", body: randomBytes(100_000) });
+  await again.server.killAll();
+  await assertReads((await start(t, drives)).client, bodies);
+});
+
+test("a bucket says how it is stored, and takes only what can be", { timeout }, async (t) => {
+  const drives = sixDrives(t);
+  const { server, client } = await start(t, drives);
+  await client.run({ method: "PUT", bucket });
+  const env = {
+    ...process.env,
+    HOLDFAST_URL: server.url.href,
+    HOLDFAST_ACCESS_KEY: testKeys.accessKey,
+    HOLDFAST_SECRET_KEY: testKeys.secretKey,
+  };
+  const run = (...args: string[]): Promise<Ended> => runCli(["bucket", ...args], path.dirname(drives[0]), env);
+  assert.equal((await run("show", bucket)).output, `bucket ${bucket}: ec:4+2 (the store's default)\n`);
+  assert.equal((await run("set", bucket, "--redundancy", "replica:3")).output, `bucket ${bucket}: replica:3\n`);
+  const refused = await run("set", bucket, "--redundancy", "ec:5+2");
+  assert.deepEqual([refused.status, /needs 7 drives/.test(refused.errors)], [1, true], refused.errors);
+  assert.equal((await run("show", bucket)).output, `bucket ${bucket}: replica:3\n`);
+  await client.run({ method: "PUT", bucket, key: "copied", body: randomBytes(700_000) });
+  assert.equal((await firstChunk(server, "copied")).redundancy, "replica:3");
+});
+
+type Chunk = {
+  readonly id: string;
+  readonly redundancy: string;
+  readonly shards: readonly { readonly shardIndex: number; readonly path: string }[];
+};
+
+async function firstChunk({ url }: ServerProcess, key: string): Promise<Chunk> {
+  const query = new URLSearchParams({ bucket, key, after: "-1" });
+  const target = { endpoint: url, ...testKeys };
+  const answer = await askAdmin(target, { method: "GET", path: `/_/admin/explain?${query.toString()}` });
+  return (answer["chunks"] as Chunk[])[0]!;
+}
+
+/** Within a record, from its chunk's id in the header (docs/formats/segment.md): far into its body. */
+const intoBodyBytes = 50_000;
+
+/** Turns a bit over in the body of the shard of a chunk that lies on a drive. */
+function damage(drive: string, chunk: string): void {
+  const folder = path.join(drive, "segments");
+  for (const file of readdirSync(folder).map((name) => path.join(folder, name))) {
+    const bytes = readFileSync(file);
+    const at = bytes.indexOf(Buffer.from(chunk, "hex"));
+    if (at < 0) continue;
+    bytes[at + intoBodyBytes]! ^= 1;
+    writeFileSync(file, bytes);
+    return;
+  }
+  assert.fail(`no segment in ${folder} has chunk ${chunk}`);
+}
+
+async function repairsDone({ url }: ServerProcess): Promise<number> {
+  const { jobs } = await askAdmin({ endpoint: url, ...testKeys }, { method: "GET", path: "/_/admin/status" });
+  return (jobs as { name: string; done: number }[]).reduce(
+    (sum, job) => sum + (job.name === "repair" ? job.done : 0),
+    0,
+  );
+}
+
+test("a flipped bit is read around, and mended in its place", { timeout }, async (t) => {
+  const drives = sixDrives(t);
+  const { server, client } = await start(t, drives);
+  const bodies = await upload(client);
+  const { id, shards } = await firstChunk(server, "700000 bytes");
+  const { path: drive } = shards.find(({ shardIndex }) => shardIndex === 0)!;
+  await server.stop();
+  damage(drive, id);
+  assert.match(await doctor(...drives), /"finding"[^\n]*corrupt/);
+  const again = await start(t, drives);
+  await assertReads(again.client, bodies);
+  await until(async () => (await repairsDone(again.server)) > 0);
+  assert.deepEqual((await firstChunk(again.server, "700000 bytes")).shards.length, shards.length);
+  await again.server.stop();
+  const report = await doctor(...drives);
+  assert.doesNotMatch(report, /"finding"/);
+  assert.match(report, /"summary"/);
+});

@@ -5,7 +5,8 @@ import { readCounters } from "./kv.ts";
 import type { Kv } from "./kv.ts";
 import { openLmdbCopies } from "./lmdb_copies.ts";
 import type { CopiesKv } from "./lmdb_copies.ts";
-import type { CopyPlace } from "./lmdb_copy.ts";
+import { openCopy } from "./lmdb_copy.ts";
+import type { Copy, CopyPlace } from "./lmdb_copy.ts";
 
 const counterKey = Buffer.from("counter");
 
@@ -42,8 +43,13 @@ const tasks: Record<string, (kv: CopiesKv) => Promise<void>> = {
     await Promise.all([reader(), ...Array.from({ length: 5 }, (_, id) => writer(id))]);
   },
 
-  /** A number of commits, a few at a time, whatever becomes of them; tells which were acknowledged, and what refused others. */
+  /**
+   * A number of commits, a few at a time, whatever becomes of them; tells which were acknowledged, what refused others, and
+   * how often a member of the view lacked what was acknowledged.
+   */
   some: async (kv) => {
+    const copies = places.map(openCopy);
+    let lagging = 0;
     const acknowledged: string[] = [];
     const refusals = new Set<string>();
     for (let step = 0; step < 40; step++) {
@@ -53,25 +59,27 @@ const tasks: Record<string, (kv: CopiesKv) => Promise<void>> = {
         if (result.status === "fulfilled") acknowledged.push(names[index]!);
         else refusals.add(result.reason instanceof HoldfastError ? result.reason.message : String(result.reason));
       });
+      if (results.every(({ status }) => status === "fulfilled") && isAnyBehind(copies)) lagging += 1;
     }
-    writeSync(
-      1,
-      JSON.stringify({
-        acknowledged,
-        refusals: [...refusals],
-        failures: failures.length,
-        left: failures.length > 0 ? 0 : kv.copies().length,
-      }),
-    );
+    const left = failures.length > 0 ? 0 : kv.copies().length;
+    const told = { acknowledged, lagging, refusals: [...refusals], failures: failures.length, left };
+    writeSync(1, JSON.stringify(told));
   },
 };
+
+function isAnyBehind([primary, ...others]: readonly Copy[]): boolean {
+  const { members } = primary!.view();
+  const { batch } = primary!.mark().copy;
+  return others.some((copy) => members.includes(copy.place.id) && copy.mark().copy.batch !== batch);
+}
 
 const failures: unknown[] = [];
 const [, , task, json] = process.argv;
 const run = tasks[task ?? ""];
 if (run === undefined || json === undefined) throw new Error(`There is no task ${String(task)}.`);
+const places = JSON.parse(json) as CopyPlace[];
 const kv = await openLmdbCopies({
-  places: JSON.parse(json) as CopyPlace[],
+  places,
   onFailed: (failure) => failures.push(failure),
 });
 writeSync(2, "open\n");

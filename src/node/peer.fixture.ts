@@ -70,3 +70,18 @@ export function connectTo(port: number, node: ChunkNode, options: Partial<PeerOp
   const drives = node.drives;
   return connectPeer({ url: `http://127.0.0.1:${port}`, name: "b", from, secret, drives, ...seams, ...options });
 }
+
+/** The node with another way of appending. */
+export function withAppend(inner: ChunkNode, append: ChunkNode["append"]): ChunkNode {
+  return {
+    drives: inner.drives,
+    append,
+    read: (...given) => inner.read(...given),
+    remove: (...given) => inner.remove(...given),
+    list: (...given) => inner.list(...given),
+    verify: (...given) => inner.verify(...given),
+    compact: (...given) => inner.compact(...given),
+    status: (...given) => inner.status(...given),
+    close: () => inner.close(),
+  };
+}

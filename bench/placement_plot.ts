@@ -14,7 +14,8 @@ function across(x: number): number {
 }
 
 function panel({ title, lines }: Panel, at: number): string {
-  const most = Math.max(1, ...lines.flatMap(({ points }) => points.map(({ y }) => y))) * 1.1;
+  // Room for the names of the lines above them.
+  const most = Math.max(1, ...lines.flatMap(({ points }) => points.map(({ y }) => y))) * 1.4;
   const step = [0.25, 0.5, 1, 2, 5, 10, 20].find((size) => most / size <= 6) ?? 50;
   const down = (y: number): number => top + (1 - y / most) * (height - top - 28);
   const text = (x: number, y: number, anchor: string, words: string): string =>

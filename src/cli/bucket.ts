@@ -27,7 +27,7 @@ export function register(program: Command): void {
       tell(await askAdmin(connection(options), { method: "GET", path: addressOf(name) }), options);
     });
   withConnection(bucket.command("set"))
-    .description("change how a bucket's new objects are stored (root key)")
+    .description("change how a bucket is stored; what it has is converted in the background (root key)")
     .argument("<name>")
     .requiredOption("--redundancy <replica:n|ec:k+m|default>", "copies, or erasure coding")
     .action(async (name: string, options: ConnectionOptions & { redundancy: string }) => {

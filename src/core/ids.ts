@@ -69,14 +69,23 @@ export function sessionOf(id: BlobId | ChunkId): SessionId {
   return id.slice(0, SESSION_ID_BYTES * 2) as SessionId;
 }
 
-/** Hands out blob and chunk ids of one session. Counters start at 1 and are never reused within a session. */
+/**
+ * Hands out blob and chunk ids of one session. Counters start at 1 and are never reused within a session; a second source of
+ * the same session begins far behind, where the first one never gets.
+ */
 export class IdSource {
   readonly session: SessionId;
-  #next = 0;
+  #next: number;
 
-  constructor(session: SessionId) {
+  constructor(session: SessionId, after = 0) {
     assert(session.length === SESSION_ID_BYTES * 2, "a session id has 8 bytes");
     this.session = session;
+    this.#next = after;
+  }
+
+  /** Another source of the session, with 65,536 ids of its own for each time that it is asked for one so. */
+  static behind(session: SessionId, random: Random): IdSource {
+    return new IdSource(session, 2 ** 48 + random.below(2 ** 32) * 2 ** 16);
   }
 
   #take(): string {

@@ -14,6 +14,7 @@ import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import { decodeBucket } from "../meta/buckets.ts";
 import { decodeChunkPage } from "../meta/chunk_pages.ts";
+import { decodeConversion } from "../meta/conversions.ts";
 import { decodeDrive } from "../meta/drives.ts";
 import { decodeBody, decodeHead, partsCountOf, type HeadRecord } from "../meta/heads.ts";
 import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf } from "../meta/keys.ts";
@@ -342,6 +343,7 @@ class Doctor {
     );
     yield* this.#rows(tags.scrub, decodeScrub, () => undefined);
     yield* this.#rows(tags.drive, decodeDrive, () => undefined);
+    yield* this.#rows(tags.conversion, decodeConversion, () => undefined);
     yield* this.#rows(tags.progress, decodeProgress, () => undefined);
   }
 

@@ -6,6 +6,7 @@
  *   sweep              removes chunks that ended sessions stored and never published
  *   uploads            part rows of ended uploads, parts maps that were given up
  *   repair             makes lost and damaged shards anew
+ *   convert            stores what a bucket has with another redundancy
  *   scrub              re-reads every shard, slowly
  *   trash              drops references, and with a blob's last one its bytes
  *   finished-uploads   forgets the answers of finished uploads
@@ -25,6 +26,7 @@ import { progressKey } from "../meta/keys.ts";
 import { encodeProgress } from "../meta/progress.ts";
 import type { Session } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
+import { ConvertJob } from "./convert.ts";
 import { endedUploadsJob, FinishedUploadsJob } from "./ended_uploads.ts";
 import { takeLease } from "./leases.ts";
 import { RepairJob } from "./repair.ts";
@@ -44,7 +46,7 @@ export type JobsParts = {
   readonly node: ChunkNode;
   readonly blobs: Pick<BlobStore, "remove">;
   /** This process's session: holder of its leases, and never fenced by itself. Its heartbeat is the caller's. */
-  readonly session: Pick<Session, "id" | "check" | "nextStamp">;
+  readonly session: Pick<Session, "id" | "check" | "nextStamp" | "beginRead">;
   readonly placement: Placement;
   /** Every drive of the store, whether it is here or not. */
   readonly knownDrives: () => Promise<readonly KnownDrive[]>;
@@ -58,7 +60,16 @@ export type JobsParts = {
 };
 
 export type JobName =
-  "fence" | "sweep" | "repair" | "scrub" | "uploads" | "trash" | "finished-uploads" | "usage" | "compaction";
+  | "fence"
+  | "sweep"
+  | "repair"
+  | "convert"
+  | "scrub"
+  | "uploads"
+  | "trash"
+  | "finished-uploads"
+  | "usage"
+  | "compaction";
 
 export type Jobs = {
   /** A hint that there may be work now; without it idle jobs look by themselves, seldom. */
@@ -104,6 +115,7 @@ export function createJobs(parts: JobsParts): Job[] {
     new FenceJob({ kv, clock, log, own: session.id }),
     new SweepJob(parts),
     new RepairJob(parts),
+    new ConvertJob(parts),
     new ScrubJob(parts),
     endedUploadsJob(parts),
     new TrashJob(parts),

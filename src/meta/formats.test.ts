@@ -10,6 +10,7 @@ import { decodeBucket, encodeBucket } from "./buckets.ts";
 import type { BucketRecord } from "./buckets.ts";
 import { decodeChunkPage, encodeChunkPage } from "./chunk_pages.ts";
 import type { ChunkRecord } from "./chunk_pages.ts";
+import { decodeConversion, encodeConversion } from "./conversions.ts";
 import { decodeDrive, encodeDrive } from "./drives.ts";
 import { decodeHead, encodeBody, encodeHead } from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
@@ -70,6 +71,8 @@ const noScrub = { startedMs: undefined, after: undefined, ended: undefined };
 const driveRecord = { state: "draining", path: "/d", sizeBytes: 128, addedMs: 5 } as const;
 const stray = { blob, page: 258, shards: [{ chunk, shardIndex: 9 }] };
 const progress = { session, startedMs: 4, atMs: 5, doneBytes: 128, leftBytes: 6 };
+const newConversion = { redundancy: { dataShards: 4, parityShards: 2 }, after: undefined, isWaiting: false };
+const conversion = { ...newConversion, after: Buffer.from("a\0"), isWaiting: true };
 const relocation = { session, shards: [{ chunk, shardIndex: 9, drive }] };
 const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
 const partsRoot: BlobRoot = {
@@ -120,6 +123,8 @@ const records: readonly Row[] = [
   row("scrub before the first round", "01 00", encodeScrub(noScrub), decodeScrub, noScrub),
   row("drive", "01 01 02 2f 64 80 01 05", encodeDrive(driveRecord), decodeDrive, driveRecord),
   row("progress", `01 ${session} 04 05 80 01 06`, encodeProgress(progress), decodeProgress, progress),
+  row("conversion", "01 04 02 03 02 61 00", encodeConversion(conversion), decodeConversion, conversion),
+  row("conversion at its start", "01 04 02 00", encodeConversion(newConversion), decodeConversion, newConversion),
   row("stray", `01 ${blob} 82 02 01 ${chunk} 09`, encodeStray(stray), decodeStray, stray),
   row("repair", "01 02 03 81 01", encodeRepair([3, 129]), decodeRepair, [3, 129]),
   row(
@@ -232,6 +237,7 @@ test("keys are as their page says", () => {
     [keys.strayKey(drive), `34${drive}`],
     [keys.strayKey(drive, "aa".repeat(14)), `34${drive}${"aa".repeat(14)}`],
     [keys.scrubKey(drive), `35${drive}`],
+    [keys.conversionKey(bucket), `36${bucket}`],
     [keys.trashKey(0x0102, Buffer.alloc(10, 0xee)), `31000000000102${"ee".repeat(10)}`],
     [keys.uploadKey(bucket, object, upload), `40${bucket}${escaped}${upload}`],
     [keys.partKey(upload, 10_000), `41${upload}2710`],

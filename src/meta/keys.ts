@@ -23,6 +23,7 @@ export const tags = {
   relocation: 0x33,
   stray: 0x34,
   scrub: 0x35,
+  conversion: 0x36,
   upload: 0x40,
   part: 0x41,
   finished: 0x42,
@@ -209,6 +210,15 @@ export function strayKey(drive: DriveId, stamp = ""): Buffer {
 
 export function isWholeDrive(row: Uint8Array): boolean {
   return row.length === 1 + DRIVE_ID_BYTES;
+}
+
+export function conversionKey(bucket: BucketId): Buffer {
+  return idKey(tags.conversion, bucket, BUCKET_ID_BYTES, 0);
+}
+
+/** Of rows whose key begins with a bucket's id. */
+export function bucketIdOf(row: Uint8Array): BucketId {
+  return Buffer.from(row.buffer, row.byteOffset + 1, BUCKET_ID_BYTES).toString("hex") as BucketId;
 }
 
 export function scrubKey(drive: DriveId): Buffer {

@@ -13,13 +13,23 @@ import { HoldfastError } from "../core/errors.ts";
 import { newBucketId } from "../core/ids.ts";
 import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { Redundancy } from "../core/redundancy.ts";
+import { oneCopy, type Redundancy } from "../core/redundancy.ts";
 import { readCounters } from "../kv/kv.ts";
 import type { Entry, KeyRange, Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import { decodeBucket, encodeBucket } from "../meta/buckets.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
-import { bucketKey, bucketNameOf, headRange, tagRange, tags, uploadRange, usageRange } from "../meta/keys.ts";
+import { encodeConversion } from "../meta/conversions.ts";
+import {
+  bucketKey,
+  bucketNameOf,
+  conversionKey,
+  headRange,
+  tagRange,
+  tags,
+  uploadRange,
+  usageRange,
+} from "../meta/keys.ts";
 import type { ObjectContext } from "./context.ts";
 import { checkBucketName } from "./names.ts";
 import type { BucketInfo, Objects } from "./object.ts";
@@ -89,7 +99,7 @@ export async function bucketInfo(ctx: ObjectContext, name: string): Promise<Buck
   return infoOf(name, bucket);
 }
 
-/** Orders against every write to the bucket, which checks this row. */
+/** Orders against every write to the bucket, which checks this row. What is there is converted by a job. */
 export async function setRedundancy(
   ctx: ObjectContext,
   name: string,
@@ -102,6 +112,8 @@ export async function setRedundancy(
       const { entry, bucket } = await readBucket(ctx, (keys) => tx.get(keys), name);
       const changed: BucketRecord = { ...bucket, redundancy };
       tx.put(entry.key, encodeBucket(changed));
+      const conversion = { redundancy: redundancy ?? ctx.redundancy ?? oneCopy, after: undefined, isWaiting: false };
+      tx.put(conversionKey(bucket.id), encodeConversion(conversion));
       return infoOf(name, changed);
     },
     { clock, random },

@@ -3,6 +3,7 @@ import type { BlobStore } from "../blob/blob.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
+import type { Redundancy } from "../core/redundancy.ts";
 import type { DigestPool } from "../digest/digest.ts";
 import type { Kv } from "../kv/kv.ts";
 import type { Session } from "../meta/sessions.ts";
@@ -18,6 +19,8 @@ export type ObjectParts = {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Of buckets that say nothing else; one copy if left out. */
+  readonly redundancy?: Redundancy;
   /**
    * Asked before rows that only add to the metadata are committed, with the bytes of an inline body; deletes never ask.
    * Errors: `drive_full`. By default there is always room.

@@ -243,7 +243,7 @@ export type Objects = {
   ): Promise<{ readonly created: boolean; readonly bucket: BucketInfo }>;
   /** `no_such_bucket`. */
   bucket(name: string): Promise<BucketInfo>;
-  /** For objects written from now on; undefined: the store's default. `no_such_bucket`. */
+  /** For all objects, those that are there in the background; undefined: the store's default. `no_such_bucket`. */
   setRedundancy(name: string, redundancy: Redundancy | undefined): Promise<BucketInfo>;
   listBuckets(options: {
     readonly prefix?: string;

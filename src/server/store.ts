@@ -122,9 +122,10 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const placement = await createNodePlacement({ node, leaving: () => leavingDrives(kv), clock, log });
   const damage = new DamageNotes({ kv, clock, log, onNoted: () => jobs.poke("repair") });
   closers.add(() => damage.close());
+  const ids = new IdSource(session.id);
   const blobs = createBlobStore({
     node,
-    ids: new IdSource(session.id),
+    ids,
     digests,
     placement,
     log,
@@ -132,7 +133,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
   });
   const admitRows = rowAdmission(options, opened);
-  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...admitRows });
+  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, redundancy, ...admitRows });
   const jobs = startJobs({
     kv,
     node,

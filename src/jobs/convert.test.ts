@@ -1,0 +1,122 @@
+/** A bucket's redundancy is changed: what it has is stored anew, while it is read, and whatever dies on the way. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hasReason } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import { formatRedundancy, parseRedundancy } from "../core/redundancy.ts";
+import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
+import { decodeBlobRoot } from "../meta/blobs.ts";
+import { parseBlobKey, tags } from "../meta/keys.ts";
+import { bodyOf, noMetadata, noVerifier, patternBytes, plainPut, readAll } from "../object/object.fixture.ts";
+import type { ObjectStore } from "../object/object_store.ts";
+import { Crash, drain, findingsOf, Fuse, rowsOf, startProcess, worldWith } from "./jobs.fixture.ts";
+import type { Fate, World } from "./jobs.fixture.ts";
+import { fenceOthers } from "./sessions.ts";
+
+const bucket = "photos";
+const key = (name: string): Buffer => Buffer.from(name);
+const large = patternBytes(limits.chunkBytesMax + 700_000);
+const small = patternBytes(limits.inlineBytesMax + 1);
+const part = patternBytes(limits.partBytesMin);
+const objects: readonly (readonly [string, Buffer])[] = [
+  ["copy", large],
+  ["inline", Buffer.from("tiny")],
+  ["large", large],
+  ["multipart", Buffer.concat([part, small])],
+  ["small", small],
+];
+
+async function fill(store: ObjectStore): Promise<void> {
+  await store.createBucket(bucket, { region: "here" });
+  for (const [name, bytes] of objects)
+    if (name !== "copy" && name !== "multipart") await store.put(plainPut(bucket, name, bytes));
+  await store.copy({ source: { bucket, key: key("large") }, bucket, key: key("copy"), metadata: undefined });
+  const { id } = await store.createUpload({ bucket, key: key("multipart"), metadata: noMetadata });
+  const parts = [];
+  for (const [index, bytes] of [part, small].entries()) {
+    const upload = { bucket, key: key("multipart"), uploadId: id, partNumber: index + 1 };
+    const { etag } = await store.uploadPart({ ...upload, body: bodyOf(bytes), verifier: noVerifier });
+    parts.push({ partNumber: index + 1, etag });
+  }
+  await store.completeUpload({ bucket, key: key("multipart"), uploadId: id, parts });
+}
+
+async function assertReadable(store: ObjectStore): Promise<void> {
+  for (const [name, bytes] of objects)
+    assert.ok((await store.get({ bucket, key: key(name) }).then(readAll)).equals(bytes), name);
+}
+
+async function chunksOf({ kv }: World): Promise<ChunkRecord[]> {
+  const rows = await rowsOf(kv, tags.blob);
+  const chunked = new Set(
+    rows
+      .filter((row) => parseBlobKey(row.key).page === undefined && decodeBlobRoot(row.value).kind === "chunks")
+      .map((row) => parseBlobKey(row.key).blob),
+  );
+  return rows
+    .filter((row) => parseBlobKey(row.key).page !== undefined && chunked.has(parseBlobKey(row.key).blob))
+    .flatMap((row) => decodeChunkPage(row.value));
+}
+
+const storedAs = async (world: World): Promise<Set<string>> =>
+  new Set((await chunksOf(world)).map(({ redundancy }) => formatRedundancy(redundancy)));
+
+async function settle(world: World): Promise<ObjectStore> {
+  const process = await startProcess(world);
+  await fenceOthers(world.kv, [process.session.id]);
+  await drain(process);
+  return process.store;
+}
+
+void test("what a bucket has is stored with its new redundancy, read meanwhile, and back again", async () => {
+  const world = worldWith("ec:4+2", 0);
+  const process = await startProcess({ ...world, redundancy: parseRedundancy("replica:2") });
+  await fill(process.store);
+  assert.deepEqual(await storedAs(world), new Set(["replica:2"]));
+  for (const [text, expected] of [
+    ["ec:4+2", ["ec:4+2", "replica:3"]],
+    ["replica:1", ["replica:1"]],
+    ["replica:3", ["replica:3"]],
+  ] as const) {
+    await process.store.setRedundancy(bucket, parseRedundancy(text));
+    // Reads that began before find their bytes where they were told they are.
+    const reads = await Promise.all(objects.map(([name]) => process.store.get({ bucket, key: key(name) })));
+    await drain({ ...process, jobs: process.jobs.filter(({ name }) => name === "convert") });
+    assert.deepEqual(await storedAs(world), new Set(expected), text);
+    for (const [index, found] of reads.entries()) assert.ok((await readAll(found)).equals(objects[index]![1]));
+    await drain(process);
+    await assertReadable(process.store);
+    assert.deepEqual(await findingsOf(world), []);
+    for (const tag of [tags.conversion, tags.stray, tags.relocation, tags.repair])
+      assert.deepEqual(await rowsOf(world.kv, tag), []);
+  }
+});
+
+/** Returns whether the conversion got as far as the step. */
+async function failAt(step: number, fate: Fate): Promise<boolean> {
+  const world = worldWith("ec:2+1", 0);
+  const writer = await startProcess({ ...world, redundancy: parseRedundancy("replica:1") });
+  await fill(writer.store);
+  await writer.store.setRedundancy(bucket, parseRedundancy("ec:2+1"));
+  const fuse = new Fuse(step, fate);
+  try {
+    const process = await startProcess(fuse.wrap(world));
+    await drain({ ...process, jobs: process.jobs.filter(({ name }) => name === "convert") });
+  } catch (error) {
+    if (!(error instanceof Crash) && !hasReason(error, "unavailable")) throw error;
+  }
+  const store = await settle(world);
+  await assertReadable(store);
+  assert.deepEqual(await findingsOf(world), [], `call ${step} ${fate}`);
+  assert.deepEqual(await storedAs(world), new Set(["ec:2+1", "replica:2"]));
+  for (const tag of [tags.conversion, tags.stray]) assert.deepEqual(await rowsOf(world.kv, tag), []);
+  return fuse.burnt;
+}
+
+for (const fate of ["dies", "fails before", "fails after"] as const) {
+  void test(`a process that converts ${fate} at any call, and nothing leaks and nothing is lost`, async () => {
+    let step = 1;
+    while (await failAt(step, fate)) step += 3;
+    assert.ok(step > 30, `the conversion has ${step} calls`);
+  });
+}

@@ -15,12 +15,12 @@ import type { ChunkRef } from "../blob/blob.ts";
 import type { Placement } from "../blob/node_placement.ts";
 import { remakeShards } from "../blob/shard_repair.ts";
 import { isRefusal } from "../blob/shard_writer.ts";
-import type { BlobId } from "../core/ids.ts";
+import type { BlobId, SessionId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
 import { absent, type Entry, type Kv, type Write } from "../kv/kv.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
 import { decodeChunkPage, encodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
-import { blobPageKey, blobRootKey, parseBlobKey, relocationKey, sessionKey } from "../meta/keys.ts";
+import { blobPageKey, blobRootKey, parseBlobKey, relocationKey, sessionKey, suspectKey } from "../meta/keys.ts";
 import { decodeRelocation, relocationWrite, strayWrites, type RelocatedShard } from "../meta/repairs.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 import type { Session } from "../meta/sessions.ts";
@@ -223,8 +223,8 @@ async function publish(
   return isPublished;
 }
 
-async function hasRow(kv: Kv, key: Uint8Array): Promise<boolean> {
-  return (await kv.get([key]))[0] !== undefined;
+async function mayRun(kv: Kv, session: SessionId): Promise<boolean> {
+  return (await kv.get([sessionKey(session), suspectKey(session)])).some((row) => row !== undefined);
 }
 
 function withPlaces(chunk: ChunkRecord, tasks: readonly ShardTask[]): ChunkRecord {
@@ -236,12 +236,13 @@ function withPlaces(chunk: ChunkRecord, tasks: readonly ShardTask[]): ChunkRecor
 
 /**
  * Removes shards of a relocation that came to nothing, and its row: of this session's own, whose work has ended, and of one
- * that is gone. Another's is left alone. Idempotent.
+ * that is gone. Another's is left alone, and so is that of a session which was fenced for its silence until its process is
+ * known to be dead: it may wake in the middle of its work. Idempotent.
  */
 export async function cleanRelocation(parts: RepairParts, row: Entry): Promise<void> {
   const { kv, node, session, log } = parts;
   const { session: by, shards } = decodeRelocation(row.value);
-  if (by !== session.id && (await hasRow(kv, sessionKey(by)))) return;
+  if (by !== session.id && (await mayRun(kv, by))) return;
   const { blob, page } = parseBlobKey(row.key);
   const [pageRow, now] = await kv.get([blobPageKey(blob, page!), row.key]);
   if (now?.version !== row.version) return;

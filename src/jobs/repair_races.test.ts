@@ -171,3 +171,42 @@ void test("a shard that its drive does not have any more after its index was reb
   const found = await writer.store.get({ bucket, key: Buffer.from("whole") });
   assert.ok((await readAll(found)).equals(body));
 });
+
+void test("a shard written anew on a drive whose stray copy of it is being removed is not lost", async () => {
+  const world = worldWith("ec:2+1", 1);
+  const { store } = await startProcess(world);
+  await store.createBucket(bucket, { region: "here" });
+  await store.put(plainPut(bucket, "whole", body));
+  const other = await startProcess(world);
+  await fenceOthers(world.kv, [other.session.id]);
+  await drain(other);
+  // A copy of the first shard lies where nobody named it, and the drive of the first shard is away.
+  const [chunk] = await chunksOf(world);
+  const { drive: away, shardIndex } = chunk!.places[0]!;
+  const spare = world.node.drives.find((drive) => chunk!.places.every((place) => place.drive !== drive))!;
+  const [listed] = (await world.node.list(away, { limit: 1 })).filter((shard) => shard.chunk === chunk!.id);
+  const bytes = await world.node.read(
+    away,
+    { chunk: chunk!.id, shardIndex },
+    { offset: 0, length: listed!.storedBytes },
+  );
+  await world.node.append(spare, { ...listed!, body: [bytes] });
+  const gone: ChunkNode = { ...wrapped(world.node), drives: world.node.drives.filter((drive) => drive !== away) };
+  const reduced = { ...world, node: gone, known: world.node.drives };
+  const repairer = await startProcess(reduced);
+  const slow: ChunkNode = {
+    ...gone,
+    remove: async (drive, refs) => {
+      const repair = jobOf(repairer, "repair");
+      for (let round = 0; round < 10; round++) await repair.run(signal);
+      await gone.remove(drive, refs);
+    },
+  };
+  assert.equal(await sweepAll({ kv: world.kv, node: slow, log: silentLog }), 1);
+  assert.ok(
+    (await chunksOf(world))[0]!.places.some(({ drive }) => drive === spare),
+    "the repair chose the drive",
+  );
+  await drain(repairer);
+  assert.deepEqual(await findingsOf(reduced), []);
+});

@@ -12,7 +12,7 @@ import { driveIdOf, isWholeDrive, tagRange, tags } from "../meta/keys.ts";
 import { decodeStray } from "../meta/repairs.ts";
 import { drainTargets, hasDrained, readSessions } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
-import { wantedOn } from "./orphans.ts";
+import { removeUnwanted, wantedOn } from "./orphans.ts";
 import { Rounds } from "./rounds.ts";
 import { sweepDrive } from "./sessions.ts";
 
@@ -53,13 +53,13 @@ export class Strays {
   }
 
   async #remove(row: Entry): Promise<number> {
-    const { kv, node } = this.#parts;
+    const { kv } = this.#parts;
     const drive = driveIdOf(row.key);
     const { blob, page, shards } = decodeStray(row.value);
     // One that came back to the same drive since is wanted.
     const wanted = await wantedOn(kv, drive, [{ blob, page }]);
     const unwanted = shards.filter(({ chunk, shardIndex }) => !wanted.has(`${chunk} ${shardIndex}`));
-    if (unwanted.length > 0) await node.remove(drive, unwanted);
+    if (unwanted.length > 0) await removeUnwanted(this.#parts, drive, [{ blob, page }], unwanted);
     await this.#forget(row);
     return unwanted.length;
   }

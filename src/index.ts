@@ -40,7 +40,7 @@ export type CreateServerOptions = {
   readonly filesBucket?: string;
   /** How buckets are stored that say nothing else: `replica:n` or `ec:k+m`; by default after the number of drives. */
   readonly redundancy?: string;
-  /** Drives that keep a copy of the metadata; by default up to 3. */
+  /** Drives that keep a copy of the metadata; by default 3 (where there are as many drives), and 5 from six drives on. */
   readonly metadataCopies?: number;
   /** PEM. */
   readonly tls?: Tls;

@@ -10,6 +10,7 @@ import type { Clock } from "../core/clock.ts";
 import { HoldfastError, systemCode } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
+import { defaultRedundancy } from "../core/redundancy.ts";
 import type { Credentials } from "../identity/identity.ts";
 import { rootKey, type RootKey } from "../identity/root_key.ts";
 import { fenceOthers, sweepSuspects } from "../jobs/jobs.ts";
@@ -42,9 +43,13 @@ export type PrepareServerOptions = {
   readonly log: Log;
 };
 
-/** Enough that the newest commits are known while any one is lost; more would cost each commit. */
+/**
+ * Enough that the newest commits are known (more than half of the copies are there) while as many drives are lost at once as
+ * chunks bear by default; more would cost each commit.
+ */
 export function metadataCopiesDefault(drives: number): number {
-  return Math.min(3, Math.max(1, drives));
+  const losses = defaultRedundancy(drives).parityShards;
+  return Math.min(drives, 2 * losses + 1);
 }
 
 /** Errors: a sentence for the operator that names the folder. */

@@ -138,7 +138,7 @@ export const settings: { readonly [N in SettingName]: Setting<Settings[N]> } = {
     parse: maybe(metadataCopies),
     fallback: () => undefined,
     flag: "<count>",
-    help: "drives that keep a copy of the metadata (default: up to 3)",
+    help: "drives that keep a copy of the metadata (default: 3, and 5 from six drives on)",
   },
   "tls-cert": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS certificate chain, PEM" },
   "tls-key": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS private key, PEM" },

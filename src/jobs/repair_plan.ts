@@ -42,6 +42,8 @@ export function planChunk(chunk: ChunkRecord, damaged: ReadonlySet<number>, view
   );
   const tasks: ShardTask[] = [];
   const homeless: number[] = [];
+  /** On drives that give up what they have: these go last, for nothing is lost while they wait. */
+  const leaving: number[] = [];
   /** Drives that hold a shard of the chunk, or will. */
   const taken = new Set<DriveId>();
   let isWaiting = false;
@@ -56,7 +58,7 @@ export function planChunk(chunk: ChunkRecord, damaged: ReadonlySet<number>, view
       }
     } else if (!damaged.has(shardIndex)) {
       // It keeps its shard until another drive has it, and is none that could take one.
-      if (view.draining.has(drive)) homeless.push(shardIndex);
+      if (view.draining.has(drive)) leaving.push(shardIndex);
       else taken.add(drive);
     } else if (taking.has(drive)) {
       taken.add(drive);
@@ -64,7 +66,7 @@ export function planChunk(chunk: ChunkRecord, damaged: ReadonlySet<number>, view
     } else homeless.push(shardIndex);
   }
   const free = new ChunkDrives(planPlacement(view.taking, shardsOf(redundancy)), chunk.id, [...taken]);
-  for (const shardIndex of homeless) {
+  for (const shardIndex of [...homeless, ...leaving]) {
     let drive = free.next();
     // Placement may not have heard of it yet.
     while (drive !== undefined && view.draining.has(drive)) drive = free.next();

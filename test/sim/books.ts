@@ -6,6 +6,7 @@ import { limits } from "../../src/core/limits.ts";
 import { shardsOf } from "../../src/core/redundancy.ts";
 import { createJobs, runDoctor, sweepAll } from "../../src/jobs/jobs.ts";
 import type { ChunkRecord } from "../../src/meta/chunk_pages.ts";
+import { changeDriveState } from "../../src/meta/drives.ts";
 import { driveIdOf, tagRange, tags, type Tag } from "../../src/meta/keys.ts";
 import type { ShardRef } from "../../src/node/node.ts";
 import type { Running, Started, World } from "./world.ts";
@@ -14,6 +15,7 @@ import type { Running, Started, World } from "./world.ts";
 export async function balanceBooks(world: World, { first: running, sweepDue }: Started): Promise<string[]> {
   await running.damage.close();
   if (sweepDue) await sweepAll(running);
+  await endDrains(world, running);
   await work(world, running);
   const wrong: string[] = [];
   const { kv, node } = running;
@@ -21,8 +23,22 @@ export async function balanceBooks(world: World, { first: running, sweepDue }: S
   const run = runDoctor({ kv, node, deep: true, signal });
   for (let next = await run.next(); !next.done; next = await run.next())
     wrong.push(`doctor: ${next.value.kind} ${next.value.where}: ${next.value.message}`);
-  wrong.push(...(await rowsLeft(running)), ...(await shardsLeft(world, running)), ...world.alarms);
+  wrong.push(...(await rowsLeft(running)), ...(await shardsLeft(world, running)));
+  wrong.push(...(await notDrained(running)), ...world.alarms);
   return wrong;
+}
+
+/** Drives are left draining where the others are enough. */
+async function endDrains({ shardsMax }: World, { kv, node, knownDrives }: Running): Promise<void> {
+  const known = (await knownDrives()).filter(({ id }) => node.drives.includes(id));
+  const leaving = known.filter(({ state }) => state !== "active");
+  for (let missing = shardsMax - known.length + leaving.length; missing > 0; missing--)
+    await changeDriveState(kv, leaving[missing - 1]!.id, ["draining", "drained"], "active");
+}
+
+async function notDrained({ node, knownDrives }: Running): Promise<string[]> {
+  const draining = (await knownDrives()).filter(({ id, state }) => state === "draining" && node.drives.includes(id));
+  return draining.map(({ id }) => `drive ${id} is still draining`);
 }
 
 /** Trash waits for two heartbeats after it was seen, walks for drives for a while; a few rounds more do no harm. */

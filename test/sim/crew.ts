@@ -3,15 +3,19 @@
  * here one step at a time and without their leases, so that every order of them meets every order of requests.
  */
 import { HoldfastError, systemCode } from "../../src/core/errors.ts";
-import { createJobs, sweepAll } from "../../src/jobs/jobs.ts";
+import { createJobs, fenceDead, sweepAll } from "../../src/jobs/jobs.ts";
+import { changeDriveState } from "../../src/meta/drives.ts";
 import { fenceSession, readSessions } from "../../src/meta/sessions.ts";
-import type { Running, Started, World } from "./world.ts";
+import { bucket, type Running, type Started, type World } from "./world.ts";
 
 type Job = ReturnType<typeof createJobs>[number];
 type Member = { readonly running: Running; readonly jobs: readonly Job[] };
 
 const size = 2;
 const jobsAtOnce = 2;
+const fencedOneIn = 60;
+const silentBeats = 8;
+const operatedOneIn = 40;
 
 /** What may be refused or cut off at any time; anything else is a finding. */
 export function isRefusal(error: unknown): boolean {
@@ -54,7 +58,7 @@ export class Crew {
   async work(): Promise<void> {
     const members = this.#repeat(async () => {
       await this.#replaceDead();
-      for (const { running } of this.#members) if (running.power.on) await running.session.heartbeat();
+      for (const { running } of this.#members) if (running.power.on) await this.#beat(running);
     });
     const jobs = Array.from({ length: jobsAtOnce }, () => this.#repeat(() => this.#workOnce()));
     const compactions = this.#repeat(async () => {
@@ -88,11 +92,37 @@ export class Crew {
       this.#members.push(this.#member(await this.#world.join(this.#started.machine, calls)));
     }
     const [survivor] = this.#members;
-    // What the fence job does when a heartbeat has stood still for long enough.
-    for (const { running } of survivor === undefined ? [] : dead) {
-      const silent = (await readSessions(survivor!.running.kv)).find(({ id }) => id === running.session.id);
-      if (silent !== undefined) await fenceSession(survivor!.running.kv, silent);
+    const names = dead.map(({ running }) => running.name);
+    if (survivor !== undefined && names.length > 0) await fenceDead(survivor.running.kv, names, survivor.running.log);
+  }
+
+  /** A process that was fenced finds it out when it beats, some time later, and ends. */
+  async #beat(running: Running): Promise<void> {
+    const { random } = this.#world;
+    if (running.isSilent) {
+      if (random.below(silentBeats) === 0) running.power.cut();
+      return;
     }
+    if (random.below(fencedOneIn) === 0) await this.#fence(running);
+    else await running.session.heartbeat();
+  }
+
+  /** As if the heartbeat had stood still, and the process lived on. */
+  async #fence(running: Running): Promise<void> {
+    const { kv, session } = running;
+    const seen = (await readSessions(kv)).find(({ id }) => id === session.id);
+    running.isSilent = true;
+    if (seen !== undefined) await fenceSession(kv, seen, { mayStillRun: true });
+  }
+
+  /** An operator changes his mind about a drive, or about the bucket. */
+  async #operate({ kv, node, objects }: Running): Promise<void> {
+    const { random, choices } = this.#world;
+    if (choices.length === 0) return;
+    if (random.below(3) === 0) return void (await objects.setRedundancy(bucket, choices[random.below(choices.length)]));
+    const drive = node.drives[random.below(node.drives.length)]!;
+    if (random.below(2) === 0) await changeDriveState(kv, drive, ["active"], "draining");
+    else await changeDriveState(kv, drive, ["draining", "drained"], "active");
   }
 
   /** One at a time, as the first worker of a server does it; one that is cut off is due again. */
@@ -111,6 +141,7 @@ export class Crew {
     const member = this.#members[random.below(this.#members.length)];
     if (member === undefined) return;
     const { running, jobs } = member;
+    if (random.below(operatedOneIn) === 0) await this.#operate(running);
     if (this.#sweepDue && random.below(8) === 0) await this.#sweep(running);
     await this.#runJob(jobs[random.below(jobs.length)]!);
     // Trash is what races with readers, repair with everything: they get their chance more often than their share.

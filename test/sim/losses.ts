@@ -35,7 +35,7 @@ async function change({ drives, kv }: World, to: readonly SimDrive[]): Promise<v
   const from = drives.all;
   const before = await drives.remains(kv);
   drives.set(to);
-  if (!isBearable(before, await drives.remains(kv))) drives.set(from);
+  if (drives.paths().length === 0 || !isBearable(before, await drives.remains(kv))) drives.set(from);
 }
 
 /** Whether nothing is lost without the drive. */

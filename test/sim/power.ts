@@ -26,6 +26,10 @@ export class Power {
     return this.#on && (this.#machine?.on ?? true);
   }
 
+  cut(): void {
+    this.#on = false;
+  }
+
   /** Before a call takes effect. */
   async before(): Promise<void> {
     await this.#turns();

@@ -4,16 +4,14 @@ import { setImmediate as turn } from "node:timers/promises";
 import { hasReason } from "../../src/core/errors.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
-import { shardsOf } from "../../src/core/redundancy.ts";
 import { bodyOf } from "./bodies.ts";
 import { balanceBooks } from "./books.ts";
 import type { Objects } from "../../src/object/object.ts";
 import { Crew, isRefusal } from "./crew.ts";
 import { befall, beginTrouble, chooseTrouble, rot, type Trouble } from "./losses.ts";
-import { World } from "./world.ts";
+import { bucket, World } from "./world.ts";
 import type { Running, Started } from "./world.ts";
 
-const bucket = "sim";
 const lanes = 4;
 const keysPerLane = 4;
 const sizes = [0, 40, 3_000, 20_000, 60_000, 100_000, 130_000];
@@ -92,9 +90,9 @@ async function stop(world: World, counts: { cuts: number }): Promise<void> {
 }
 
 /** For the last life every chunk finds drives enough; those that are away come back now or never. */
-function makeWhole({ drives, random, redundancy }: World): void {
+function makeWhole({ drives, random, shardsMax }: World): void {
   drives.set(drives.all.map((drive) => (drive.isHere || random.below(2) === 0 ? { ...drive, isHere: true } : drive)));
-  while (drives.paths().length < shardsOf(redundancy)) drives.add();
+  while (drives.paths().length < shardsMax) drives.add();
 }
 
 /** The cut may come while the store starts. */
@@ -187,7 +185,7 @@ async function beginRead(life: Life, running: Running, name: string): Promise<((
   const { random } = life.world;
   const contents = life.expected.get(name) ?? new Set([undefined]);
   const found = await openContent(running, name).catch((error: unknown) => {
-    if (running.power.on) wrong.push(`${name} cannot be opened: ${String(error)}`);
+    if (running.power.on && !running.isSilent) wrong.push(`${name} cannot be opened: ${String(error)}`);
   });
   if (!found) return undefined;
   const turns = random.below(200);
@@ -198,7 +196,8 @@ async function beginRead(life: Life, running: Running, name: string): Promise<((
       counts.reads += 1;
       if (!contents.has(content)) wrong.push(`${name} was read as ${content ?? "absent"}`);
     } catch (error) {
-      if (running.power.on) wrong.push(`${name} broke off in the middle of a read: ${String(error)}`);
+      if (running.power.on && !running.isSilent)
+        wrong.push(`${name} broke off in the middle of a read: ${String(error)}`);
     }
   };
 }

@@ -29,6 +29,8 @@ import { ObjectStore } from "../../src/object/object_store.ts";
 import { SimDrives } from "./drives.ts";
 import { guardedDisk, guardedKv, Power } from "./power.ts";
 
+export const bucket = "sim";
+
 const diskBytes = 1 << 30;
 /** Small, so that small objects have several chunks; of codes large enough that whole chunks are coded. */
 const copiedChunkBytes = 24 * 1024;
@@ -36,6 +38,9 @@ const codedChunkBytes = 80 * 1024;
 
 /** One process and what it holds. */
 export type Running = {
+  readonly name: string;
+  /** It was fenced while it lives: what it reads may go. */
+  isSilent: boolean;
   readonly objects: Objects;
   readonly node: ChunkNode;
   readonly session: Session;
@@ -67,12 +72,20 @@ function shapeOf(seed: number, random: Random): { readonly redundancy: Redundanc
   return { redundancy, drives: shardsOf(redundancy) + random.below(3) };
 }
 
+/** What a bucket may be told on so many drives, so that it bears a loss. */
+function choicesFor(drives: number): Redundancy[] {
+  const all = ["replica:2", "ec:2+1", "replica:3", "ec:3+1", "ec:3+2", "ec:4+2"].map(parseRedundancy);
+  return all.filter((redundancy) => shardsOf(redundancy) <= drives);
+}
+
 export class World {
   readonly random: Random;
   readonly disk: FakeDisk;
   readonly kv: Kv = openMemoryKv();
   readonly clock: Clock;
   readonly redundancy: Redundancy;
+  /** What the bucket may be told meanwhile; nothing for a store that bears no loss. */
+  readonly choices: readonly Redundancy[];
   readonly drives: SimDrives;
   /** Broken invariants that were caught and logged. */
   readonly alarms: string[] = [];
@@ -86,6 +99,7 @@ export class World {
     this.disk = new FakeDisk(this.random, diskBytes);
     const { redundancy, drives } = shapeOf(seed, this.random);
     this.redundancy = redundancy;
+    this.choices = choicesFor(drives);
     this.drives = new SimDrives(this.disk, drives);
     this.clock = {
       nowMs: () => (this.#nowMs += 1),
@@ -95,6 +109,11 @@ export class World {
         await new Promise((resolve) => setImmediate(resolve));
       },
     };
+  }
+
+  /** Drives it takes to place every chunk whole. */
+  get shardsMax(): number {
+    return Math.max(...[this.redundancy, ...this.choices].map(shardsOf));
   }
 
   /** Time in which nothing else happens. */
@@ -142,7 +161,10 @@ export class World {
     const openIndex = this.#openIndex(power);
     const node = await openLocalNode({ drives: paths, disk, openIndex, processes, clock, random, log });
     const digests = createDigestPool({ threads: 0 });
-    const placement = await createNodePlacement({ node, clock, log });
+    const knownDrives = (): Promise<Drive[]> => readDrives(kv);
+    const leaving = async (): Promise<ReadonlySet<DriveId>> =>
+      new Set((await knownDrives()).filter(({ state }) => state !== "active").map(({ id }) => id));
+    const placement = await createNodePlacement({ node, leaving, clock, log });
     const damage = new DamageNotes({ kv, clock, log, onNoted: () => undefined });
     const blobs = createBlobStore({
       node,
@@ -154,15 +176,14 @@ export class World {
       redundancy,
       onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
     });
-    const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log });
+    const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, redundancy });
     const close = async () => {
       await session.close();
       await node.close();
     };
-    const knownDrives = (): Promise<Drive[]> => readDrives(kv);
     const onDrained = async (drive: DriveId): Promise<void> =>
       void (await changeDriveState(kv, drive, ["draining"], "drained"));
-    const parts = { objects, node, session, kv, power, blobs, placement };
+    const parts = { name: self, isSilent: false, objects, node, session, kv, power, blobs, placement };
     return { ...parts, damage, log, knownDrives, onDrained, close };
   }
 

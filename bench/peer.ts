@@ -1,7 +1,7 @@
 /**
  * `node bench/peer.ts`: appends of 1 MiB and reads of 512 KiB to a memory node of another process over loopback, against
  * bare node:http that moves the same bytes with the same number of connections. Both ends share this machine's cores.
- * Prints MiB/s and their ratio, medians over the rounds. Options: --rounds N, --seconds N per work, --calls N at once.
+ * Prints MiB/s, and the CPU time of both ends for each MiB, with their ratios: medians over the rounds. Options: --rounds N, --seconds N per work, --calls N at once.
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -38,18 +38,38 @@ function passing(): ChunkNode {
 async function serve(): Promise<void> {
   const { port } = await serveNode(passing());
   const bare = createServer((req, res) => {
-    req.on("data", giveBack).on("end", () => {
+    // Whoever appends a shard has it whole before.
+    const pieces: Buffer[] = [];
+    req.on("data", (piece: Buffer) => pieces.push(piece));
+    req.on("end", () => {
+      for (const piece of pieces) giveBack(piece);
       const reply = req.method === "GET" ? Buffer.allocUnsafeSlow(readBytes) : Buffer.alloc(0);
       res.writeHead(200, { "content-length": reply.length });
       res.end(reply, () => giveBack(reply));
     });
   });
   await new Promise<void>((resolve) => void bare.listen(0, "127.0.0.1", resolve));
+  process.once("disconnect", () => process.exit());
+  process.on("message", () => process.send!(cpuMs()));
   process.send!({ port, barePort: (bare.address() as AddressInfo).port });
 }
 
-/** MiB/s of calls made one after the other, `calls` at once. */
-async function rate(bytes: number, call: () => Promise<void>): Promise<number> {
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+}
+
+async function cpuMsOfBoth(child: ChildProcess): Promise<number> {
+  child.send("cpu");
+  const [ofChild] = (await once(child, "message")) as [number];
+  return cpuMs() + ofChild;
+}
+
+type Rate = { readonly mibps: number; readonly cpuMsPerMiB: number };
+
+/** Of calls made one after the other, `calls` at once. */
+async function rate(child: ChildProcess, bytes: number, call: () => Promise<void>): Promise<Rate> {
+  const cpuBefore = await cpuMsOfBoth(child);
   const start = performance.now();
   const end = start + Number(values.seconds) * 1_000;
   let done = 0;
@@ -57,7 +77,9 @@ async function rate(bytes: number, call: () => Promise<void>): Promise<number> {
     for (; performance.now() < end; done++) await call();
   };
   await Promise.all(Array.from({ length: Number(values.calls) }, lane));
-  return (done * bytes) / 2 ** 20 / ((performance.now() - start) / 1_000);
+  const mib = (done * bytes) / 2 ** 20;
+  const seconds = (performance.now() - start) / 1_000;
+  return { mibps: mib / seconds, cpuMsPerMiB: ((await cpuMsOfBoth(child)) - cpuBefore) / mib };
 }
 
 function bareCall(agent: Agent, port: number, method: "GET" | "POST"): Promise<void> {
@@ -100,15 +122,21 @@ async function measure(child: ChildProcess): Promise<void> {
       bare: () => bareCall(agent, ports.barePort, "GET"),
     },
   };
-  process.stdout.write("| work | between nodes, MiB/s | bare node:http, MiB/s | ratio |\n|---|---|---|---|\n");
+  const heads = ["work", "between nodes, MiB/s", "bare, MiB/s", "ratio", "CPU ms per MiB", "bare", "ratio"];
+  process.stdout.write(`| ${heads.join(" | ")} |\n|${heads.map(() => "---|").join("")}\n`);
   for (const [name, work] of Object.entries(works)) {
-    const [ours, bare, ratios]: [number[], number[], number[]] = [[], [], []];
-    for (let round = 0; round < Number(values.rounds); round++) {
-      ours.push(await rate(work.bytes, work.peer));
-      bare.push(await rate(work.bytes, work.bare));
-      ratios.push(ours.at(-1)! / bare.at(-1)!);
-    }
-    const cells = [median(ours).toFixed(0), median(bare).toFixed(0), median(ratios).toFixed(2)];
+    const rounds: { readonly ours: Rate; readonly bare: Rate }[] = [];
+    for (let round = 0; round < Number(values.rounds); round++)
+      rounds.push({ ours: await rate(child, work.bytes, work.peer), bare: await rate(child, work.bytes, work.bare) });
+    const of = (figure: (round: (typeof rounds)[number]) => number): number => median(rounds.map(figure));
+    const cells = [
+      of(({ ours }) => ours.mibps).toFixed(0),
+      of(({ bare }) => bare.mibps).toFixed(0),
+      of(({ ours, bare }) => ours.mibps / bare.mibps).toFixed(2),
+      of(({ ours }) => ours.cpuMsPerMiB).toFixed(2),
+      of(({ bare }) => bare.cpuMsPerMiB).toFixed(2),
+      of(({ ours, bare }) => ours.cpuMsPerMiB / bare.cpuMsPerMiB).toFixed(2),
+    ];
     process.stdout.write(`| ${name} | ${cells.join(" | ")} |\n`);
   }
   agent.destroy();
@@ -121,6 +149,6 @@ else {
   try {
     await measure(child);
   } finally {
-    child.kill();
+    child.disconnect();
   }
 }

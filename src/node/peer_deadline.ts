@@ -5,6 +5,9 @@ export class Late extends Error {
   override name = "Late";
 }
 
+/** A reason that is given spares the making of one, with its stack, for every call. */
+const isOver = new Error("The call is over.");
+
 /** Runs with a signal that aborts when the outer one does or the time is over, and leaves neither timer nor listener. */
 export async function within<T>(
   clock: Clock,
@@ -24,7 +27,7 @@ export async function within<T>(
   try {
     return await run(ender.signal);
   } finally {
-    over.abort();
+    over.abort(isOver);
     outer?.removeEventListener("abort", pass);
   }
 }

@@ -83,7 +83,7 @@ async function runLives(seed: number, lives: number): Promise<SeedReport> {
 
 /** The power goes, or somebody kills every process: then what was written stays, synced or not. */
 async function stop(world: World, counts: { cuts: number }): Promise<void> {
-  if (world.random.below(3) > 0) world.loseUnsynced();
+  if (world.losesPower && world.random.below(3) > 0) world.loseUnsynced();
   counts.cuts += 1;
   await turn();
   await befall(world);

@@ -87,6 +87,8 @@ export class World {
   /** What the bucket may be told meanwhile; nothing for a store that bears no loss. */
   readonly choices: readonly Redundancy[];
   readonly drives: SimDrives;
+  /** Half of the stores with several drives are only killed: the sweep after a loss of power would hide what leaked. */
+  readonly losesPower: boolean;
   /** Broken invariants that were caught and logged. */
   readonly alarms: string[] = [];
   #processes = 0;
@@ -100,6 +102,7 @@ export class World {
     const { redundancy, drives } = shapeOf(seed, this.random);
     this.redundancy = redundancy;
     this.choices = choicesFor(drives);
+    this.losesPower = drives === 1 || this.random.below(2) === 0;
     this.drives = new SimDrives(this.disk, drives);
     this.clock = {
       nowMs: () => (this.#nowMs += 1),

@@ -257,7 +257,8 @@ test("a connection that ended meanwhile costs a read nothing", async (t) => {
 });
 
 test("a peer that takes connections and says nothing is away at the deadline; others do not wait for it", async (t) => {
-  const silent = createTcpServer(() => undefined);
+  let connections = 0;
+  const silent = createTcpServer(() => void (connections += 1));
   await new Promise<void>((resolve) => void silent.listen(0, "127.0.0.1", resolve));
   const node = createMemoryNode();
   const clock: Clock = { ...systemClock, monotonicMs: () => 0 };
@@ -275,6 +276,7 @@ test("a peer that takes connections and says nothing is away at the deadline; ot
     assert.match((outcome.reason as Error).message, /^Node b (did not answer in time|cannot be reached)/);
   }
   await assert.rejects(peer.append(drive, shard(1)), isAway);
+  assert.ok(connections <= limits.peerConnectionsMax, "those that waited did not try again");
 });
 
 /** A node whose appends wait until they are let go. */
@@ -319,6 +321,25 @@ test("a caller that leaves ends its call on the other side too, and the next one
   assert.equal(await isThere(node, one), false);
 });
 
+test("a try whose caller leaves decides nothing: the next call tries", async (t) => {
+  const { node, isBegun, letGo } = gated(createMemoryNode());
+  const { peer, proxy, clock } = await pair(t, node);
+  const drive = node.drives[0]!;
+  proxy.mishap = { kind: "cut", side: "up", at: 10 };
+  await assert.rejects(peer.status(drive), isAway);
+  passBackoff(clock);
+  const leaving = new AbortController();
+  const tried = peer.append(drive, shard(10), leaving.signal);
+  await isBegun;
+  await assert.rejects(peer.status(drive), isAway);
+  leaving.abort();
+  await assert.rejects(tried, (error) => hasReason(error, "cancelled"));
+  assert.equal(peer.isWell, false);
+  await peer.status(drive);
+  assert.equal(peer.isWell, true);
+  letGo();
+});
+
 test("a caller that leaves while its call waits for a connection sends nothing", async (t) => {
   const { node, signals, isBegun, letGo } = gated(createMemoryNode());
   const { peer } = await pair(t, node);
@@ -326,14 +347,16 @@ test("a caller that leaves while its call waits for a connection sends nothing",
   const first = Array.from({ length: limits.peerConnectionsMax }, () => peer.append(drive, shard(10)));
   await isBegun;
   const leaving = new AbortController();
-  const late = shard(10);
-  const waiting = peer.append(drive, late, leaving.signal);
+  const late = Array.from({ length: limits.peerConnectionsMax }, () => shard(10));
+  const waiting = late.map((each) => peer.append(drive, each, leaving.signal));
   leaving.abort();
-  await assert.rejects(waiting, (error) => hasReason(error, "cancelled"));
+  for (const each of waiting) await assert.rejects(each, (error) => hasReason(error, "cancelled"));
   letGo();
   await Promise.all(first);
   assert.equal(signals.length, limits.peerConnectionsMax);
-  assert.equal(await isThere(node, late), false);
+  for (const each of late) assert.equal(await isThere(node, each), false);
+  // No connection is kept for those who left.
+  await peer.append(drive, shard(10));
 });
 
 test("a peer of another version says so", async (t) => {

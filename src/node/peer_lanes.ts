@@ -8,6 +8,13 @@ import { Lane, type Answer, type LaneCall, type LaneOptions } from "./peer_lane.
 
 type Waiting = { readonly resolve: (lane: Lane) => void; readonly reject: (error: unknown) => void };
 
+type RunOptions = {
+  readonly isRepeatable: boolean;
+  readonly signal: AbortSignal;
+  /** Called before the connection goes to a call that waits: what is learned from an answer concerns that one too. */
+  readonly onAnswer: (answer: Answer) => void;
+};
+
 export class Lanes {
   readonly #options: LaneOptions;
   readonly #all: Lane[] = [];
@@ -22,14 +29,13 @@ export class Lanes {
    * Rejects only while the call waits: with `slow_down` when too many do, with the signal's reason, or with what
    * `refuseWaiting` was given. Then nothing was sent.
    */
-  async run(call: LaneCall, isRepeatable: boolean, signal: AbortSignal): Promise<Answer> {
+  async run(call: LaneCall, { isRepeatable, signal, onAnswer }: RunOptions): Promise<Answer> {
     const lane = await this.#take(signal);
     try {
-      const answer = await lane.exchange(call, signal);
-      const isWorthAnother = answer.kind === "lost" && answer.blame === "connection" && !signal.aborted;
-      if (!isWorthAnother || (answer.isSent && !isRepeatable)) return answer;
-      // The connection was an older one: the process behind it may have ended while others serve on.
-      return await lane.exchange(call, signal);
+      let answer = await lane.exchange(call, signal);
+      if (isWorthAnother(answer, isRepeatable) && !signal.aborted) answer = await lane.exchange(call, signal);
+      onAnswer(answer);
+      return answer;
     } finally {
       this.#release(lane);
     }
@@ -84,4 +90,9 @@ export class Lanes {
     this.#waiting.delete(next);
     next.resolve(lane);
   }
+}
+
+/** The connection was an older one that ended: the process behind it may have ended while others serve on. */
+function isWorthAnother(answer: Answer, isRepeatable: boolean): boolean {
+  return answer.kind === "lost" && answer.blame === "connection" && (isRepeatable || !answer.isSent);
 }

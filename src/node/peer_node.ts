@@ -24,7 +24,7 @@ import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { ByteRange, ChunkNode, DriveStatus, ListedShard, Shard, ShardRef, VerifyResult } from "./node.ts";
 import { Late, within } from "./peer_deadline.ts";
-import { decodeError, peerAway } from "./peer_errors.ts";
+import { decodeError, peerAway, type Trouble } from "./peer_errors.ts";
 import { PeerHealth } from "./peer_health.ts";
 import type { Answer, Lost } from "./peer_lane.ts";
 import { Lanes } from "./peer_lanes.ts";
@@ -86,6 +86,14 @@ function urlOf({ url, tls }: PeerOptions): URL {
 function invalid(message: string): HoldfastError {
   return new HoldfastError("invalid_argument", message);
 }
+
+/** What is known of a call when it begins. */
+type Asked = {
+  readonly wasTry: boolean;
+  /** Done twice it is not what it was once. */
+  readonly changes: boolean;
+  readonly signal: AbortSignal | undefined;
+};
 
 class Peer implements PeerNode {
   readonly drives: readonly DriveId[];
@@ -184,51 +192,47 @@ class Peer implements PeerNode {
     const call = { name: request.call, args: encodeArgs(request), body: bodyOf(request) };
     const permit = this.#health.begin(clock.monotonicMs());
     if (permit.kind === "refused") throw this.#away(permit.why);
-    const wasTry = permit.kind === "try";
-    const changes = request.call === "append";
+    const asked: Asked = { wasTry: permit.kind === "try", changes: request.call === "append", signal };
+    const onAnswer = (answer: Answer): void => this.#learn(answer, asked);
     let answer: Answer;
     try {
-      const run = (inner: AbortSignal): Promise<Answer> => this.#lanes.run(call, !changes, inner);
-      answer = await within(clock, this.#callMsMax, signal, run);
+      answer = await within(clock, this.#callMsMax, signal, (inner) =>
+        this.#lanes.run(call, { isRepeatable: !asked.changes, signal: inner, onAnswer }),
+      );
     } catch (error) {
       // It never left the queue.
-      if (wasTry) this.#health.leftOpen(clock.monotonicMs());
+      if (asked.wasTry) this.#health.leftOpen(clock.monotonicMs());
       if (signal?.aborted) throw cancelled(signal);
       throw error instanceof Late ? this.#away("has no connection free", { cause: error }) : error;
     }
-    if (answer.kind === "answered") return this.#judge(answer.status, answer.body);
-    throw this.#lost(answer, { wasTry, changes, signal });
+    if (answer.kind === "lost") throw this.#lost(answer, asked);
+    if (answer.status === 200) return answer.body;
+    throw this.#read(decodeError, answer.body);
   }
 
-  #judge(status: number, body: Buffer): Buffer {
-    if (this.#health.answered()) this.#options.log.info({ peer: this.name }, "A node is back.");
-    if (status === 200) return body;
-    throw this.#read(decodeError, body);
-  }
-
-  #lost(
-    { isSent, blame, why, cause }: Lost,
-    call: { readonly wasTry: boolean; readonly changes: boolean; readonly signal: AbortSignal | undefined },
-  ): HoldfastError {
+  #learn(answer: Answer, { wasTry, signal }: Asked): void {
     const { clock, random, log } = this.#options;
     const nowMs = clock.monotonicMs();
-    if (call.signal?.aborted) {
-      if (call.wasTry) this.#health.leftOpen(nowMs);
-      return cancelled(call.signal);
+    if (answer.kind === "answered") {
+      if (this.#health.answered()) log.info({ peer: this.name }, "A node is back.");
+    } else if (signal?.aborted) {
+      if (wasTry) this.#health.leftOpen(nowMs);
+    } else if (answer.blame === "peer" || wasTry || answer.cause instanceof Late) {
+      // A connection that ended under a call says little of the peer: the next one will find out.
+      const [why, jitter] = [whyOf(answer), random.below(1_000) / 1_000];
+      if (!this.#health.failed(why, { nowMs, wasTry, jitter })) return;
+      log.warn({ peer: this.name, error: answer.cause }, `A node is away: it ${why}.`);
+      this.#lanes.refuseWaiting(this.#away(why));
     }
-    const reason = cause instanceof Late ? "did not answer in time" : why;
-    // A connection that ended under a call says little of the peer: the next one will find out.
-    if (blame === "peer" || call.wasTry || cause instanceof Late) {
-      const jitter = random.below(1_000) / 1_000;
-      if (this.#health.failed(reason, { nowMs, wasTry: call.wasTry, jitter })) {
-        log.warn({ peer: this.name, error: cause }, `A node is away: it ${reason}.`);
-        this.#lanes.refuseWaiting(this.#away(reason));
-      }
-    }
-    return this.#away(reason, { cause, isOutcomeUnknown: isSent && call.changes });
   }
 
-  #away(why: string, { cause, isOutcomeUnknown = false }: { cause?: unknown; isOutcomeUnknown?: boolean } = {}) {
+  #lost(answer: Lost, { changes, signal }: Asked): HoldfastError {
+    if (signal?.aborted) return cancelled(signal);
+    const { isSent, cause } = answer;
+    return this.#away(whyOf(answer), { cause, isOutcomeUnknown: isSent && changes });
+  }
+
+  #away(why: string, { cause, isOutcomeUnknown = false }: Partial<Trouble> = {}): HoldfastError {
     return peerAway({ peer: this.name, why, isOutcomeUnknown, cause });
   }
 
@@ -244,6 +248,10 @@ class Peer implements PeerNode {
       throw this.#broken("answered what this one cannot read", error);
     }
   }
+}
+
+function whyOf({ cause, why }: Lost): string {
+  return cause instanceof Late ? "did not answer in time" : why;
 }
 
 function cancelled(signal: AbortSignal): HoldfastError {

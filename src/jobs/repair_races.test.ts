@@ -1,16 +1,18 @@
 /** Shards that are made anew in their own place, while others repair, delete and sweep the same blob. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import { silentLog } from "../core/log.ts";
 import type { ChunkId } from "../core/ids.ts";
 import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { parseBlobKey, tags } from "../meta/keys.ts";
+import { fenceSession, readSessions } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { patternBytes, plainPut, readAll } from "../object/object.fixture.ts";
 import { noteDamage } from "./damage.ts";
 import { drain, findingsOf, rowsOf, startProcess, worldWith, type Process, type World } from "./jobs.fixture.ts";
-import { fenceOthers, sweepAll } from "./sessions.ts";
+import { fenceOthers, sweepAll, sweepSuspects } from "./sessions.ts";
 
 const bucket = "photos";
 const body = patternBytes(limits.copiedChunkBytesMax + 1_000);
@@ -209,4 +211,39 @@ void test("a shard written anew on a drive whose stray copy of it is being remov
   );
   await drain(repairer);
   assert.deepEqual(await findingsOf(reduced), []);
+});
+
+void test("a process that is fenced for its silence in the middle of a repair leaves nothing when it goes on", async () => {
+  const world = worldWith("ec:2+1", 1);
+  const { store } = await startProcess(world);
+  await store.createBucket(bucket, { region: "here" });
+  await store.put(plainPut(bucket, "whole", body));
+  const other = await startProcess(world);
+  await fenceOthers(world.kv, [other.session.id]);
+  await drain(other);
+  const [chunk] = await chunksOf(world);
+  const away = chunk!.places[0]!.drive;
+  const gone: ChunkNode = { ...wrapped(world.node), drives: world.node.drives.filter((drive) => drive !== away) };
+  const reduced = { ...world, node: gone, known: world.node.drives };
+  const witness = await startProcess(reduced);
+  let isFenced = false;
+  const sleepy: ChunkNode = {
+    ...gone,
+    append: async (...args) => {
+      const seen = (await readSessions(world.kv)).find(({ id }) => id === sleeper.session.id);
+      if (seen !== undefined) isFenced = await fenceSession(world.kv, seen, { mayStillRun: true });
+      if (seen !== undefined) await deleteWholly(other, [witness], world);
+      for (let round = 0; round < 3; round++) await jobOf(witness, "repair").run(signal);
+      await gone.append(...args);
+    },
+  };
+  const sleeper = await startProcess({ ...reduced, node: sleepy });
+  for (let round = 0; round < 10 && !isFenced; round++)
+    await jobOf(sleeper, "repair")
+      .run(signal)
+      .catch((error: unknown) => assert.ok(hasReason(error, "session_fenced")));
+  assert.ok(isFenced);
+  await sweepSuspects(world.kv);
+  await drain(await startProcess(world));
+  await assertNothingLeft(world);
 });

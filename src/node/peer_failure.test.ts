@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect, createServer as createTcpServer, type AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { systemClock, type Clock } from "../core/clock.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
@@ -357,6 +358,31 @@ test("a caller that leaves while its call waits for a connection sends nothing",
   for (const each of late) assert.equal(await isThere(node, each), false);
   // No connection is kept for those who left.
   await peer.append(drive, shard(10));
+});
+
+test("a node that has too much under way says so before it reads a shard, and takes it later", async (t) => {
+  const inner = createMemoryNode();
+  const { node, signals, letGo } = gated(inner);
+  const served = await serveNode(node);
+  const [one, two, three] = ["a", "b", "c"].map((from) => connectTo(served.port, node, { from }));
+  t.after(async () => {
+    for (const each of [one!, two!, three!]) await each.close();
+    await served.stop();
+  });
+  const drive = node.drives[0]!;
+  const full = shard(limits.chunkBytesMax);
+  const fits = limits.peerBodyBytesInFlightMax / limits.chunkBytesMax / 2;
+  assert.ok(fits <= limits.peerConnectionsMax);
+  const underWay = [one!, two!].flatMap((peer) =>
+    Array.from({ length: fits }, () => peer.append(drive, { ...full, chunk: ids.chunk() })),
+  );
+  while (signals.length < 2 * fits) await setImmediate();
+  await assert.rejects(three!.append(drive, full), (error) => hasReason(error, "slow_down"));
+  assert.equal(three!.isWell, true);
+  letGo();
+  await Promise.all(underWay);
+  await three!.append(drive, full);
+  assert.equal((await node.verify(drive, full)).storedBytes, limits.chunkBytesMax);
 });
 
 test("a peer of another version says so", async (t) => {

@@ -43,13 +43,16 @@ export type RepairJobParts = RepairParts & {
 const nothing: JobResult = { done: 0, more: false };
 const strayPauseMs = 500;
 const rowsAtOnce = 64;
-/** A walk that left something waiting is tried again after this long; one that did not, in case of late uploads, after that. */
-const againMs = 60_000;
+/** A walk that left something waiting is tried again after ten times as long as it took, within these bounds. */
+const againMsMin = 5_000;
+const againMsMax = 60_000;
+/** One that found nothing is, in case of late uploads. */
 const rewalkMs = 24 * 3_600_000;
 
 /** A walk over all chunk maps for what lies on these drives. */
 type Walk = {
   readonly leaving: ReadonlySet<DriveId>;
+  readonly startedMs: number;
   readonly walk: MapWalk;
   /** Undefined while it only counts. */
   spare: number | undefined;
@@ -68,8 +71,8 @@ export class RepairJob implements Job {
   readonly #strays: Strays;
   readonly #away = new Map<DriveId, number>();
   #walk: Walk | undefined;
-  /** The drives that were walked for last, when, and whether something is left. */
-  #walked: { readonly leaving: ReadonlySet<DriveId>; readonly atMs: number; readonly isWaiting: boolean } | undefined;
+  /** The drives that were walked for last, when, and after how long they are again. */
+  #walked: { readonly leaving: ReadonlySet<DriveId>; readonly atMs: number; readonly againMs: number } | undefined;
 
   constructor(parts: RepairJobParts) {
     this.#parts = parts;
@@ -146,7 +149,7 @@ export class RepairJob implements Job {
     }
     if (this.#walk === undefined || !isSame(this.#walk.leaving, leaving)) {
       if (!this.#isDue(leaving)) return nothing;
-      this.#walk = newWalk(this.#parts.kv, leaving);
+      this.#walk = newWalk(this.#parts, leaving);
       this.#parts.log.info({ drives: [...leaving] }, "What lies on these drives is put on others.");
     }
     const walk = this.#walk;
@@ -166,7 +169,7 @@ export class RepairJob implements Job {
   #isDue(leaving: ReadonlySet<DriveId>): boolean {
     const last = this.#walked;
     if (last === undefined || !isSame(last.leaving, leaving)) return true;
-    return this.#parts.clock.monotonicMs() - last.atMs >= (last.isWaiting ? againMs : rewalkMs);
+    return this.#parts.clock.monotonicMs() - last.atMs >= last.againMs;
   }
 
   #account(walk: Walk, outcome: PageOutcome): number {
@@ -192,12 +195,14 @@ export class RepairJob implements Job {
     if (isLost) log.error({ drives }, "Chunks have lost more shards than they can bear; run doctor.");
     // Only a walk that met nothing shows that nothing is left.
     const isEmpty = walk.bytesBySpare.size === 0;
-    const isWaiting = walk.isWaiting || isLost || !isEmpty;
     const isStuck = walk.isWaiting || isLost;
     if (isEmpty) for (const drive of drives) await onDrained(drive);
     else log.info({ drives, bytes: walk.doneBytes, isStuck }, "A walk over the chunk maps has ended.");
-    const atMs = clock.monotonicMs() - (isStuck ? 0 : againMs);
-    this.#walked = { leaving: walk.leaving, atMs, isWaiting };
+    const atMs = clock.monotonicMs();
+    const waitMs = Math.min(againMsMax, Math.max(againMsMin, 10 * (atMs - walk.startedMs)));
+    // One that moved everything is followed by one that looks whether that is so.
+    const againMs = isStuck ? waitMs : isEmpty ? rewalkMs : 0;
+    this.#walked = { leaving: walk.leaving, atMs, againMs };
   }
 }
 
@@ -213,8 +218,9 @@ function toDo(walk: Walk, chunks: readonly ChunkRecord[], view: DriveView): numb
   return positions;
 }
 
-function newWalk(kv: RepairParts["kv"], leaving: ReadonlySet<DriveId>): Walk {
-  return { leaving, walk: new MapWalk(kv), spare: undefined, bytesBySpare: new Map(), doneBytes: 0, isWaiting: false };
+function newWalk({ kv, clock }: RepairJobParts, leaving: ReadonlySet<DriveId>): Walk {
+  const counts = { spare: undefined, bytesBySpare: new Map(), doneBytes: 0, isWaiting: false };
+  return { leaving, startedMs: clock.monotonicMs(), walk: new MapWalk(kv), ...counts };
 }
 
 function count({ bytesBySpare }: Walk, spare: number, bytes: number): void {

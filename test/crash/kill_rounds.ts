@@ -67,7 +67,7 @@ type DriveStatus = { readonly id: string; readonly state: string; readonly membe
 
 /** Drives that chunks on six of them can lose. */
 const losable = 2;
-const mendAttemptsMax = 600;
+const mendAttemptsMax = 1_200;
 
 class KillRounds {
   readonly drives: readonly [string, ...string[]];

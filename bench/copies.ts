@@ -14,6 +14,7 @@ import { placesIn, prepare } from "../src/kv/lmdb_copies.fixture.ts";
 import type { PreparedCopies } from "../src/kv/lmdb_copies_prepare.ts";
 import type { Kv, Write } from "../src/kv/kv.ts";
 import { openLmdbKv } from "../src/kv/lmdb.ts";
+import { median } from "./statistics.ts";
 
 type Shape = "small" | "object";
 type Task = { readonly prepared: PreparedCopies; readonly shape: Shape; readonly writers: number };
@@ -58,8 +59,6 @@ async function inChildren(processes: number, task: Task): Promise<number> {
   });
   return (await Promise.all(rates)).reduce((sum, rate) => sum + rate, 0);
 }
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >>> 1]!;
 
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "holdfast-bench-"));

@@ -9,17 +9,19 @@ import { encode, reconstruct } from "../src/erasure/erasure.ts";
 import { decodingMatrix, parityMatrix } from "../src/erasure/matrix.ts";
 import { multiplyPlain } from "../src/erasure/plain.ts";
 
-const seconds = Number(process.argv[2] ?? 1);
 const chunkBytes = 4 * 1024 * 1024;
 const chunks = Array.from({ length: 16 }, () => randomFillSync(Buffer.alloc(3 * chunkBytes)));
 
-/** MiB of data per second. `work` is called with one chunk after the other. */
-function rate(work: (chunk: Buffer) => void, dataBytes = chunkBytes): number {
+type Rate = (work: (chunk: Buffer) => void, dataBytes?: number) => number;
+
+/** MiB of data per second of this thread's time, whatever else the machine does. `work` is called with one chunk after the other. */
+function rateIn(seconds: number, work: (chunk: Buffer) => void, dataBytes = chunkBytes): number {
   for (let round = 0; round < 8; round++) work(chunks[round % chunks.length]!);
-  const startedMs = performance.now();
+  const [startedMs, usedBefore] = [performance.now(), process.threadCpuUsage()];
   let count = 0;
   for (; performance.now() - startedMs < seconds * 1_000; count++) work(chunks[count % chunks.length]!);
-  return Math.round((count * dataBytes) / 2 ** 20 / ((performance.now() - startedMs) / 1_000));
+  const { user, system } = process.threadCpuUsage(usedBefore);
+  return Math.round((count * dataBytes) / 2 ** 20 / ((user + system) / 1_000_000));
 }
 
 function cut(room: Buffer, code: Redundancy, shardBytes: number): Buffer[] {
@@ -28,21 +30,41 @@ function cut(room: Buffer, code: Redundancy, shardBytes: number): Buffer[] {
   );
 }
 
-function measure(code: Redundancy): void {
-  const { dataShards: k, parityShards: m } = code;
+/** As many data shards as the code bears. */
+function lostOf({ dataShards: k, parityShards: m }: Redundancy): number[] {
+  return Array.from({ length: Math.min(k, m) }, (_, index) => index);
+}
+
+/** MiB of data per second that the kernel encodes, and that lose as many data shards as they bear and get them back. */
+export function kernelRates(
+  code: Redundancy,
+  seconds: number,
+): { readonly encode: number; readonly reconstruct: number } {
+  const { dataShards: k } = code;
   const shardBytes = Math.floor(chunkBytes / k);
-  const lost = Array.from({ length: Math.min(k, m) }, (_, index) => index);
-  const sources = Array.from({ length: k }, (_, index) => lost.length + index);
-  const decoding = decodingMatrix(code, sources, lost);
+  const lost = lostOf(code);
   const out = lost.map(() => Buffer.alloc(shardBytes));
-  const figures = {
-    encode: rate((chunk) =>
+  return {
+    encode: rateIn(seconds, (chunk) =>
       encode(code, cut(chunk, code, shardBytes).slice(0, k), cut(chunk, code, shardBytes).slice(k)),
     ),
-    reconstruct: rate((chunk) => {
+    reconstruct: rateIn(seconds, (chunk) => {
       const shards = cut(chunk, code, shardBytes).map((shard, index) => (lost.includes(index) ? undefined : shard));
       reconstruct(code, shards, lost, out);
     }),
+  };
+}
+
+function measure(code: Redundancy, seconds: number): void {
+  const { dataShards: k } = code;
+  const shardBytes = Math.floor(chunkBytes / k);
+  const lost = lostOf(code);
+  const sources = Array.from({ length: k }, (_, index) => lost.length + index);
+  const decoding = decodingMatrix(code, sources, lost);
+  const out = lost.map(() => Buffer.alloc(shardBytes));
+  const rate: Rate = (work, dataBytes) => rateIn(seconds, work, dataBytes);
+  const figures = {
+    ...kernelRates(code, seconds),
     "reconstruct of 1": rate((chunk) => {
       const shards = cut(chunk, code, shardBytes).map((shard, index) => (index === 0 ? undefined : shard));
       reconstruct(code, shards, [0], [out[0]!]);
@@ -66,13 +88,18 @@ function measure(code: Redundancy): void {
   console.log(`${formatRedundancy(code)} (${lost.length} lost): ${text.join(", ")} MiB/s`);
 }
 
-const target = Buffer.alloc(chunkBytes);
-console.log(`memcpy: ${rate((chunk) => target.set(chunk.subarray(0, chunkBytes)))} MiB/s`);
-for (const [dataShards, parityShards] of [
-  [2, 1],
-  [4, 2],
-  [8, 3],
-  [8, 4],
-  [16, 4],
-] as const)
-  measure({ dataShards, parityShards });
+function main(): void {
+  const seconds = Number(process.argv[2] ?? 1);
+  const target = Buffer.alloc(chunkBytes);
+  console.log(`memcpy: ${rateIn(seconds, (chunk) => target.set(chunk.subarray(0, chunkBytes)))} MiB/s`);
+  for (const [dataShards, parityShards] of [
+    [2, 1],
+    [4, 2],
+    [8, 3],
+    [8, 4],
+    [16, 4],
+  ] as const)
+    measure({ dataShards, parityShards }, seconds);
+}
+
+if (import.meta.main) main();

@@ -20,17 +20,22 @@ import { EtcdFixture } from "../src/kv/etcd.fixture.ts";
 import { EtcdMember, frameHeadBytes } from "../src/kv/etcd_member.ts";
 import { WireWriter, writeTxn } from "../src/kv/etcd_wire.ts";
 import { openLmdbKv } from "../src/kv/lmdb.ts";
-import type { Commit, Kv, Write } from "../src/kv/kv.ts";
+import type { Check, Commit, Kv, Write } from "../src/kv/kv.ts";
 import { startPostgres } from "../src/kv/postgres.fixture.ts";
 import { openPostgresKv } from "../src/kv/postgres.ts";
+import { median, share } from "./statistics.ts";
 
-const seconds = Number(process.argv[2] ?? 2);
 const rounds = 3;
 
-type Shape = "small" | "object";
+/** `put`: what a PUT of 4 KiB commits: head, body row and usage, with checks of the bucket, the session and the head. */
+export type Shape = "small" | "object" | "put";
 
 /** What the commits are measured on. */
-type Committer = { readonly commit: (commit: Commit) => Promise<unknown>; readonly close: () => Promise<void> };
+type Committer = {
+  readonly commit: (commit: Commit) => Promise<unknown>;
+  readonly get?: Kv["get"];
+  readonly close: () => Promise<void>;
+};
 
 const openers: Readonly<Record<string, (place: string) => Promise<Committer>>> = {
   lmdb: (path) => openLmdbKv({ path }),
@@ -70,8 +75,19 @@ function writesOf(shape: Shape, name: string, value: Buffer): Write[] {
   ];
 }
 
-async function commitsPerSecond(kv: Committer, shape: Shape, writers: number): Promise<number> {
+/** A check of a row that stands and that nobody changes. */
+async function standing(kv: Committer, name: string): Promise<Check> {
+  const key = Buffer.from(`s/${name}`);
+  await kv.commit({ checks: [{ key, version: 0 }], writes: [{ kind: "put", key, value: Buffer.alloc(40) }] });
+  const [row] = await kv.get!([key]);
+  return { key, version: row!.version };
+}
+
+type Work = { readonly shape: Shape; readonly writers: number; readonly seconds: number };
+
+async function commitsPerSecond(kv: Committer, { shape, writers, seconds }: Work): Promise<number> {
   const value = Buffer.alloc(4_300, process.pid & 0xff);
+  const always = shape === "put" ? [await standing(kv, "bucket"), await standing(kv, `session ${process.pid}`)] : [];
   const startedMs = performance.now();
   const endMs = startedMs + seconds * 1_000;
   let count = 0;
@@ -79,7 +95,7 @@ async function commitsPerSecond(kv: Committer, shape: Shape, writers: number): P
     while (performance.now() < endMs) {
       const name = `${Math.random().toString(36).slice(2)}-${process.pid}-${count}`;
       await kv.commit({
-        checks: [{ key: Buffer.from(`b/${name}`), version: 0 }],
+        checks: [...always, { key: Buffer.from(`b/${name}`), version: 0 }],
         writes: writesOf(shape, name, value),
       });
       count += 1;
@@ -89,17 +105,20 @@ async function commitsPerSecond(kv: Committer, shape: Shape, writers: number): P
   return Math.round((count / (performance.now() - startedMs)) * 1_000);
 }
 
-type Load = {
+export type CommitLoad = Work & {
+  /** One of the openers above. */
   readonly kind: string;
+  /** The folder or the address of the store. */
   readonly place: string;
-  readonly shape: Shape;
+  /** They share the writers out among themselves. */
   readonly processes: number;
-  readonly writers: number;
 };
 
-async function inChildren({ kind, place, shape, processes, writers }: Load): Promise<number> {
-  const rates = Array.from({ length: processes }, async () => {
-    const child = fork(import.meta.filename, [String(seconds), kind, place, shape, String(writers)]);
+/** Commits per second, all processes together. */
+export async function commitRate({ kind, place, shape, processes, writers, seconds }: CommitLoad): Promise<number> {
+  const rates = Array.from({ length: processes }, async (_, index) => {
+    const own = share(writers, processes, index);
+    const child = fork(import.meta.filename, [String(seconds), kind, place, shape, String(own)]);
     const [rate] = (await once(child, "message")) as [number];
     await once(child, "exit");
     return rate;
@@ -107,7 +126,12 @@ async function inChildren({ kind, place, shape, processes, writers }: Load): Pro
   return (await Promise.all(rates)).reduce((sum, rate) => sum + rate, 0);
 }
 
-async function perSecond(what: string, readers: number, read: (turn: number) => Promise<number>): Promise<void> {
+async function perSecond(
+  seconds: number,
+  what: string,
+  readers: number,
+  read: (turn: number) => Promise<number>,
+): Promise<void> {
   let count = 0;
   let turn = 0;
   const startedMs = performance.now();
@@ -122,87 +146,93 @@ async function perSecond(what: string, readers: number, read: (turn: number) => 
   console.log(`${what}, ${readers} reader(s): ${Math.round((count / (performance.now() - startedMs)) * 1_000)}/s`);
 }
 
-async function reads(kv: Kv): Promise<void> {
+async function reads(kv: Kv, seconds: number): Promise<void> {
   const range = { start: Buffer.from("b/"), end: Buffer.from("b0") };
   const keys = (await kv.scan(range, { limit: 2_000 })).map((entry) => entry.key);
   for (const readers of [1, 64, 256]) {
-    await perSecond("gets of one key", readers, async (turn) => (await kv.get([keys[turn % keys.length]!])).length);
+    const read = async (turn: number) => (await kv.get([keys[turn % keys.length]!])).length;
+    await perSecond(seconds, "gets of one key", readers, read);
   }
-  await perSecond("entries scanned", 1, async () => (await kv.scan(range, { limit: 1_000 })).length);
+  await perSecond(seconds, "entries scanned", 1, async () => (await kv.scan(range, { limit: 1_000 })).length);
 }
 
-const median = (figures: readonly number[]): number =>
-  figures.toSorted((left, right) => left - right)[Math.floor(figures.length / 2)]!;
+type Compared = { readonly place: string; readonly seconds: number };
 
 /** The first kind is what is measured; the others are what it is compared with. */
-async function commits(place: string, kindsOf: (shape: Shape) => readonly string[]): Promise<void> {
+async function commits({ place, seconds }: Compared, kindsOf: (shape: Shape) => readonly string[]): Promise<void> {
   for (const shape of ["small", "object"] as const) {
     for (const [processes, writers] of [
       [1, 1],
       [1, 64],
       [1, 256],
-      [2, 1],
-      [2, 32],
-      [2, 128],
+      [2, 2],
+      [2, 64],
+      [2, 256],
     ] as const) {
       const kinds = kindsOf(shape);
       const figures = new Map<string, number[]>(kinds.map((kind) => [kind, []]));
       for (let round = 0; round < (kinds.length === 1 ? 1 : rounds); round++) {
-        for (const kind of kinds) figures.get(kind)!.push(await inChildren({ kind, place, shape, processes, writers }));
+        for (const kind of kinds)
+          figures.get(kind)!.push(await commitRate({ kind, place, shape, processes, writers, seconds }));
       }
       const [first, ...others] = [...figures].map(([kind, all]) => ({ kind, rate: median(all) }));
       const ratios = others.map(({ kind, rate }) => `, ${(first!.rate / rate).toFixed(1)} × ${kind} (${rate}/s)`);
       console.log(
-        `${shape} commits, ${processes} process(es) of ${writers} writers: ${first!.rate}/s${ratios.join("")}`,
+        `${shape} commits, ${writers} writer(s) in ${processes} process(es): ${first!.rate}/s${ratios.join("")}`,
       );
     }
   }
 }
 
-async function measureLmdb(): Promise<void> {
+async function measureLmdb(seconds: number): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "holdfast-bench-"));
   const path = join(folder, "meta.mdb");
-  await commits(path, () => ["lmdb"]);
+  await commits({ place: path, seconds }, () => ["lmdb"]);
   const kv = await openLmdbKv({ path });
-  await reads(kv);
+  await reads(kv, seconds);
   await kv.close();
   await rm(folder, { recursive: true });
 }
 
-async function measurePostgres(): Promise<void> {
+async function measurePostgres(seconds: number): Promise<void> {
   const server = await startPostgres({ fsync: true });
   try {
-    await commits(server.url, (shape) =>
+    await commits({ place: server.url, seconds }, (shape) =>
       shape === "small" ? ["postgres", "single", "plain"] : ["postgres", "single"],
     );
     const kv = await openPostgresKv({ url: server.url });
-    await reads(kv);
+    await reads(kv, seconds);
     await kv.close();
   } finally {
     await server.dispose();
   }
 }
 
-async function measureEtcd(): Promise<void> {
+async function measureEtcd(seconds: number): Promise<void> {
   // What is measured fills the quota of 2 GiB in a moment.
   const server = await EtcdFixture.start({ members: 3, flags: { "quota-backend-bytes": String(8 * 2 ** 30) } });
   try {
     const url = server.url("bench");
-    await commits(url, (shape) => (shape === "small" ? ["etcd", "request"] : ["etcd"]));
+    await commits({ place: url, seconds }, (shape) => (shape === "small" ? ["etcd", "request"] : ["etcd"]));
     const kv = await openEtcdKv({ url });
-    await reads(kv);
+    await reads(kv, seconds);
     await kv.close();
   } finally {
     await server.dispose();
   }
 }
 
-const [, , , kind = "lmdb", place, shape, writers] = process.argv;
-if (place !== undefined) {
-  const kv = await openers[kind]!(place);
-  process.send?.(await commitsPerSecond(kv, shape as Shape, Number(writers)));
-  await kv.close();
-  process.disconnect();
-} else if (kind === "postgres") await measurePostgres();
-else if (kind === "etcd") await measureEtcd();
-else await measureLmdb();
+async function main(): Promise<void> {
+  const [, , secondsText = "2", kind = "lmdb", place, shape, writers] = process.argv;
+  const seconds = Number(secondsText);
+  if (place !== undefined) {
+    const kv = await openers[kind]!(place);
+    process.send?.(await commitsPerSecond(kv, { shape: shape as Shape, writers: Number(writers), seconds }));
+    await kv.close();
+    process.disconnect();
+  } else if (kind === "postgres") await measurePostgres(seconds);
+  else if (kind === "etcd") await measureEtcd(seconds);
+  else await measureLmdb(seconds);
+}
+
+if (import.meta.main) await main();

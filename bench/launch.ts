@@ -1,6 +1,7 @@
 /** Starts and ends the servers that are measured, each a process of its own. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -32,16 +33,28 @@ export async function launch(
 
 export type Keys = { readonly accessKey: string; readonly secretKey: string };
 
-/** The built server, as it is published, on a free port of loopback. `line` is its address. */
-export function startHoldfast(
-  drive: string,
-  workers: number,
-  keys: Keys,
-  others: readonly string[] = [],
-): Promise<Launched> {
+export type HoldfastOptions = {
+  readonly drives: readonly string[];
+  readonly workers: number;
+  readonly keys: Keys;
+  /** On a free port of loopback by default. */
+  readonly listen?: string;
+  /** More of the command line. */
+  readonly more?: readonly string[];
+};
+
+/** The built server, as it is published. `line` is its address. */
+export function startHoldfast(options: HoldfastOptions): Promise<Launched> {
+  const { drives, workers, keys, listen = "127.0.0.1:0", more = [] } = options;
   const environment = { HOLDFAST_ROOT_ACCESS_KEY: keys.accessKey, HOLDFAST_ROOT_SECRET_KEY: keys.secretKey };
-  const listen = ["--listen", "127.0.0.1:0", "--workers", String(workers), "--log-level", "error"];
-  return launch("bench/built.mjs", ["server", drive, ...others, ...listen], environment, /(http:\/\/127\.0\.0\.1:\d+)/);
+  const how = ["--listen", listen, "--workers", String(workers), "--log-level", "error"];
+  const args = ["server", ...drives, ...how, ...more];
+  return launch("bench/built.mjs", args, environment, /(http:\/\/127\.0\.0\.1:\d+)/);
+}
+
+/** As bench keys are everywhere: the access key is no secret. */
+export function newKeys(): Keys {
+  return { accessKey: "BENCHACCESSKEY000000", secretKey: randomBytes(30).toString("hex") };
 }
 
 /** Ends the process in order, or at once, and waits for it. Workers of a killed server end with it. */

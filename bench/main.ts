@@ -1,7 +1,11 @@
 /**
+ * `npm run bench -- --cluster` measures a cluster and what it rests on (cluster.ts), `npm run bench -- --features` what versions,
+ * policies, logs and encryption cost (features.ts), and nothing else of the following.
+ *
  * `npm run bench` (builds first): starts Holdfast and a bare `node:http` server with the same number of workers on this machine, loads
  * both with the same signed requests, measures the machine's own ceilings, and prints every figure with its ratio.
- * Options: --workers N, --objects N, --seconds N per work, --json.
+ * Options: --workers N, --objects N, --seconds N per work, --json; --cluster with --rows and --rounds; --features
+ * with --rounds and --seconds.
  */
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -17,8 +21,11 @@ import { createSigner } from "../src/client/signer.ts";
 import type { RequestSigner } from "../src/client/signer.ts";
 import { measureCeilings } from "./ceilings.ts";
 import type { Ceilings } from "./ceilings.ts";
-import { launch, startHoldfast, stop } from "./launch.ts";
+import { benchCluster } from "./cluster.ts";
+import { benchFeatures } from "./features.ts";
+import { launch, newKeys, startHoldfast, stop } from "./launch.ts";
 import { treeMemoryMiB, watchMemory } from "./process_tree.ts";
+import { printTable } from "./table.ts";
 
 const { values } = parseArgs({
   options: {
@@ -29,6 +36,10 @@ const { values } = parseArgs({
     directory: { type: "string", default: tmpdir() },
     works: { type: "string", default: benchWorks.join(",") },
     json: { type: "boolean", default: false },
+    cluster: { type: "boolean", default: false },
+    features: { type: "boolean", default: false },
+    rows: { type: "string", default: "all" },
+    rounds: { type: "string", default: "3" },
   },
 });
 
@@ -37,7 +48,7 @@ const workers = Number(values.workers);
 const connections = Number(values.connections);
 const durationMsMax = Number(values.seconds) * 1000;
 const directory = mkdtempSync(path.join(values.directory, "holdfast-bench-"));
-const keys = { accessKey: "BENCHACCESSKEY000000", secretKey: randomBytes(30).toString("hex") };
+const keys = newKeys();
 
 const large = randomBytes(64 * MiB);
 const largeConnections = 4;
@@ -115,17 +126,6 @@ function ratioOf(row: BenchRow, bare: Bare, ceilings: Ceilings): Ratio | undefin
     "get-64m": perMebibyte("bare node:http streaming a file", bareRow?.mebibytesPerSecond, 0.7),
   };
   return ratios[row.work];
-}
-
-function printTable(rows: string[][]): void {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  for (const row of rows) {
-    const cells = row.map((cell, column) =>
-      column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!),
-    );
-    process.stdout.write(`| ${cells.join(" | ")} |\n`);
-    if (row === rows[0]) process.stdout.write(`|${widths.map((width) => "-".repeat(width + 2)).join("|")}|\n`);
-  }
 }
 
 function report(rows: readonly BenchRow[], bare: Bare, ceilings: Ceilings, memory: Record<string, number>): void {
@@ -208,7 +208,7 @@ async function main(): Promise<void> {
   const ceilings = measureCeilings(directory);
   const bareServer = await launch("bench/bare_server.ts", [String(workers), largePath], {}, /^(\d+)$/);
   try {
-    const server = await startHoldfast(path.join(directory, "data"), workers, keys);
+    const server = await startHoldfast({ drives: [path.join(directory, "data")], workers, keys });
     try {
       await runAll(server, new URL(`http://127.0.0.1:${bareServer.line}`), ceilings);
     } finally {
@@ -220,7 +220,10 @@ async function main(): Promise<void> {
 }
 
 try {
-  await main();
+  if (values.cluster) await benchCluster({ folder: directory, rows: values.rows, rounds: Number(values.rounds) });
+  else if (values.features)
+    await benchFeatures({ folder: directory, workers, rounds: Number(values.rounds), seconds: Number(values.seconds) });
+  else await main();
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

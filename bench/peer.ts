@@ -13,6 +13,7 @@ import { IdSource, type DriveId, type SessionId } from "../src/core/ids.ts";
 import { createMemoryNode } from "../src/node/node.memory.ts";
 import type { ChunkNode } from "../src/node/node.ts";
 import { connectTo, serveNode } from "../src/node/peer.fixture.ts";
+import { median } from "./statistics.ts";
 
 const { values } = parseArgs({
   options: {
@@ -103,8 +104,6 @@ function bareCall(agent: Agent, port: number, method: "GET" | "POST"): Promise<v
     req.end();
   });
 }
-
-const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
 
 async function measure(child: ChildProcess): Promise<void> {
   const [ports] = (await once(child, "message")) as [{ port: number; barePort: number }];

@@ -23,6 +23,7 @@ import type { BenchRow, BenchWork } from "../src/client/bench.ts";
 import { runLoad } from "../src/client/load.ts";
 import { createSigner } from "../src/client/signer.ts";
 import { startHoldfast, stop } from "./launch.ts";
+import { median } from "./statistics.ts";
 
 const { values } = parseArgs({
   options: {
@@ -80,7 +81,7 @@ async function answers(child: ChildProcess, endpoint: URL): Promise<Running> {
 const holdfast: Peer = {
   name: "Holdfast",
   start: async (folder) => {
-    const { child, line } = await startHoldfast(folder, availableParallelism(), keys);
+    const { child, line } = await startHoldfast({ drives: [folder], workers: availableParallelism(), keys });
     return { child, endpoint: new URL(line) };
   },
 };
@@ -198,9 +199,6 @@ async function measure(peer: Peer, round: number): Promise<Map<BenchWork, BenchR
     rmSync(folder, { recursive: true, force: true });
   }
 }
-
-const median = (numbers: readonly number[]): number =>
-  numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN;
 
 const peers: Peer[] = [holdfast];
 if (values.minio !== undefined) peers.push(minio(values.minio));

@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { runLoad } from "../src/client/load.ts";
 import { createSigner } from "../src/client/signer.ts";
 import type { Launched } from "./launch.ts";
-import { startHoldfast, stop } from "./launch.ts";
+import { newKeys, startHoldfast, stop } from "./launch.ts";
 import { treeMemoryMiB } from "./process_tree.ts";
 
 const { values } = parseArgs({
@@ -26,7 +26,7 @@ const sizes = values.sizes.split(",").map(Number);
 const workers = Number(values.workers);
 const directory = mkdtempSync(path.join(values.directory, "holdfast-bench-"));
 const drive = path.join(directory, "data");
-const keys = { accessKey: "BENCHACCESSKEY000000", secretKey: randomBytes(30).toString("hex") };
+const keys = newKeys();
 const body = randomBytes(1_024);
 const hourMs = 3_600_000;
 
@@ -98,7 +98,7 @@ async function walk(server: Launched, size: number): Promise<void> {
   );
 }
 
-let server = await startHoldfast(drive, workers, keys);
+let server = await startHoldfast({ drives: [drive], workers, keys });
 try {
   say(`ready on an empty folder after ${Math.round(server.readyMs)} ms`);
   await load(server, 1, (index) => (index === 0 ? { method: "PUT", path: "/bench" } : undefined));
@@ -109,11 +109,11 @@ try {
     await walk(server, size);
   }
   await stop(server.child);
-  server = await startHoldfast(drive, workers, keys);
+  server = await startHoldfast({ drives: [drive], workers, keys });
   say(`ready after a clean stop with ${size} objects: ${Math.round(server.readyMs)} ms`);
   say(`idle memory of the process tree (PSS): ${Math.round(treeMemoryMiB(server.child.pid!))} MiB`);
   await stop(server.child, "SIGKILL");
-  server = await startHoldfast(drive, workers, keys);
+  server = await startHoldfast({ drives: [drive], workers, keys });
   say(`ready after kill -9 of the supervisor with ${size} objects: ${Math.round(server.readyMs)} ms`);
 } finally {
   await stop(server.child);

@@ -12,8 +12,9 @@ import { parseArgs } from "node:util";
 import { runLoad } from "../src/client/load.ts";
 import type { LoadRequest } from "../src/client/load.ts";
 import { createSigner } from "../src/client/signer.ts";
-import { startHoldfast, stop } from "./launch.ts";
+import { newKeys, startHoldfast, stop } from "./launch.ts";
 import { ownMemoryMiB } from "./process_tree.ts";
+import { median } from "./statistics.ts";
 
 const { values } = parseArgs({
   options: {
@@ -25,13 +26,13 @@ const { values } = parseArgs({
 
 const minutes = Number(values.minutes);
 const directory = mkdtempSync(path.join(values.directory, "holdfast-bench-"));
-const keys = { accessKey: "BENCHACCESSKEY000000", secretKey: randomBytes(30).toString("hex") };
+const keys = newKeys();
 const bodies = [randomBytes(4 * 1_024), randomBytes(1_024 * 1_024)];
 const sampleMs = 10_000;
 const warmUpMs = Math.min(60_000, (minutes * 60_000) / 4);
 const keysCount = 5_000;
 
-const server = await startHoldfast(path.join(directory, "data"), Number(values.workers), keys);
+const server = await startHoldfast({ drives: [path.join(directory, "data")], workers: Number(values.workers), keys });
 const url = new URL(server.line);
 const signer = createSigner({ ...keys, region: "us-east-1", host: url.host });
 
@@ -51,9 +52,6 @@ function next(index: number): LoadRequest {
   if (kind < 9) return request("DELETE", target);
   return request("GET", "/bench", "list-type=2&max-keys=1000");
 }
-
-const median = (numbers: readonly number[]): number =>
-  numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN;
 
 try {
   await runLoad({ url, connections: 1, requestsMax: 1, durationMsMax: 10_000, next: () => request("PUT", "/bench") });

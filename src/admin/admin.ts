@@ -1,31 +1,56 @@
 /**
- * The operator's door: `/_/health/…`, `/_/metrics` and `/_/admin/…`.
+ * The operator's door: `/_/health/…`, `/_/metrics` and `/_/admin/…`. At the end of each call stands the action that a user's policy must
+ * allow (identity/administration.ts); the root key may do all of it, and a key of nobody ReadStatus.
  *
  *   GET  /_/health/live      200 while the process answers at all. No credentials.
  *   GET  /_/health/ready     200, or 503 and why: what a load balancer asks. No credentials.
  *   GET  /_/metrics          Prometheus text: from this machine without credentials, unless a proxy forwards the request;
- *                            from elsewhere with HTTP Basic and any valid key.
- *   GET  /_/admin/status     version, uptime, drives, jobs. Any valid key.
- *   GET  /_/admin/usage      objects and bytes by bucket (?bucket= for one). Any valid key.
- *   GET  /_/admin/buckets/NAME  how the bucket is stored. Any valid key.
- *   PUT  /_/admin/buckets/NAME  {"redundancy": "replica:N", "ec:K+M" or null for the store's default}. Root only.
- *   PUT  /_/admin/drives/ID  {"membership": "draining", "active" or "removed"}. Root only.
- *   GET  /_/admin/explain    ?bucket=&key=: every chunk of an object, where its shards are, what it survives. Any valid key.
- *   GET  /_/admin/keys       access keys without secrets. Root only, as are the next two.
- *   POST /_/admin/keys       {"accessKey"?, "secretKey"?, "description"?} → 201 with the secret, shown only here.
+ *                            from elsewhere with HTTP Basic, as ReadStatus.
+ *   GET  /_/admin/status     version, uptime, drives, jobs. ReadStatus.
+ *   GET  /_/admin/cluster    nodes, zones, drives, what is stored how, what lacks redundancy, long work. ReadStatus.
+ *   GET  /_/admin/usage      objects and bytes by bucket (?bucket= for one). ReadStatus.
+ *   GET  /_/admin/buckets/NAME  how the bucket is stored. ReadStatus.
+ *   PUT  /_/admin/buckets/NAME  {"redundancy"?: "replica:N", "ec:K+M" or null for the store's default, "quota"?: {"bytes"?, "objects"?},
+ *                            each a number, or null for none}. ChangeBuckets.
+ *   GET, PUT /_/admin/account-quotas/NUMBER  {"quota": …}: of all buckets of an account (`own`: the store's own). ReadStatus, ChangeBuckets.
+ *   PUT  /_/admin/drives/ID  {"membership": "draining", "active" or "removed", "force"?: true}. ChangeDrives.
+ *   PUT  /_/admin/nodes/URL  the same for all drives of a node. ChangeDrives.
+ *   GET  /_/admin/explain    ?bucket=&key=, &versionId=: every chunk of an object, where its shards are, what it survives. ReadStatus.
+ *   GET  /_/admin/event-targets  where events are sent, what waits, what is wrong. ChangeEventTargets, as are all of them.
+ *   PUT  /_/admin/event-targets/NAME  {"webhook": URL, "headers"?: {…}, "secret"?}: adds one, or changes where it sends.
+ *   DELETE /_/admin/event-targets/NAME  204; 409 while a bucket's configuration names it, unless ?force=true.
+ *   GET  /_/admin/event-targets/NAME/dead  ?after=: events that were given up.
+ *   POST /_/admin/event-targets/NAME/dead  has some of them delivered again: {"sent": how many}; 0 when there are none.
+ *   GET  /_/admin/keys       access keys without secrets. ManageIdentities, as is all down to groups and policies.
+ *   POST /_/admin/keys       {"accessKey"?, "secretKey"?, "description"?, "user"?, "account"?} → 201 with the secret, shown
+ *                            only here. With a user the key is the user's; with an account alone it is the account's own.
  *   DELETE /_/admin/keys/KEY 204.
+ *   /_/admin/accounts, users, groups, roles, policies: identities.ts.
+ *   GET  /_/admin/encryption-keys   keys of server-side encryption, which are never shown. ManageEncryptionKeys, as are both below.
+ *   POST /_/admin/encryption-keys   {"id"} → 201.
+ *   POST /_/admin/encryption-keys/ID/rotate   its new version seals from now on.
  */
+import type { Clock } from "../core/clock.ts";
 import { type DoorReply, type DoorRequest, jsonReply, methodNotAllowed, noSuchAddress } from "../core/door.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { formatRedundancy, parseRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
 import { type DriveFacts, metricsContentType } from "../core/metrics.ts";
-import { authenticateBasic, type Caller } from "../identity/basic.ts";
+import type { KeyManager } from "../crypto/crypto.ts";
+import { permitAdministration, type Administered } from "../identity/administration.ts";
+import { authenticateBasic } from "../identity/basic.ts";
 import type { Identity, KeyInfo } from "../identity/identity.ts";
+import type { KeyOwner } from "../identity/key_record.ts";
+import type { Destinations } from "../events/events.ts";
 import type { BucketInfo, Objects } from "../object/object.ts";
+import { clusterJson, type ClusterFacts } from "./cluster.ts";
+import { encryptionKeys, rotateKey } from "./encryption_keys.ts";
+import { eventTargets, isEventTargets } from "./event_targets.ts";
 import { explain } from "./explain.ts";
+import { isIdentities, runIdentities } from "./identities.ts";
 import { readJsonObject, textField } from "./json_body.ts";
+import { accountQuotas, quotaIn, quotaJson } from "./quotas.ts";
 
 export type JobFacts = {
   readonly name: string;
@@ -41,8 +66,12 @@ export type DriveView = Omit<DriveFacts, "state"> & {
   readonly membership: string;
   readonly path: string;
   readonly segments: number;
-  /** When every shard on it had last been read and checked. */
+  /** Which has it; both are empty on a single machine, and the zone where nothing is known of the node. */
+  readonly node: string;
+  readonly zone: string;
+  /** When every shard on it had last been read and checked, and how many of them were damaged. */
   readonly checkedMs: number | undefined;
+  readonly damagedShards: number;
 };
 
 export type WorkFacts = {
@@ -65,22 +94,47 @@ export type ServerStatus = {
   readonly jobs: readonly JobFacts[];
 };
 
+export type DriveChange = { readonly to: "active" | "draining" | "removed"; readonly force: boolean };
+
 export type AdminOptions = {
   readonly objects: Objects;
   readonly identity: Identity;
+  /** Undefined: the server has no master key. */
+  readonly encryptionKeys: KeyManager | undefined;
+  readonly destinations: Destinations;
+  readonly clock: Pick<Clock, "nowMs">;
   /** Of buckets that say nothing else. */
-  readonly redundancy: Redundancy;
+  readonly redundancy: () => Redundancy;
   /** What is in the way of serving requests; empty when ready. */
   ready(): Promise<readonly string[]>;
   /** All workers' metrics in Prometheus's text format. */
   metrics(): Promise<string>;
   status(): Promise<ServerStatus>;
+  cluster(): Promise<ClusterFacts>;
   /** Errors: `invalid_argument` with what to do instead. */
-  changeDrive(id: DriveId, membership: "active" | "draining" | "removed"): Promise<readonly DriveView[]>;
+  changeDrive(id: DriveId, change: DriveChange): Promise<readonly DriveView[]>;
+  changeNode(url: string, change: DriveChange): Promise<readonly DriveView[]>;
 };
 
 export type AdminOperation =
-  "Live" | "Ready" | "Metrics" | "Status" | "Usage" | "Explain" | "Bucket" | "Drive" | "Keys" | "Key" | "Other";
+  | "Live"
+  | "Ready"
+  | "Metrics"
+  | "Status"
+  | "Cluster"
+  | "Usage"
+  | "Explain"
+  | "Bucket"
+  | "AccountQuota"
+  | "Drive"
+  | "Node"
+  | "EventTargets"
+  | "Keys"
+  | "Key"
+  | "Identities"
+  | "EncryptionKeys"
+  | "RotateEncryptionKey"
+  | "Other";
 
 export type AdminDoor = {
   operation(request: DoorRequest): AdminOperation;
@@ -93,15 +147,25 @@ const operations: Readonly<Record<string, AdminOperation>> = {
   "health/ready": "Ready",
   metrics: "Metrics",
   "admin/status": "Status",
+  "admin/cluster": "Cluster",
   "admin/usage": "Usage",
   "admin/explain": "Explain",
   "admin/keys": "Keys",
+  "admin/encryption-keys": "EncryptionKeys",
 };
 
-function operationOf({ segments }: DoorRequest): AdminOperation {
+function operationOf(request: DoorRequest): AdminOperation {
+  const { segments } = request;
+  if (isIdentities(request)) return "Identities";
   if (segments.length === 3 && segments[0] === "admin" && segments[1] === "keys") return "Key";
   if (segments.length === 3 && segments[0] === "admin" && segments[1] === "buckets") return "Bucket";
+  if (segments.length === 3 && segments[0] === "admin" && segments[1] === "account-quotas") return "AccountQuota";
   if (segments.length === 3 && segments[0] === "admin" && segments[1] === "drives") return "Drive";
+  if (segments.length === 3 && segments[0] === "admin" && segments[1] === "nodes") return "Node";
+  const [door, what, , then] = segments;
+  if (segments.length === 4 && door === "admin" && what === "encryption-keys" && then === "rotate")
+    return "RotateEncryptionKey";
+  if (isEventTargets(segments)) return "EventTargets";
   return operations[segments.join("/")] ?? "Other";
 }
 
@@ -111,12 +175,29 @@ export function createAdmin(options: AdminOptions): AdminDoor {
     Ready: (request) => only(request, "GET", () => ready(options)),
     Metrics: (request) => only(request, "GET", () => metrics(options, request)),
     Status: (request) => only(request, "GET", () => status(options, request)),
+    Cluster: (request) => only(request, "GET", () => cluster(options, request)),
     Usage: (request) => only(request, "GET", () => usage(options, request)),
     Explain: (request) => only(request, "GET", () => explainObject(options, request)),
     Bucket: (request) => (request.method === "PUT" ? setBucket(options, request) : showBucket(options, request)),
-    Drive: (request) => only(request, "PUT", () => changeDrive(options, request)),
+    AccountQuota: (request) => accountQuota(options, request),
+    Drive: (request) => only(request, "PUT", () => changeDrives(options, request)),
+    Node: (request) => only(request, "PUT", () => changeDrives(options, request)),
+    EventTargets: async (request) => {
+      await permit(options, request, { action: "holdfast:ChangeEventTargets", what: "manage event targets" });
+      return eventTargets(options.destinations, request);
+    },
     Keys: (request) => (request.method === "POST" ? createKey(options, request) : listKeys(options, request)),
     Key: (request) => only(request, "DELETE", () => removeKey(options, request)),
+    Identities: (request) => identities(options, request),
+    EncryptionKeys: async (request) => {
+      await permit(options, request, { action: "holdfast:ManageEncryptionKeys", what: "manage encryption keys" });
+      return encryptionKeys(options.encryptionKeys, request);
+    },
+    RotateEncryptionKey: (request) =>
+      only(request, "POST", async () => {
+        await permit(options, request, { action: "holdfast:ManageEncryptionKeys", what: "manage encryption keys" });
+        return rotateKey(options.encryptionKeys, request);
+      }),
     Other: () => Promise.reject(noSuchAddress()),
   };
   return { operation: operationOf, handle: (request) => run[operationOf(request)](request) };
@@ -134,7 +215,7 @@ async function ready(options: AdminOptions): Promise<DoorReply> {
 }
 
 async function metrics(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  if (!isFromThisMachine(request)) await authenticate(options, request);
+  if (!isFromThisMachine(request)) await permitLook(options, request);
   return { status: 200, headers: ["content-type", metricsContentType], body: await options.metrics() };
 }
 
@@ -144,22 +225,31 @@ function isFromThisMachine({ remoteAddress, headers }: DoorRequest): boolean {
   return remoteAddress !== undefined && /^(127\.|::1$|::ffff:127\.)/.test(remoteAddress);
 }
 
-function authenticate({ identity }: AdminOptions, { headers }: DoorRequest): Promise<Caller> {
-  return authenticateBasic(identity, headers.authorization);
+async function permit(
+  { identity, clock }: AdminOptions,
+  request: DoorRequest,
+  asked: Pick<Administered, "action" | "what">,
+): Promise<void> {
+  const caller = await authenticateBasic(identity, request.headers);
+  permitAdministration(caller, { ...asked, request, nowMs: clock.nowMs() });
 }
 
-async function authenticateRoot(options: AdminOptions, request: DoorRequest, what: string): Promise<void> {
-  const { isRoot } = await authenticate(options, request);
-  if (!isRoot) throw new HoldfastError("access_denied", `Only the root key may ${what}.`);
+function permitLook(options: AdminOptions, request: DoorRequest): Promise<void> {
+  return permit(options, request, { action: "holdfast:ReadStatus", what: "look at the store" });
 }
 
 async function status(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticate(options, request);
+  await permitLook(options, request);
   return jsonReply(200, await options.status());
 }
 
+async function cluster(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  await permitLook(options, request);
+  return jsonReply(200, clusterJson(await options.cluster()));
+}
+
 async function usage(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticate(options, request);
+  await permitLook(options, request);
   const { objects } = options;
   const one = request.query.get("bucket");
   if (one !== undefined) return jsonReply(200, { buckets: [{ name: one, ...(await objects.usage(one)) }], next: null });
@@ -172,19 +262,42 @@ async function usage(options: AdminOptions, request: DoorRequest): Promise<DoorR
 
 function bucketJson({ redundancy: byDefault }: AdminOptions, { name, createdMs, region, redundancy }: BucketInfo) {
   const createdAt = new Date(createdMs).toISOString();
-  return { name, region, createdAt, redundancy: formatRedundancy(redundancy ?? byDefault), isDefault: !redundancy };
+  return { name, region, createdAt, redundancy: formatRedundancy(redundancy ?? byDefault()), isDefault: !redundancy };
 }
 
 async function showBucket(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
   if (request.method !== "GET") throw methodNotAllowed("GET, PUT");
-  await authenticate(options, request);
-  return jsonReply(200, bucketJson(options, await options.objects.bucket(request.segments[2] ?? "")));
+  await permitLook(options, request);
+  const name = request.segments[2] ?? "";
+  const [bucket, quota] = await Promise.all([options.objects.bucket(name), options.objects.quota(name)]);
+  return jsonReply(200, { ...bucketJson(options, bucket), ...quotaJson(quota) });
+}
+
+async function accountQuota(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  if (request.method === "PUT")
+    await permit(options, request, { action: "holdfast:ChangeBuckets", what: "change quotas" });
+  else await permitLook(options, request);
+  return accountQuotas({ objects: options.objects, directory: options.identity.directory }, request);
 }
 
 async function setBucket(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticateRoot(options, request, "change buckets");
-  const body = await readJsonObject(request.body(), ["redundancy"]);
-  if (!("redundancy" in body)) throw new HoldfastError("invalid_argument", `"redundancy" is missing.`);
+  await permit(options, request, { action: "holdfast:ChangeBuckets", what: "change buckets" });
+  const { objects } = options;
+  const name = request.segments[2] ?? "";
+  const body = await readJsonObject(request.body(), ["redundancy", "quota"]);
+  if (!("redundancy" in body) && !("quota" in body))
+    throw new HoldfastError("invalid_argument", `"redundancy" or "quota" is missing.`);
+  // Both are judged before either is set.
+  const redundancy = "redundancy" in body ? { wanted: await redundancyIn(options, body) } : undefined;
+  const before = await objects.quota(name);
+  const quota = "quota" in body ? quotaIn(body, before.quota) : undefined;
+  if (redundancy !== undefined) await objects.setRedundancy(name, redundancy.wanted);
+  const view = quota === undefined ? before : await objects.setQuota(name, quota);
+  return jsonReply(200, { ...bucketJson(options, await objects.bucket(name)), ...quotaJson(view) });
+}
+
+/** Errors: `invalid_argument`, also for more drives than there are. */
+async function redundancyIn(options: AdminOptions, body: Record<string, unknown>): Promise<Redundancy | undefined> {
   const wanted = body["redundancy"] === null ? undefined : parseRedundancy(textField(body, "redundancy") ?? "");
   const { drives } = await options.status();
   const count = drives.filter(({ membership, state }) => membership === "active" && state !== "missing").length;
@@ -193,31 +306,45 @@ async function setBucket(options: AdminOptions, request: DoorRequest): Promise<D
     const message = `${formatRedundancy(wanted)} needs ${shardsOf(wanted)} drives; there ${there}.`;
     throw new HoldfastError("invalid_argument", message);
   }
-  return jsonReply(200, bucketJson(options, await options.objects.setRedundancy(request.segments[2] ?? "", wanted)));
+  return wanted;
 }
 
-async function changeDrive(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticateRoot(options, request, "change drives");
-  const body = await readJsonObject(request.body(), ["membership"]);
-  const membership = textField(body, "membership");
-  if (membership !== "active" && membership !== "draining" && membership !== "removed")
+/** Of one drive, or of all that a node has. */
+async function changeDrives(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  await permit(options, request, { action: "holdfast:ChangeDrives", what: "change drives" });
+  const body = await readJsonObject(request.body(), ["membership", "force"]);
+  const to = textField(body, "membership");
+  if (to !== "active" && to !== "draining" && to !== "removed")
     throw new HoldfastError("invalid_argument", `"membership" must be active, draining or removed.`);
-  const drives = await options.changeDrive((request.segments[2] ?? "") as DriveId, membership);
+  const { force = false } = body;
+  if (typeof force !== "boolean") throw new HoldfastError("invalid_argument", `"force" must be true or false.`);
+  const [, what, name = ""] = request.segments;
+  const change = { to, force } as const;
+  const drives =
+    what === "nodes" ? await options.changeNode(name, change) : await options.changeDrive(name as DriveId, change);
   return jsonReply(200, { drives });
 }
 
 async function explainObject(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticate(options, request);
+  await permitLook(options, request);
   return explain(options.objects, (await options.status()).drives, request);
 }
 
-function keyJson({ accessKey, createdMs, description }: KeyInfo) {
-  return { accessKey, createdAt: new Date(createdMs).toISOString(), description };
+/** `owner` is null for a key that is nobody's and may do everything; `off` is there where it is switched off. */
+function keyJson({ accessKey, createdMs, description, owner, isOff }: KeyInfo) {
+  const { kind, ...whose } = owner;
+  return {
+    accessKey,
+    createdAt: new Date(createdMs).toISOString(),
+    description,
+    owner: kind === "none" ? null : whose,
+    ...(isOff === true && { off: true }),
+  };
 }
 
 async function listKeys(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
   if (request.method !== "GET") throw methodNotAllowed("GET, POST");
-  await authenticateRoot(options, request, "manage access keys");
+  await permit(options, request, { action: "holdfast:ManageIdentities", what: "manage access keys" });
   const after = request.query.get("after");
   const keys = await options.identity.list({ after, limit: limits.listPageKeysMax });
   const next = keys.length === limits.listPageKeysMax ? keys.at(-1)!.accessKey : null;
@@ -225,18 +352,30 @@ async function listKeys(options: AdminOptions, request: DoorRequest): Promise<Do
 }
 
 async function createKey(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticateRoot(options, request, "manage access keys");
-  const body = await readJsonObject(request.body(), ["accessKey", "secretKey", "description"]);
+  await permit(options, request, { action: "holdfast:ManageIdentities", what: "manage access keys" });
+  const body = await readJsonObject(request.body(), ["accessKey", "secretKey", "description", "user", "account"]);
   const made = await options.identity.create({
     accessKey: textField(body, "accessKey"),
     secretKey: textField(body, "secretKey"),
     description: textField(body, "description"),
+    owner: await ownerIn(options, body),
   });
   return jsonReply(201, { ...keyJson(made), secretKey: made.secretKey });
 }
 
+async function ownerIn({ identity }: AdminOptions, body: Record<string, unknown>): Promise<KeyOwner> {
+  const [user, account] = [textField(body, "user"), textField(body, "account")];
+  if (user === undefined) return account === undefined ? { kind: "none" } : { kind: "account", account };
+  return { kind: "user", account: account ?? (await identity.directory.ownAccount()).account, user };
+}
+
+async function identities(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
+  await permit(options, request, { action: "holdfast:ManageIdentities", what: "manage users" });
+  return runIdentities(options.identity.directory, request);
+}
+
 async function removeKey(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
-  await authenticateRoot(options, request, "manage access keys");
+  await permit(options, request, { action: "holdfast:ManageIdentities", what: "manage access keys" });
   await options.identity.remove(request.segments[2] ?? "");
   return { status: 204, headers: [] };
 }

@@ -111,6 +111,7 @@ export function altered(node: ChunkNode, changes: Partial<ChunkNode>): ChunkNode
     remove: (...args) => node.remove(...args),
     list: (...args) => node.list(...args),
     verify: (...args) => node.verify(...args),
+    discard: (...args) => node.discard(...args),
     compact: (...args) => node.compact(...args),
     status: (...args) => node.status(...args),
     close: () => node.close(),

@@ -4,10 +4,15 @@
  *
  * Invariants: `write` resolves only after every chunk is durable; a write that fails or is cancelled removes what it had
  * stored (best effort: the orphan sweep of the session is the safety net); memory per stream is bounded by
- * writeChunksInFlightMax chunks, and by readAheadBytesMax when reading.
+ * writeChunksInFlightMax chunks, and by readAheadBytesMax when reading. (What the appends and reads hold that nobody waits
+ * for any more is bounded for the process: chunk_buffers.ts, chunk_reader.ts.)
+ *
+ * Drives may lie on several machines, be slow, hang or vanish: reads take the nearest that answers (chunk_reader.ts), writes
+ * wait for a quorum and not for the slowest (shard_writer.ts).
  */
 import type { BlobId, ChunkId, DriveId } from "../core/ids.ts";
 import type { Redundancy } from "../core/redundancy.ts";
+import type { DataKey } from "../crypto/data_key.ts";
 import type { DigestAlgorithm, Digests } from "../digest/digest.ts";
 
 /** A body on its way in. Consumed once, through exactly one of the two. */
@@ -26,20 +31,30 @@ export type ChunkRef = {
   readonly id: ChunkId;
   /** Bytes of the blob in this chunk. All chunks but a blob's last have the blob's chunkBytes. */
   readonly rawBytes: number;
-  /** Bytes as stored, after compression. */
+  /** Bytes as stored, after compression and encryption. */
   readonly storedBytes: number;
-  /** Stored length of each compression block (equal to the raw length: stored as it is), or undefined: not compressed. */
+  /**
+   * Stored length of each block, or undefined: neither compressed nor encrypted. A block that has its raw length (and the tag's,
+   * where it is encrypted) was not compressed.
+   */
   readonly blockBytes: readonly number[] | undefined;
+  /** Encrypted: its blocks open with the key of its blob. All chunks of a blob are, or none. */
+  readonly isSealed?: true;
   readonly redundancy: Redundancy;
   /** In the order of shard indexes, each at most once; fewer than there should be while some are lost. */
   readonly places: readonly ChunkPlace[];
 };
+
+/** A shard that may be, or may come to be, on a drive where its chunk's places do not name it. */
+export type StrayShard = ChunkPlace & { readonly chunk: ChunkId; readonly chunkIndex: number };
 
 export type ChunkedBlob = {
   readonly id: BlobId;
   readonly sizeBytes: number;
   readonly chunkBytes: number;
   readonly chunks: readonly ChunkRef[];
+  /** Left by appends that were not waited for: the commit that publishes the blob notes them, so that they are removed. */
+  readonly strays: readonly StrayShard[];
 };
 
 export type WrittenBody = { readonly sizeBytes: number; readonly digests: Digests } & (
@@ -54,6 +69,8 @@ export type WriteBodyOptions = {
   readonly bytesMax: number;
   /** What its chunks are stored with; the store's default if left out. */
   readonly redundancy?: Redundancy | undefined;
+  /** What its chunks are encrypted with, by a key of the blob derived from this one; what is returned inline is not. */
+  readonly dataKey?: DataKey | undefined;
   readonly signal?: AbortSignal | undefined;
 };
 
@@ -62,6 +79,8 @@ export type ChunkSource = {
   readonly blob: BlobId;
   readonly chunkBytes: number;
   readonly sizeBytes: number;
+  /** What the blob was written with. `corrupt_record` where its chunks are encrypted and there is none, or the other way round. */
+  readonly dataKey?: DataKey | undefined;
   /** References of `count` chunks from `first` on, or fewer (at least one) where a page ends. */
   chunks(first: number, count: number): Promise<readonly ChunkRef[]>;
 };
@@ -70,6 +89,8 @@ export type BlobStore = {
   write(body: BodySource, options: WriteBodyOptions): Promise<WrittenBody>;
   /** Bytes `offset` to `offset + length` of a blob, in order, in pieces of up to readBytesPerCall that belong to the caller. */
   read(source: ChunkSource, offset: number, length: number, signal?: AbortSignal): AsyncIterable<Buffer>;
+  /** Removes a blob that was not published: its chunks, and those of its strays that are there. */
+  discard(blob: ChunkedBlob): Promise<void>;
   /** Removes chunks that nothing refers to any more. Idempotent. Resolves to drives that are away: they keep what they have. */
   remove(chunks: readonly ChunkRef[]): Promise<readonly DriveId[]>;
 };

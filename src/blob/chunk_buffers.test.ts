@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { hasReason } from "../core/errors.ts";
 import { ChunkBuffers, type BufferClaim, type ChunkBuffer } from "./chunk_buffers.ts";
 
+const MiB = 1024 * 1024;
 const never = new AbortController().signal;
 /** Two full chunks, and at least one small one. */
 const stock = { chunkBytes: 100_000, bytesMax: 250_000, fullBytesMax: 200_000, smallChunkBytes: 10_000 };
@@ -135,4 +136,33 @@ void test("a waiting stream leaves when cancelled, and does not hold up those be
   held.release();
   await assert.rejects(full.acquire(100, controller.signal), (error) => hasReason(error, "cancelled"), "already");
   assert.equal(buffers.lentBytes, 0);
+});
+
+void test("a held buffer leaves its place to others, up to a bound, and its memory to nobody until it is idle", async () => {
+  const buffers = new ChunkBuffers({ chunkBytes: MiB, bytesMax: 2 * MiB, fullBytesMax: 2 * MiB, heldBytesMax: MiB });
+  const claims = [buffers.claim(undefined), buffers.claim(undefined)];
+  const { signal } = new AbortController();
+  const [first, second] = await Promise.all(claims.map((claim) => claim.acquire(MiB, signal)));
+  const idle = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  first!.hold(idle[0]!.promise);
+  assert.deepEqual([buffers.lentBytes, buffers.heldBytes], [MiB, MiB]);
+  second!.hold(idle[1]!.promise);
+  assert.deepEqual([buffers.lentBytes, buffers.heldBytes], [MiB, MiB], "beyond the bound it stays lent");
+  for (const claim of claims) claim.end();
+  const others = [buffers.claim(undefined), buffers.claim(undefined)] as const;
+  const third = await others[0].acquire(MiB, signal);
+  let fourth: ChunkBuffer | undefined;
+  const waiting = others[1].acquire(MiB, signal).then((buffer) => (fourth = buffer));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(fourth, undefined);
+  idle[1]!.resolve();
+  await waiting;
+  assert.equal(fourth!.room.buffer, second!.room.buffer);
+  assert.notEqual(third.room.buffer, first!.room.buffer);
+  idle[0]!.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual([buffers.lentBytes, buffers.heldBytes], [2 * MiB, 0]);
+  for (const buffer of [third, fourth!]) buffer.release();
+  for (const claim of others) claim.end();
+  assert.equal(buffers.lentBytes + buffers.claimedBytes, 0);
 });

@@ -10,6 +10,10 @@
  * claim, and everything else it holds is being stored. So a stream that waits for a buffer waits for drives only: what
  * the others are filling leaves room for its claim. Buffers kept for reuse are dropped after some idle seconds.
  *
+ * A buffer whose chunk is stored may still be read by an append to a drive that hangs, which nobody waits for any more. It is
+ * *held* until that has ended. Held buffers count by themselves, up to heldBytesMax, so that one such drive stops no other
+ * upload; beyond that they count as lent, and streams wait. All together: at most bytesMax + heldBytesMax.
+ *
  * Buffers come in sizes a quarter of a power of two apart, so that bodies of any length use each other's again. Without that
  * each body below a chunk took new memory, and the digest threads that had seen it kept it alive until their own garbage
  * collection, which has little reason to run: a gigabyte within a minute.
@@ -21,6 +25,8 @@ import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import { oneCopy, type Redundancy } from "../core/redundancy.ts";
+import { TAG_BYTES } from "../crypto/cipher.ts";
+import { sealedBytesMax } from "./sealing.ts";
 import { codedBytes } from "./shards.ts";
 
 /** Below this a digest is computed in place, so shared memory would bring nothing. */
@@ -34,6 +40,8 @@ export type ChunkBuffer = {
   /** `bytes`, and what lies behind them: all shards of the chunk fit. */
   readonly room: Uint8Array;
   release(): void;
+  /** In place of `release`: the bytes may be read until `idle` resolves. It must not reject. */
+  hold(idle: Promise<void>): void;
 };
 
 /** What a buffer for `sizeBytes` takes: a little more, at most a quarter, so that others can use it again. */
@@ -43,10 +51,13 @@ function lentBytesOf(sizeBytes: number, largestBytes: number): number {
   return Math.min(largestBytes, Math.ceil(sizeBytes / stepBytes) * stepBytes);
 }
 
-/** What chunks of up to `chunkBytesMax` are cut to, so that each with its parity fits a buffer. */
-function chunkBytesOf(chunkBytesMax: number, { dataShards, parityShards }: Redundancy): number {
+/** What tags add to a chunk of any size. */
+const tagsBytesMax = TAG_BYTES * (limits.chunkBytesMax / limits.compressionBlockBytes);
+
+/** What chunks of up to `chunkBytesMax` are cut to, so that each with its tags and its parity fits a buffer. */
+function chunkBytesOf(chunkBytesMax: number, { dataShards, parityShards }: Redundancy, tagsBytes: number): number {
   if (dataShards === 1) return chunkBytesMax;
-  const fitting = Math.floor((limits.chunkRoomBytesMax * dataShards) / (dataShards + parityShards));
+  const fitting = Math.floor((limits.chunkRoomBytesMax * dataShards) / (dataShards + parityShards)) - tagsBytes;
   if (fitting >= chunkBytesMax) return chunkBytesMax;
   return fitting - (fitting % limits.compressionBlockBytes);
 }
@@ -57,7 +68,7 @@ export type BufferClaim = {
   readonly chunkBytes: number;
   /** A buffer of exactly `sizeBytes`, its content undefined. Fails with `cancelled` when the signal aborts. */
   acquire(sizeBytes: number, signal: AbortSignal): Promise<ChunkBuffer>;
-  /** When every buffer was given back. */
+  /** When every buffer was given back, or is held. */
   end(): void;
 };
 
@@ -68,6 +79,7 @@ export type ChunkBuffersOptions = {
   /** What full chunks may claim. */
   readonly fullBytesMax?: number;
   readonly smallChunkBytes?: number;
+  readonly heldBytesMax?: number;
 };
 
 type Waiter = { readonly roomBytes: number; lend(): void };
@@ -87,6 +99,7 @@ export class ChunkBuffers {
   readonly #smallChunkBytes: number;
   readonly #bytesMax: number;
   readonly #fullBytesMax: number;
+  readonly #heldBytesMax: number;
   /** By their length. */
   readonly #kept = new Map<number, Uint8Array[]>();
   #keptBytes = 0;
@@ -94,12 +107,14 @@ export class ChunkBuffers {
   #claimedBytes = 0;
   #fullClaimedBytes = 0;
   #lentBytes = 0;
+  #heldBytes = 0;
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ChunkBuffersOptions) {
     this.#chunkBytes = options.chunkBytes;
     this.#bytesMax = options.bytesMax ?? limits.chunkBuffersBytesMax;
     this.#fullBytesMax = options.fullBytesMax ?? limits.fullChunkBuffersBytesMax;
+    this.#heldBytesMax = options.heldBytesMax ?? limits.heldBuffersBytesMax;
     this.#smallChunkBytes = Math.min(options.smallChunkBytes ?? limits.smallChunkBytes, this.#chunkBytes);
     assert(this.#chunkBytes <= this.#fullBytesMax, "the stock holds at least one full chunk");
     assert(this.#fullBytesMax <= this.#bytesMax, "full chunks are a part of the stock");
@@ -107,6 +122,11 @@ export class ChunkBuffers {
 
   get lentBytes(): number {
     return this.#lentBytes;
+  }
+
+  /** Beside those lent. */
+  get heldBytes(): number {
+    return this.#heldBytes;
   }
 
   get claimedBytes(): number {
@@ -117,13 +137,23 @@ export class ChunkBuffers {
     return this.#keptBytes;
   }
 
-  /** A place for a stream of `expectedBytes`, or of any length. Errors: `slow_down` when there is none. */
-  claim(expectedBytes: number | undefined, redundancy: Redundancy = oneCopy): BufferClaim {
-    const fullChunkBytes = chunkBytesOf(this.#chunkBytes, redundancy);
+  /**
+   * A place for a stream of `expectedBytes`, or of any length, whose chunks are encrypted or not. Errors: `slow_down` when there
+   * is none.
+   */
+  claim(expectedBytes: number | undefined, redundancy: Redundancy = oneCopy, isSealed = false): BufferClaim {
+    const plainChunkBytes = chunkBytesOf(this.#chunkBytes, redundancy, 0);
+    const fullChunkBytes = isSealed
+      ? chunkBytesOf(Math.min(this.#chunkBytes, limits.sealedChunkBytesMax), redundancy, tagsBytesMax)
+      : plainChunkBytes;
+    // Copies of an encrypted chunk lie beside the buffer; its shards are made in it.
+    const storedBytes = (sizeBytes: number): number =>
+      codedBytes(isSealed && redundancy.dataShards > 1 ? sealedBytesMax(sizeBytes) : sizeBytes, redundancy);
     const smallChunkBytes = Math.min(this.#smallChunkBytes, fullChunkBytes);
     const wantedBytes = Math.min(expectedBytes ?? fullChunkBytes, fullChunkBytes);
-    const fullRoomBytes = codedBytes(fullChunkBytes, redundancy);
-    const roomBytes = (sizeBytes: number): number => lentBytesOf(codedBytes(sizeBytes, redundancy), fullRoomBytes);
+    // Buffers for chunks that are encrypted and for those that are not are the same, so that they are used again.
+    const fullRoomBytes = Math.max(storedBytes(fullChunkBytes), codedBytes(plainChunkBytes, redundancy));
+    const roomBytes = (sizeBytes: number): number => lentBytesOf(storedBytes(sizeBytes), fullRoomBytes);
     const isFull =
       wantedBytes > smallChunkBytes && this.#fullClaimedBytes + roomBytes(wantedBytes) <= this.#fullBytesMax;
     const largestBytes = isFull ? wantedBytes : Math.min(wantedBytes, smallChunkBytes);
@@ -183,10 +213,26 @@ export class ChunkBuffers {
       assert(!released, "a chunk buffer is given back once");
       released = true;
       this.#lentBytes -= roomBytes;
-      if (roomBytes >= sharedBytesMin || roomBytes === this.#chunkBytes) this.#keep(room);
-      this.#serve();
+      this.#takeBack(room);
     };
-    return { bytes: room.subarray(0, sizeBytes), room, release };
+    const hold = (idle: Promise<void>): void => {
+      assert(!released, "a chunk buffer is given back once");
+      if (this.#heldBytes + roomBytes > this.#heldBytesMax) return void idle.then(release);
+      released = true;
+      this.#lentBytes -= roomBytes;
+      this.#heldBytes += roomBytes;
+      this.#serve();
+      void idle.then(() => {
+        this.#heldBytes -= roomBytes;
+        this.#takeBack(room);
+      });
+    };
+    return { bytes: room.subarray(0, sizeBytes), room, release, hold };
+  }
+
+  #takeBack(room: Uint8Array): void {
+    if (room.length >= sharedBytesMin || room.length === this.#chunkBytes) this.#keep(room);
+    this.#serve();
   }
 
   #takeKept(bytes: number): Uint8Array | undefined {

@@ -18,7 +18,7 @@ const sampleBytes = 16 * 1024;
 /** Blocks of one chunk that are compressed at once: what libuv's threads can work on. */
 const blocksAtOnce = 4;
 
-/** A chunk as it is to be stored; `blockBytes` as in ChunkRef. */
+/** A chunk as it is to be stored; `blockBytes` as in ChunkRef. Where it is given, `body` has a piece for each block, or two. */
 export type PackedChunk = {
   readonly body: readonly Uint8Array[];
   readonly storedBytes: number;
@@ -47,14 +47,20 @@ function seemsCompressible(raw: Uint8Array): boolean {
   return zstdCompressSync(sample, compressionOf(sample)).length < sample.length * 0.9;
 }
 
+/** The raw bytes of each block. */
+export function blocksOf(raw: Uint8Array): Uint8Array[] {
+  const blocks: Uint8Array[] = [];
+  for (let start = 0; start < raw.length; start += limits.compressionBlockBytes)
+    blocks.push(raw.subarray(start, start + limits.compressionBlockBytes));
+  return blocks;
+}
+
 /** `raw` must stay as it is until the packed chunk was stored: blocks that do not shrink are views of it. */
 export async function packChunk(raw: Uint8Array): Promise<PackedChunk> {
   const asItIs: PackedChunk = { body: [raw], storedBytes: raw.length, blockBytes: undefined };
   if (!seemsCompressible(raw)) return asItIs;
   const body: Uint8Array[] = [];
-  const blocks: Uint8Array[] = [];
-  for (let start = 0; start < raw.length; start += limits.compressionBlockBytes)
-    blocks.push(raw.subarray(start, start + limits.compressionBlockBytes));
+  const blocks = blocksOf(raw);
   for (let first = 0; first < blocks.length; first += blocksAtOnce) {
     const group = blocks.slice(first, first + blocksAtOnce);
     const packed = await Promise.all(group.map((block) => compressInThread(block, compressionOf(block))));

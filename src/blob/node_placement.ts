@@ -1,13 +1,21 @@
-/** The drives of one chunk node as placement sees them: their sizes and states, a few seconds old at most. */
+/**
+ * The drives of one chunk node as placement sees them: their sizes and states, a few seconds old at most. A drive that does not
+ * say its state in time, or not at all, counts as failed with its last known size, and holds up no other.
+ */
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import type { DriveId } from "../core/ids.ts";
-import type { ChunkNode } from "../node/node.ts";
+import { limits } from "../core/limits.ts";
+import type { ChunkNode, DriveStatus } from "../node/node.ts";
+import { DriveTimes } from "./drive_times.ts";
+import { isOver } from "./hedge.ts";
 import type { PlacementDrive } from "./placement.ts";
 
 export type Placement = {
   /** Every drive that may take chunks, in any order: the same list while nothing changes. A hint: an append may still be refused. */
   drives(): readonly PlacementDrive[];
+  /** How long they take: shared by all who read and write in this process. */
+  readonly times: DriveTimes;
 };
 
 const refreshMs = 2_000;
@@ -26,15 +34,34 @@ export function settled(known: readonly PlacementDrive[], fresh: readonly Placem
   return isSame ? known : fresh;
 }
 
+/** Of each drive that says it in time. */
+async function statusesOf(
+  node: Pick<ChunkNode, "drives" | "status">,
+  clock: Clock,
+): Promise<Map<DriveId, DriveStatus>> {
+  const statuses = new Map<DriveId, DriveStatus>();
+  const over = new AbortController();
+  const asked = node.drives.map(async (id) => {
+    statuses.set(id, await node.status(id));
+  });
+  await Promise.race([Promise.allSettled(asked), clock.sleep(limits.driveStatusMsMax, over.signal)]);
+  over.abort(isOver);
+  return new Map(statuses);
+}
+
 /** Asks the node for the status of its drives now, and again whenever `drives` is called and the answer is old. */
 export async function createNodePlacement(options: {
-  readonly node: ChunkNode;
+  readonly node: Pick<ChunkNode, "drives" | "status" | "distance">;
   /** Drives that are to take nothing new; none if left out. */
   readonly leaving?: () => Promise<ReadonlySet<DriveId>>;
+  /** The node and the zone that a drive is in; all in the same if left out. */
+  readonly where?: (drive: DriveId) => { readonly node: string; readonly zone: string };
+  /** Calls what it is given when there may be other drives: they are looked at then, and not when somebody asks. */
+  readonly onDrives?: (look: () => void) => void;
   readonly clock: Clock;
   readonly log: Log;
 }): Promise<Placement> {
-  const { node, leaving, clock, log } = options;
+  const { node, leaving, where, onDrives, clock, log } = options;
   let known: readonly PlacementDrive[] = [];
   let refreshedMs = 0;
   let refreshing = false;
@@ -42,26 +69,38 @@ export async function createNodePlacement(options: {
   async function refresh(): Promise<void> {
     refreshing = true;
     try {
-      const statuses = await Promise.all(node.drives.map((id) => node.status(id)));
+      const statuses = await statusesOf(node, clock);
       const gone = await leaving?.();
-      known = settled(
-        known,
-        statuses.map(({ id, state, totalBytes }) => {
-          const isLeaving = state === "up" && gone?.has(id) === true;
-          return { id, state: isLeaving ? "draining" : state, weightBytes: totalBytes };
-        }),
-      );
+      const fresh = node.drives.flatMap((id): PlacementDrive[] => {
+        const status = statuses.get(id);
+        const before = known.find((drive) => drive.id === id);
+        if (status === undefined) return before === undefined ? [] : [{ ...before, state: "failed" }];
+        const isLeaving = status.state === "up" && gone?.has(id) === true;
+        return [{ id, state: isLeaving ? "draining" : status.state, weightBytes: status.totalBytes, ...where?.(id) }];
+      });
+      known = settled(known, fresh);
       refreshedMs = clock.monotonicMs();
     } finally {
       refreshing = false;
     }
   }
 
+  const tryRefresh = (): void => {
+    refresh().catch((error: unknown) => log.warn({ error }, "The state of the drives could not be read."));
+  };
+
   await refresh();
+  let { drives } = node;
+  onDrives?.(() => {
+    if (node.drives === drives) return;
+    drives = node.drives;
+    tryRefresh();
+  });
   return {
+    times: new DriveTimes(clock, (drive) => node.distance?.(drive) ?? 0),
     drives() {
       if (!refreshing && clock.monotonicMs() - refreshedMs > refreshMs) {
-        refresh().catch((error: unknown) => log.warn({ error }, "The state of the drives could not be read."));
+        tryRefresh();
       }
       return known;
     },

@@ -3,18 +3,22 @@
  * those bytes is the chunk reader's business.
  *
  * Invariants: exactly the bytes asked for, in order, or an error; raw bytes under way stay within readAheadBytesMax (or
- * one step); only the compression blocks that the range touches are read; when the consumer leaves early or the signal
- * aborts, no new step begins and those under way are cancelled.
+ * one step); only the blocks that the range touches are read, opened and decompressed; when the consumer leaves early or the signal
+ * aborts, no new step begins and those under way are cancelled. What a step holds beside its bytes while a drive is late or
+ * lost, the chunk reader bounds.
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { TAG_BYTES, type BlockCipher, type BlockPlace } from "../crypto/cipher.ts";
 import type { ByteRange } from "../node/node.ts";
 import type { ChunkRef, ChunkSource } from "./blob.ts";
 import { ChunkReader, type ChunkReaderParts } from "./chunk_reader.ts";
 import { unpackBlock } from "./compression.ts";
+import { cancelled } from "./hedge.ts";
+import { openBlock } from "./sealing.ts";
 
-type Block = { readonly storedBytes: number; readonly rawBytes: number };
+type Block = { readonly storedBytes: number; readonly rawBytes: number; readonly place: BlockPlace };
 
 /** A stored range, and what becomes of it. */
 type Step = {
@@ -22,6 +26,8 @@ type Step = {
   readonly stored: ByteRange;
   /** The compression blocks in `stored`, or undefined: the bytes are wanted as they are. */
   readonly blocks: readonly Block[] | undefined;
+  /** Of encrypted blocks. */
+  readonly cipher: BlockCipher | undefined;
   /** Raw bytes to leave out at the start, and how many to give after them. */
   readonly skipBytes: number;
   readonly rawBytes: number;
@@ -32,43 +38,50 @@ export type ReaderParts = ChunkReaderParts & {
   readonly onDamage: (source: ChunkSource, chunkIndex: number) => void;
 };
 
+/** A step's blocks, as they are stored, are read with one call. */
 const blocksPerStep = Math.max(1, Math.floor(limits.readBytesPerCall / limits.compressionBlockBytes));
+const sealedBlocksPerStep = Math.max(
+  1,
+  Math.floor(limits.readBytesPerCall / (limits.compressionBlockBytes + TAG_BYTES)),
+);
 
-function cancelled(signal: AbortSignal): HoldfastError {
-  return new HoldfastError("cancelled", "The request was cancelled.", { cause: signal.reason });
-}
+/** Of one chunk; whose index in the blob is `index`. */
+type PlannedStep = Omit<Step, "reader" | "cipher">;
 
-/** Of one chunk. `from` and `to` are raw bytes of it. */
-function* stepsOf(chunk: ChunkRef, from: number, to: number): Generator<Omit<Step, "reader">> {
+/** `from` and `to` are raw bytes of the chunk. */
+function* stepsOf(chunk: ChunkRef, index: number, from: number, to: number): Generator<PlannedStep> {
   if (chunk.blockBytes === undefined) yield* rawSteps(from, to);
-  else yield* blockSteps(chunk, chunk.blockBytes, from, to);
+  else yield* blockSteps({ ...chunk, index, blockBytes: chunk.blockBytes }, from, to);
 }
 
-function* rawSteps(from: number, to: number): Generator<Omit<Step, "reader">> {
+function* rawSteps(from: number, to: number): Generator<PlannedStep> {
   for (let offset = from; offset < to; offset += limits.readBytesPerCall) {
     const length = Math.min(limits.readBytesPerCall, to - offset);
     yield { stored: { offset, length }, blocks: undefined, skipBytes: 0, rawBytes: length };
   }
 }
 
-function* blockSteps(
-  chunk: ChunkRef,
-  blockBytes: readonly number[],
-  from: number,
-  to: number,
-): Generator<Omit<Step, "reader">> {
+type BlockedChunk = Pick<ChunkRef, "rawBytes" | "isSealed"> & {
+  readonly index: number;
+  readonly blockBytes: readonly number[];
+};
+
+function* blockSteps(chunk: BlockedChunk, from: number, to: number): Generator<PlannedStep> {
   const size = limits.compressionBlockBytes;
+  const perStep = chunk.isSealed === true ? sealedBlocksPerStep : blocksPerStep;
+  const { blockBytes } = chunk;
   const first = Math.floor(from / size);
   const end = Math.ceil(to / size);
   let storedOffset = 0;
   for (let index = 0; index < first; index++) storedOffset += blockBytes[index]!;
-  for (let index = first; index < end; index += blocksPerStep) {
-    const stepEnd = Math.min(index + blocksPerStep, end);
+  for (let index = first; index < end; index += perStep) {
+    const stepEnd = Math.min(index + perStep, end);
     const blocks: Block[] = [];
     let storedLength = 0;
     for (let block = index; block < stepEnd; block++) {
       const storedBytes = blockBytes[block]!;
-      blocks.push({ storedBytes, rawBytes: Math.min(size, chunk.rawBytes - block * size) });
+      const rawBytes = Math.min(size, chunk.rawBytes - block * size);
+      blocks.push({ storedBytes, rawBytes, place: { chunk: chunk.index, block } });
       storedLength += storedBytes;
     }
     const rawFrom = Math.max(from, index * size);
@@ -79,12 +92,14 @@ function* blockSteps(
   }
 }
 
-/** The record must agree with itself, or the bytes would come from the wrong place. */
-function checkChunk(chunk: ChunkRef, rawBytes: number): void {
+/** The record must agree with itself and with its object, or the bytes would come from the wrong place. */
+function checkChunk(chunk: ChunkRef, rawBytes: number, isSealed: boolean): void {
   const { blockBytes, storedBytes, places, redundancy } = chunk;
   const blocks = Math.ceil(rawBytes / limits.compressionBlockBytes);
   const isRight =
     chunk.rawBytes === rawBytes &&
+    (chunk.isSealed === true) === isSealed &&
+    !(isSealed && blockBytes === undefined) &&
     places.length >= redundancy.dataShards &&
     (blockBytes === undefined
       ? storedBytes === rawBytes
@@ -97,15 +112,16 @@ function* readChunk(
   source: ChunkSource,
   index: number,
   chunk: ChunkRef,
-  steps: readonly Omit<Step, "reader">[],
+  planned: { readonly cipher: BlockCipher | undefined; readonly steps: readonly PlannedStep[] },
 ): Generator<Step> {
+  const { cipher, steps } = planned;
   const [first] = steps;
   if (first === undefined) return;
   const last = steps.at(-1)!.stored;
   const { offset } = first.stored;
   const wanted = { offset, length: last.offset + last.length - offset };
   const reader = new ChunkReader(parts, chunk, wanted, () => parts.onDamage(source, index));
-  for (const step of steps) yield { reader, ...step };
+  for (const step of steps) yield { reader, cipher, ...step };
 }
 
 /** Steps of a range, made as they are asked for; pages of the chunk map are fetched on the way. */
@@ -118,6 +134,7 @@ async function* planSteps(
   const { chunkBytes, sizeBytes } = source;
   const end = offset + length;
   const indexEnd = Math.ceil(end / chunkBytes);
+  const cipher = source.dataKey?.ofBlob(source.blob);
   let index = Math.floor(offset / chunkBytes);
   while (index < indexEnd) {
     const page = await source.chunks(index, Math.min(indexEnd - index, limits.chunkMapPageEntries));
@@ -125,10 +142,10 @@ async function* planSteps(
     for (const chunk of page) {
       if (index >= indexEnd) break;
       const start = index * chunkBytes;
-      checkChunk(chunk, Math.min(chunkBytes, sizeBytes - start));
+      checkChunk(chunk, Math.min(chunkBytes, sizeBytes - start), cipher !== undefined);
       const from = Math.max(0, offset - start);
       const to = Math.min(chunk.rawBytes, end - start);
-      yield* readChunk(parts, source, index, chunk, [...stepsOf(chunk, from, to)]);
+      yield* readChunk(parts, source, index, chunk, { cipher, steps: [...stepsOf(chunk, index, from, to)] });
       index += 1;
     }
   }
@@ -143,8 +160,10 @@ function piecesOf(step: Step, stored: readonly Buffer[]): readonly Buffer[] {
   let skip = step.skipBytes;
   let rest = step.rawBytes;
   const pieces: Buffer[] = [];
-  for (const { storedBytes, rawBytes } of step.blocks) {
-    const block = unpackBlock(bytes.subarray(offset, offset + storedBytes), rawBytes);
+  for (const { storedBytes, rawBytes, place } of step.blocks) {
+    const sealed = bytes.subarray(offset, offset + storedBytes);
+    const packed = step.cipher === undefined ? sealed : openBlock(step.cipher, place, sealed);
+    const block = unpackBlock(packed, rawBytes);
     offset += storedBytes;
     const piece = block.subarray(skip, skip + rest);
     skip = 0;

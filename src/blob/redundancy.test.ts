@@ -89,7 +89,7 @@ void test("any loss of as many drives as there are parity shards is invisible, o
     const { redundancy, seed } = plan;
     const healthy = createMemoryNode(drives(shardsOf(redundancy) + plan.spareDrives));
     const { node, damaged } = damagedNode(healthy);
-    const store = await makeStore(node, digests, { redundancy });
+    const store = await makeStore(node, digests, { redundancy: () => redundancy });
     const bytes = bytesOf(plan.sizeBytes, plan.texture, seed);
     const written = await store.write(bodyOf(bytes, 64 * KiB, true), { ...writeOptions, inlineBytesMax: 0 });
     const blob = chunked(written);
@@ -110,7 +110,7 @@ void test("one loss too many is an error, never wrong bytes", async () => {
   for (const text of ["replica:3", "ec:2+1", "ec:4+2", "ec:5+3"]) {
     const redundancy = parseRedundancy(text);
     const { node, damaged } = damagedNode(createMemoryNode(drives(shardsOf(redundancy))));
-    const store = await makeStore(node, digests, { redundancy });
+    const store = await makeStore(node, digests, { redundancy: () => redundancy });
     const bytes = bytesOf(2 * chunkBytes, "random", 4);
     const blob = chunked(await store.write(bodyOf(bytes, 64 * KiB, true), writeOptions));
     for (const drive of node.drives.slice(0, redundancy.parityShards + 1)) damaged.set(drive, "corrupt");
@@ -119,7 +119,9 @@ void test("one loss too many is an error, never wrong bytes", async () => {
 });
 
 void test("a drive that refuses is replaced by the next best; without one the shard is missing, down to the quorum", async () => {
-  for (const text of ["replica:1", "replica:2", "replica:3", "ec:2+1", "ec:4+2", "ec:3+3"]) {
+  const redundancies = ["replica:1", "replica:2", "replica:3", "ec:2+1", "ec:4+2", "ec:3+3"];
+  const reasons = ["drive_failed", "slow_down"] as const;
+  for (const [text, reason] of redundancies.flatMap((each) => reasons.map((why) => [each, why] as const))) {
     const redundancy = parseRedundancy(text);
     const shards = shardsOf(redundancy);
     const spare = 1;
@@ -127,11 +129,11 @@ void test("a drive that refuses is replaced by the next best; without one the sh
     const refusing = new Set<DriveId>();
     const node = altered(memory, {
       append: async (drive, shard, signal) => {
-        if (refusing.has(drive)) throw new HoldfastError("drive_failed", "Failed.");
+        if (refusing.has(drive)) throw new HoldfastError(reason, "Not now.");
         await memory.append(drive, shard, signal);
       },
     });
-    const store = await makeStore(node, digests, { redundancy });
+    const store = await makeStore(node, digests, { redundancy: () => redundancy });
     const bytes = bytesOf(chunkBytes, "random", 3);
     const write = async (): Promise<ChunkedBlob> =>
       chunked(await store.write(bodyOf(bytes, 64 * KiB, true), writeOptions));
@@ -139,7 +141,7 @@ void test("a drive that refuses is replaced by the next best; without one the sh
       const up = shards + spare - refused;
       if (up < writeQuorum(redundancy)) {
         const before = await shardsOn(memory);
-        await assert.rejects(write(), (error) => hasReason(error, "drive_failed"), text);
+        await assert.rejects(write(), (error) => hasReason(error, reason), text);
         assert.equal(await shardsOn(memory), before, "what was stored is removed");
       } else {
         const blob = await write();
@@ -152,6 +154,17 @@ void test("a drive that refuses is replaced by the next best; without one the sh
   }
 });
 
+void test("where the drives that have room are too busy, the write may be tried again, whatever the others say", async () => {
+  const memory = createMemoryNode(drives(3));
+  const reasons = ["drive_failed", "drive_full", "slow_down"] as const;
+  const node = altered(memory, {
+    append: (drive) => Promise.reject(new HoldfastError(reasons[memory.drives.indexOf(drive)]!, "Not now.")),
+  });
+  const store = await makeStore(node, digests, { redundancy: () => parseRedundancy("replica:2") });
+  const body = bodyOf(bytesOf(chunkBytes, "random", 5), 64 * KiB, true);
+  await assert.rejects(store.write(body, writeOptions), (error) => hasReason(error, "slow_down"));
+});
+
 void test("too few drives for a quorum are known before a byte is stored", async () => {
   const node = createMemoryNode(drives(4));
   let appends = 0;
@@ -161,7 +174,7 @@ void test("too few drives for a quorum are known before a byte is stored", async
       await node.append(...args);
     },
   });
-  const store = await makeStore(counted, digests, { redundancy: parseRedundancy("ec:4+2") });
+  const store = await makeStore(counted, digests, { redundancy: () => parseRedundancy("ec:4+2") });
   const body = bodyOf(bytesOf(chunkBytes, "random", 3), 64 * KiB, true);
   await assert.rejects(store.write(body, writeOptions), (error) => hasReason(error, "unavailable"));
   assert.equal(appends, 0);
@@ -189,7 +202,7 @@ void test("a healthy read fetches what it needs and nothing else; a degraded one
   const redundancy = parseRedundancy("ec:4+2");
   const counted = countedReads(createMemoryNode(drives(6)));
   const { node, damaged } = damagedNode(counted.node);
-  const store = await makeStore(node, digests, { redundancy });
+  const store = await makeStore(node, digests, { redundancy: () => redundancy });
   const { blob, bytes } = await writeOne(store, 4);
   const { counts } = counted;
   assert.ok((await readAll(store, blob)).equals(bytes));
@@ -208,7 +221,7 @@ void test("a healthy read fetches what it needs and nothing else; a degraded one
 void test("recoveries are bounded; a stream that finds none free reads all the same", async () => {
   const redundancy = parseRedundancy("ec:3+2");
   const { node, damaged } = damagedNode(createMemoryNode(drives(5)));
-  const store = await makeStore(node, digests, { redundancy });
+  const store = await makeStore(node, digests, { redundancy: () => redundancy });
   const { blob, bytes } = await writeOne(store, 3);
   damaged.set(node.drives[0]!, "missing");
   damaged.set(node.drives[3]!, "missing");
@@ -228,7 +241,7 @@ void test("damage that a read meets is told once for each chunk, with the chunk'
   const redundancy = parseRedundancy("ec:2+1");
   const { node, damaged } = damagedNode(createMemoryNode(drives(3)));
   const store = await makeStore(node, digests, {
-    redundancy,
+    redundancy: () => redundancy,
     onDamage: (source, index) => told.push(`${source.blob} ${index}`),
   });
   const { blob } = await writeOne(store, 3);

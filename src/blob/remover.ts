@@ -2,7 +2,7 @@
 import { hasReason } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { ChunkNode, ShardRef } from "../node/node.ts";
+import type { ChunkNode, Removal } from "../node/node.ts";
 
 /**
  * Every drive is tried; the first error leaves at the end. Resolves to the drives that are away, which keep their shards.
@@ -10,7 +10,7 @@ import type { ChunkNode, ShardRef } from "../node/node.ts";
  */
 export async function removeShards(
   node: ChunkNode,
-  shards: readonly { readonly drive: DriveId; readonly ref: ShardRef }[],
+  shards: readonly { readonly drive: DriveId; readonly ref: Removal }[],
 ): Promise<DriveId[]> {
   const byDrive = Map.groupBy(shards, ({ drive }) => drive);
   const outcomes = await Promise.allSettled(

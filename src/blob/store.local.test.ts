@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { systemClock } from "../core/clock.ts";
+import { systemClock, type Clock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
 import { IdSource, type SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
@@ -48,6 +48,13 @@ test.after(async () => {
   await rm(root, { recursive: true });
 });
 
+/** Time stands still: however busy the disk is, no drive is slow, so that nothing is stored on another one too. */
+const stillClock: Clock = {
+  ...systemClock,
+  monotonicMs: () => 0,
+  sleep: (_ms, signal) => new Promise((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true })),
+};
+
 async function openLocal(name: string, driveCount: number): Promise<Local> {
   const disk = systemDisk(root);
   const openIndex = memoryIndexes();
@@ -59,7 +66,7 @@ async function openLocal(name: string, driveCount: number): Promise<Local> {
   }
   const processes = await systemProcesses();
   const node = await openLocalNode({ ...seams, drives: paths, processes, clock: systemClock });
-  const placement = await createNodePlacement({ node, clock: systemClock, log: silentLog });
+  const placement = await createNodePlacement({ node, clock: stillClock, log: silentLog });
   const ids = new IdSource("0123456789abcdef" as SessionId);
   const store = createBlobStore({ node, ids, digests, placement, log: silentLog });
   return { store, node, paths };

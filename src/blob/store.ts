@@ -4,15 +4,25 @@ import { HoldfastError } from "../core/errors.ts";
 import type { DriveId, IdSource } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
+import type { BlobCounts } from "../core/metrics.ts";
 import { oneCopy, type Redundancy } from "../core/redundancy.ts";
 import type { DigestPool } from "../digest/digest.ts";
 import type { ChunkNode } from "../node/node.ts";
-import type { BlobStore, BodySource, ChunkRef, ChunkSource, WriteBodyOptions, WrittenBody } from "./blob.ts";
+import type {
+  BlobStore,
+  BodySource,
+  ChunkedBlob,
+  ChunkRef,
+  ChunkSource,
+  WriteBodyOptions,
+  WrittenBody,
+} from "./blob.ts";
 import { ChunkBuffers, type BufferClaim } from "./chunk_buffers.ts";
 import { Recoveries } from "./chunk_reader.ts";
 import type { Placement } from "./node_placement.ts";
 import { readBlob, type ReaderParts } from "./reader.ts";
 import { removeShards } from "./remover.ts";
+import type { ShardWriterParts } from "./shard_writer.ts";
 import { BlobWriter } from "./writer.ts";
 
 export type BlobStoreParts = {
@@ -27,9 +37,15 @@ export type BlobStoreParts = {
    */
   readonly chunkBytes?: number;
   /** For bodies that are written without saying another; one copy if left out. */
-  readonly redundancy?: Redundancy;
+  readonly redundancy?: () => Redundancy;
   /** Told of chunks of which a shard could not be read. Called often; must not throw. */
   readonly onDamage?: ReaderParts["onDamage"];
+  /**
+   * Told of shards that nothing will name, of a write that did not wait for their drive or failed, and that the drive is too slow
+   * to be asked to remove. Must not throw. Left out, they are found when the session has ended.
+   */
+  readonly onLanded?: ShardWriterParts["onLanded"];
+  readonly counts?: BlobCounts;
   /** Shared by the stores of a process; one of its own by default. */
   readonly buffers?: ChunkBuffers;
 };
@@ -53,6 +69,16 @@ function tooLarge(bytesMax: number): HoldfastError {
   return new HoldfastError("entity_too_large", `The body is longer than the ${bytesMax} bytes allowed.`);
 }
 
+/** A stream for which there is no place is told so. */
+function claimOrEnd(claim: () => BufferClaim, stream: AsyncIterator<Uint8Array>): BufferClaim {
+  try {
+    return claim();
+  } catch (error) {
+    stream.return?.().catch(() => undefined);
+    throw error;
+  }
+}
+
 class NodeBlobStore implements BlobStore {
   readonly #parts: BlobStoreParts;
   readonly #buffers: ChunkBuffers;
@@ -63,8 +89,9 @@ class NodeBlobStore implements BlobStore {
     assert(chunkBytes >= 1 && chunkBytes <= limits.chunkBytesMax, "a chunk has 1 to chunkBytesMax bytes");
     this.#parts = parts;
     this.#buffers = parts.buffers ?? new ChunkBuffers({ chunkBytes });
-    const { node, log, onDamage = () => undefined } = parts;
-    this.#reading = { node, log, onDamage, recoveries: new Recoveries() };
+    const { node, log, counts, onDamage = () => undefined } = parts;
+    const { times } = parts.placement;
+    this.#reading = { node, log, onDamage, times, counts, recoveries: new Recoveries() };
   }
 
   async write(body: BodySource, options: WriteBodyOptions): Promise<WrittenBody> {
@@ -95,11 +122,13 @@ class NodeBlobStore implements BlobStore {
     expectedBytes: number | undefined,
     options: WriteBodyOptions,
   ): Promise<WrittenBody> {
-    const { bytesMax, signal, redundancy = this.#parts.redundancy ?? oneCopy } = options;
-    const buffers = this.#claim(expectedBytes, redundancy, stream);
+    const { bytesMax, signal, dataKey, redundancy = this.#parts.redundancy?.() ?? oneCopy } = options;
+    const claim = (): BufferClaim => this.#buffers.claim(expectedBytes, redundancy, dataKey !== undefined);
+    const buffers = claimOrEnd(claim, stream);
     try {
       const digest = this.#parts.digests.stream(options.digests);
-      const writer = new BlobWriter(this.#parts, { digest, redundancy, buffers, bytesMax, expectedBytes, signal });
+      const given = { redundancy, dataKey, bytesMax, expectedBytes, signal };
+      const writer = new BlobWriter(this.#parts, { digest, buffers, ...given });
       const { blob, digests } = await writer.run(before, stream);
       return { kind: "chunked", blob, sizeBytes: blob.sizeBytes, digests };
     } finally {
@@ -107,17 +136,26 @@ class NodeBlobStore implements BlobStore {
     }
   }
 
-  #claim(expectedBytes: number | undefined, redundancy: Redundancy, stream: AsyncIterator<Uint8Array>): BufferClaim {
-    try {
-      return this.#buffers.claim(expectedBytes, redundancy);
-    } catch (error) {
-      stream.return?.().catch(() => undefined);
-      throw error;
-    }
-  }
-
   read(source: ChunkSource, offset: number, length: number, signal?: AbortSignal): AsyncIterable<Buffer> {
     return readBlob(this.#reading, source, { offset, length }, signal);
+  }
+
+  async discard({ id: blob, chunks, strays }: ChunkedBlob): Promise<void> {
+    const { node, placement, onLanded } = this.#parts;
+    const places = chunks.flatMap((chunk, chunkIndex) =>
+      chunk.places.map((place) => ({ chunk: chunk.id, chunkIndex, ...place })),
+    );
+    const shards = [...places, ...strays].map(({ chunk, chunkIndex, drive, shardIndex }) => ({
+      drive,
+      ref: { chunk, shardIndex },
+      owner: { blob, chunkIndex },
+    }));
+    const isSlow = ({ drive }: { readonly drive: DriveId }): boolean => placement.times.isSlow(drive);
+    for (const shard of shards.filter(isSlow)) onLanded?.(shard);
+    await removeShards(
+      node,
+      shards.filter((shard) => !isSlow(shard)),
+    );
   }
 
   async remove(chunks: readonly ChunkRef[]): Promise<readonly DriveId[]> {

@@ -4,35 +4,39 @@
  * Invariants: at most writeChunksInFlightMax chunks of the stream are under way, the one being filled included; a buffer
  * goes back only when both its digest and its append have ended; after a failure nothing is started any more, and what
  * was appended is removed before the first error leaves.
+ *
+ * What is compressed or encrypted lies beside the chunk's buffer until the chunk is stored: as much again at most.
+ *
+ * A chunk is stored when a quorum of its shards is; an append to a slow drive may go on after that (shard_writer.ts). Its buffer is
+ * held until it ends, and the shard it may leave is told as a stray with the blob. A write that fails removes what has ended
+ * by then; an append that lands later is told to `onLanded`, and one whose outcome stays unknown is left to the orphan sweep.
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { giveBack } from "../core/give_back.ts";
 import type { BlobId, DriveId, IdSource } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { Log } from "../core/log.ts";
 import { shardsOf, type Redundancy } from "../core/redundancy.ts";
+import type { BlockCipher } from "../crypto/cipher.ts";
+import type { DataKey } from "../crypto/data_key.ts";
 import type { StreamDigest, Digests } from "../digest/digest.ts";
-import type { ChunkNode, ShardRef } from "../node/node.ts";
-import type { ChunkRef, ChunkedBlob } from "./blob.ts";
+import type { ShardRef } from "../node/node.ts";
+import type { ChunkRef, ChunkedBlob, StrayShard } from "./blob.ts";
 import type { BufferClaim, ChunkBuffer } from "./chunk_buffers.ts";
 import { packChunk, type PackedChunk } from "./compression.ts";
-import type { Placement } from "./node_placement.ts";
+import { cancelled } from "./hedge.ts";
 import { removeShards } from "./remover.ts";
-import { storeShards } from "./shard_writer.ts";
+import { sealChunk } from "./sealing.ts";
+import { storeShards, type LandedShard, type ShardWriterParts, type Storing } from "./shard_writer.ts";
 import { makeShards, redundancyFor } from "./shards.ts";
 
-export type WriterParts = {
-  readonly node: ChunkNode;
-  readonly ids: IdSource;
-  readonly placement: Placement;
-  readonly log: Log;
-};
+export type WriterParts = ShardWriterParts & { readonly ids: IdSource };
 
 export type WriterOptions = {
   readonly digest: StreamDigest;
   readonly redundancy: Redundancy;
-  /** Claimed for this redundancy; ended by whoever made it, after `run`. */
+  readonly dataKey: DataKey | undefined;
+  /** Claimed for this redundancy, and for encryption if there is a data key; ended by whoever made it, after `run`. */
   readonly buffers: BufferClaim;
   readonly bytesMax: number;
   /** What the body said it would have. */
@@ -42,20 +46,24 @@ export type WriterOptions = {
 
 export type WrittenChunks = { readonly blob: ChunkedBlob; readonly digests: Digests };
 
-function cancelled(signal: AbortSignal): HoldfastError {
-  return new HoldfastError("cancelled", "The request was cancelled.", { cause: signal.reason });
+function isSame(append: Storing["unended"][number], { drive, ref }: LandedShard): boolean {
+  return append.drive === drive && append.chunk === ref.chunk && append.shardIndex === ref.shardIndex;
 }
 
 export class BlobWriter {
   readonly #parts: WriterParts;
   readonly #options: WriterOptions;
   readonly #blob: BlobId;
+  readonly #cipher: BlockCipher | undefined;
   /** Ends the stores under way after a failure. */
   readonly #abort = new AbortController();
   readonly #chunks: ChunkRef[] = [];
+  readonly #strays: StrayShard[] = [];
   readonly #underWay = new Set<Promise<void>>();
   /** Every append that was begun, whatever became of it. */
-  readonly #begun: { readonly drive: DriveId; readonly ref: ShardRef }[] = [];
+  readonly #begun: LandedShard[] = [];
+  /** By the chunk's index, while an append of it has not ended. */
+  readonly #storings = new Map<number, Storing>();
   #digestTail: Promise<void> = Promise.resolve();
   #filling: ChunkBuffer | undefined;
   #filledBytes = 0;
@@ -68,6 +76,7 @@ export class BlobWriter {
     this.#parts = parts;
     this.#options = options;
     this.#blob = parts.ids.blob();
+    this.#cipher = options.dataKey?.ofBlob(this.#blob);
   }
 
   /** Stores the pieces `before`, then all of `stream`. The first error of any part leaves, after everything is undone. */
@@ -160,14 +169,11 @@ export class BlobWriter {
     this.#filledBytes = 0;
     const task: Promise<void> = this.#storeChunk(buffer, raw, index)
       .catch((error: unknown) => this.#fail(error))
-      .finally(() => {
-        buffer.release();
-        this.#underWay.delete(task);
-      });
+      .finally(() => this.#underWay.delete(task));
     this.#underWay.add(task);
   }
 
-  /** Ends only when nobody reads `raw` any more. */
+  /** The buffer is given back when nobody reads it any more. */
   async #storeChunk(buffer: ChunkBuffer, raw: Uint8Array, index: number): Promise<void> {
     this.#digestTail = this.#digestTail.then(() => {
       if (this.#failure === undefined) return this.#options.digest.update(raw);
@@ -176,26 +182,39 @@ export class BlobWriter {
     const digest = this.#digestTail;
     const append = this.#appendChunk(buffer, raw, index, digest);
     const [digested, appended] = await Promise.allSettled([digest, append]);
+    this.#giveBack(buffer, index);
     if (digested.status === "rejected") throw digested.reason;
     if (appended.status === "rejected") throw appended.reason;
   }
 
   async #appendChunk(buffer: ChunkBuffer, raw: Uint8Array, index: number, digested: Promise<void>): Promise<void> {
-    const packed = await packChunk(raw);
+    const cipher = this.#cipher;
+    const packed = cipher === undefined ? await packChunk(raw) : sealChunk(cipher, index, await packChunk(raw));
     const { storedBytes, blockBytes } = packed;
     const id = this.#parts.ids.chunk();
     const redundancy = redundancyFor(storedBytes, this.#options.redundancy);
     const shards = await this.#shards(buffer, packed, redundancy, digested);
-    const places = await storeShards(
-      this.#parts,
-      { id, owner: { blob: this.#blob, chunkIndex: index }, redundancy, shards },
-      (drive, ref) => {
-        this.#failIfFailed();
-        this.#begun.push({ drive, ref });
-      },
-      this.#abort.signal,
-    );
-    this.#chunks[index] = { id, rawBytes: raw.length, storedBytes, blockBytes, redundancy, places };
+    const chunk = { id, owner: { blob: this.#blob, chunkIndex: index }, redundancy, shards };
+    const onBegin = (drive: DriveId, ref: ShardRef): void => {
+      this.#failIfFailed();
+      this.#begun.push({ drive, ref, owner: chunk.owner });
+    };
+    const storing = storeShards(this.#parts, chunk, onBegin, this.#abort.signal);
+    this.#storings.set(index, storing);
+    const { places, strays } = await storing.done;
+    const stored = { id, rawBytes: raw.length, storedBytes, blockBytes, redundancy, places };
+    this.#chunks[index] = cipher === undefined ? stored : { ...stored, isSealed: true };
+    for (const stray of strays) this.#strays.push({ chunk: id, chunkIndex: index, ...stray });
+  }
+
+  #giveBack(buffer: ChunkBuffer, index: number): void {
+    const storing = this.#storings.get(index);
+    if (storing === undefined || storing.isIdle) {
+      this.#storings.delete(index);
+      return buffer.release();
+    }
+    const idle = storing.idle.then(() => void this.#storings.delete(index));
+    buffer.hold(idle);
   }
 
   /** The bytes of each shard, in pieces. */
@@ -223,7 +242,8 @@ export class BlobWriter {
     this.#failIfFailed();
     assert(this.#chunks.length === this.#chunksBegun, "every chunk was stored");
     const { chunkBytes } = this.#options.buffers;
-    return { blob: { id: this.#blob, sizeBytes: this.#takenBytes, chunkBytes, chunks: this.#chunks }, digests };
+    const [id, sizeBytes, chunks, strays] = [this.#blob, this.#takenBytes, this.#chunks, this.#strays];
+    return { blob: { id, sizeBytes, chunkBytes, chunks, strays }, digests };
   }
 
   async #undo(): Promise<void> {
@@ -231,8 +251,14 @@ export class BlobWriter {
     this.#filling = undefined;
     await Promise.all(this.#underWay);
     this.#options.digest.cancel();
+    const unended = [...this.#storings.values()].flatMap((storing) => storing.unended);
+    const hanging = new Set(unended.map(({ drive }) => drive));
+    const begun = this.#begun.filter(({ drive }) => !hanging.has(drive));
+    // A drive that does not answer is not asked to remove: what it has is noted, what it may still get when it has it.
+    for (const shard of this.#begun)
+      if (hanging.has(shard.drive) && !unended.some((place) => isSame(place, shard))) this.#parts.onLanded?.(shard);
     try {
-      await removeShards(this.#parts.node, this.#begun);
+      await removeShards(this.#parts.node, begun);
     } catch (error) {
       this.#parts.log.warn({ blob: this.#blob, error }, "Chunks of a failed write are left to the orphan sweep.");
     }

@@ -1,18 +1,22 @@
 import type { Command } from "commander";
 import { askAdmin } from "../client/admin_client.ts";
+import { HoldfastError } from "../core/errors.ts";
 import { connection, counted, print, printJson, withClient, withConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
+import { quotaLines, quotaOf, type QuotaFacts, type QuotaOptions } from "./quota.ts";
 import { listBuckets } from "./ls.ts";
-import { removeBelow } from "./rm.ts";
+import { removeVersions } from "./rm.ts";
 
 export function register(program: Command): void {
   const bucket = program.command("bucket").description("make, list and remove buckets");
   withConnection(bucket.command("create"))
     .description("make a bucket")
     .argument("<name>")
-    .action((name: string, options: ConnectionOptions) =>
+    .option("--object-lock", "with versions that can be kept from being removed; it never goes off again")
+    .action((name: string, options: ConnectionOptions & { objectLock?: boolean }) =>
       withClient(options, async (client) => {
-        await client.run({ method: "PUT", bucket: name });
+        const headers = options.objectLock ? { "x-amz-bucket-object-lock-enabled": "true" } : {};
+        await client.run({ method: "PUT", bucket: name, headers });
         if (options.json) printJson({ bucket: name });
         else print(`bucket ${name} created`);
       }),
@@ -21,17 +25,31 @@ export function register(program: Command): void {
     .description("list all buckets")
     .action((options: ConnectionOptions) => withClient(options, (client) => listBuckets(client, options)));
   withConnection(bucket.command("show"))
-    .description("say how a bucket is stored")
+    .description("say how a bucket is stored, and what it holds where it has a quota")
     .argument("<name>")
     .action(async (name: string, options: ConnectionOptions) => {
       tell(await askAdmin(connection(options), { method: "GET", path: addressOf(name) }), options);
     });
   withConnection(bucket.command("set"))
-    .description("change how a bucket is stored; what it has is converted in the background (root key)")
+    .description(
+      "change how a bucket is stored (what it has is converted in the background), and what it may hold (root key)",
+    )
     .argument("<name>")
-    .requiredOption("--redundancy <replica:n|ec:k+m|default>", "copies, or erasure coding")
-    .action(async (name: string, options: ConnectionOptions & { redundancy: string }) => {
-      const body = { redundancy: options.redundancy === "default" ? null : options.redundancy };
+    .option("--redundancy <replica:n|ec:k+m|default>", "copies, or erasure coding")
+    .option("--quota-bytes <size|none>", "bytes of all versions and of parts of uploads, as 10GiB")
+    .option("--quota-objects <number|none>", "versions of every kind")
+    .action(async (name: string, options: ConnectionOptions & QuotaOptions & { redundancy?: string }) => {
+      const { redundancy } = options;
+      const quota = quotaOf(options);
+      if (redundancy === undefined && quota === undefined)
+        throw new HoldfastError(
+          "invalid_argument",
+          "Nothing to set: give --redundancy, --quota-bytes or --quota-objects.",
+        );
+      const body = {
+        ...(redundancy !== undefined && { redundancy: redundancy === "default" ? null : redundancy }),
+        ...(quota !== undefined && { quota }),
+      };
       tell(await askAdmin(connection(options), { method: "PUT", path: addressOf(name), body }), options);
     });
   withConnection(bucket.command("remove"))
@@ -40,10 +58,13 @@ export function register(program: Command): void {
     .option("--force", "delete everything in it first")
     .action((name: string, options: ConnectionOptions & { force?: boolean }) =>
       withClient(options, async (client) => {
-        const deleted = options.force ? await removeBelow(client, name, "") : 0;
+        const deleted = options.force ? await removeVersions(client, { bucket: name, prefix: "" }) : 0;
         await client.run({ method: "DELETE", bucket: name });
         if (options.json) printJson({ bucket: name, deleted });
-        else print(`bucket ${name} removed${deleted > 0 ? `, with ${counted(deleted, "object")}` : ""}`);
+        else
+          print(
+            `bucket ${name} removed${deleted > 0 ? `, with ${counted(deleted, "object")}${deleted === 1 ? "" : " and versions"}` : ""}`,
+          );
       }),
     );
 }
@@ -56,4 +77,5 @@ function tell(facts: Readonly<Record<string, unknown>>, options: ConnectionOptio
   if (options.json) return printJson(facts);
   const { name, redundancy, isDefault } = facts as { name: string; redundancy: string; isDefault: boolean };
   print(`bucket ${name}: ${redundancy}${isDefault ? " (the store's default)" : ""}`);
+  for (const line of quotaLines(facts as QuotaFacts)) print(line);
 }

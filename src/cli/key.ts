@@ -3,7 +3,13 @@ import { askAdmin } from "../client/admin_client.ts";
 import { connection, print, printJson, withConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
 
-type ListedKey = { readonly accessKey: string; readonly description: string; readonly createdAt: string };
+type ListedKey = {
+  readonly accessKey: string;
+  readonly description: string;
+  readonly createdAt: string;
+  readonly owner: { readonly account: string; readonly user?: string } | null;
+  readonly off?: true;
+};
 type MadeKey = ListedKey & { readonly secretKey: string };
 
 export function register(program: Command): void {
@@ -11,6 +17,8 @@ export function register(program: Command): void {
   withConnection(key.command("create"))
     .description("make an access key; its secret is printed this once")
     .option("--description <text>", "what it is for")
+    .option("--user <name>", "whose it is; without one it may do everything")
+    .option("--account <number>", "the user's account, or whose own key it is")
     .action(create);
   withConnection(key.command("list")).description("list all access keys but the root key").action(list);
   withConnection(key.command("remove"))
@@ -19,8 +27,11 @@ export function register(program: Command): void {
     .action(remove);
 }
 
-async function create(options: ConnectionOptions & { readonly description?: string }): Promise<void> {
-  const body = { description: options.description ?? "" };
+type NewKeyOptions = { readonly description?: string; readonly user?: string; readonly account?: string };
+
+async function create(options: ConnectionOptions & NewKeyOptions): Promise<void> {
+  const { description = "", user, account } = options;
+  const body = { description, user, account };
   const made = (await askAdmin(connection(options), { method: "POST", path: "/_/admin/keys", body })) as MadeKey;
   if (options.json) return printJson(made);
   print(`access key  ${made.accessKey}`);
@@ -35,10 +46,17 @@ async function list(options: ConnectionOptions): Promise<void> {
     const page = (await askAdmin(target, { method: "GET", path })) as { keys: ListedKey[]; next: string | null };
     for (const each of page.keys) {
       if (options.json) printJson(each);
-      else print(`${each.createdAt}  ${each.accessKey}  ${each.description}`);
+      else print(`${each.createdAt}  ${each.accessKey}  ${ownerText(each)}  ${each.description}`);
     }
     after = page.next;
   }
+}
+
+/** Whose key it is, as a user reads it. */
+function ownerText({ owner, off }: ListedKey): string {
+  if (owner === null) return "everything";
+  const whose = owner.user === undefined ? `account ${owner.account}` : `user ${owner.user}`;
+  return off === true ? `${whose} (off)` : whose;
 }
 
 async function remove(accessKey: string, options: ConnectionOptions): Promise<void> {

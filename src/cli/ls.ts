@@ -3,17 +3,19 @@ import { humanBytes, parseAddress, print, printJson, withClient, withConnection 
 import type { ConnectionOptions } from "./connection.ts";
 import type { S3Client } from "../client/s3_client.ts";
 
-type Options = ConnectionOptions & { readonly recursive?: boolean };
+type Options = ConnectionOptions & { readonly recursive?: boolean; readonly versions?: boolean };
 
 export function register(program: Command): void {
   withConnection(program.command("ls"))
     .description("list buckets, or keys below bucket/prefix")
     .argument("[address]", "bucket or bucket/prefix")
     .option("-r, --recursive", "every key, not only up to the next /")
+    .option("--versions", "every version and delete marker of every key")
     .action((address: string | undefined, options: Options) =>
-      withClient(options, (client) =>
-        address === undefined ? listBuckets(client, options) : listKeys(client, address, options),
-      ),
+      withClient(options, (client) => {
+        if (address === undefined) return listBuckets(client, options);
+        return options.versions ? listVersions(client, address, options) : listKeys(client, address, options);
+      }),
     );
 }
 
@@ -39,4 +41,17 @@ async function listKeys(client: S3Client, address: string, options: Options): Pr
     }
     token = page.token;
   } while (token !== undefined);
+}
+
+async function listVersions(client: S3Client, address: string, options: Options): Promise<void> {
+  const { bucket, key: prefix } = parseAddress(address);
+  for await (const version of client.listVersions(bucket, prefix)) {
+    if (options.json) {
+      printJson(version);
+      continue;
+    }
+    const { modified, sizeBytes, key, versionId, isLatest, isMarker } = version;
+    const size = (isMarker ? "deleted" : humanBytes(sizeBytes)).padStart(10);
+    print(`${modified}  ${size}  ${versionId.padEnd(30)}  ${isLatest ? "*" : " "}  ${key}`);
+  }
 }

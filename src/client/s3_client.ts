@@ -58,6 +58,14 @@ export type ListedKey = {
   readonly etag: string;
   readonly modified: string;
 };
+export type ListedVersion = {
+  readonly key: string;
+  readonly versionId: string;
+  readonly isLatest: boolean;
+  readonly isMarker: boolean;
+  readonly sizeBytes: number;
+  readonly modified: string;
+};
 export type ListPage = {
   readonly keys: readonly ListedKey[];
   readonly prefixes: readonly string[];
@@ -175,16 +183,15 @@ export class S3Client {
     if (options.delimiter !== undefined) query["delimiter"] = options.delimiter;
     if (options.token !== undefined) query["continuation-token"] = options.token;
     const root = await this.xml({ method: "GET", bucket, query });
-    const decode = (value: string): string => decodeURIComponent(value.replace(/\+/g, "%20"));
     const named = (name: string) => root.children.filter((each) => each.name === name);
     return {
       keys: named("Contents").map((each) => ({
-        key: decode(text(each, "Key")),
+        key: decodeUrl(text(each, "Key")),
         sizeBytes: Number(text(each, "Size")),
         etag: text(each, "ETag"),
         modified: text(each, "LastModified"),
       })),
-      prefixes: named("CommonPrefixes").map((each) => decode(text(each, "Prefix"))),
+      prefixes: named("CommonPrefixes").map((each) => decodeUrl(text(each, "Prefix"))),
       token: text(root, "IsTruncated") === "true" ? text(root, "NextContinuationToken") : undefined,
     };
   }
@@ -197,6 +204,18 @@ export class S3Client {
       yield* page.keys;
       token = page.token;
     } while (token !== undefined);
+  }
+
+  /** Every version and delete marker below a prefix, by key, the newest first. */
+  async *listVersions(bucket: string, prefix: string): AsyncGenerator<ListedVersion> {
+    let markers: Record<string, string> | undefined = {};
+    while (markers !== undefined) {
+      const query = { versions: "", "max-keys": "1000", "encoding-type": "url", prefix, ...markers };
+      const root = await this.xml({ method: "GET", bucket, query });
+      const isVersion = ({ name }: XmlElement): boolean => name === "Version" || name === "DeleteMarker";
+      for (const each of root.children.filter(isVersion)) yield listedVersion(each);
+      markers = text(root, "IsTruncated") === "true" ? nextMarkers(root) : undefined;
+    }
   }
 
   async createUpload(bucket: string, key: string, headers: Record<string, string> = {}): Promise<string> {
@@ -231,17 +250,45 @@ export class S3Client {
     );
   }
 
-  /** Deletes up to 1,000 keys; returns what could not be deleted. */
-  async deleteMany(bucket: string, keys: readonly string[]): Promise<{ key: string; code: string; message: string }[]> {
-    const body = Buffer.from(
-      `<Delete><Quiet>true</Quiet>${keys.map((key) => `<Object><Key>${escapeXml(key)}</Key></Object>`).join("")}</Delete>`,
-    );
-    const headers = { "content-md5": createHash("md5").update(body).digest("base64") };
+  /** Deletes up to 1,000 keys, or versions of keys; returns what could not be deleted. */
+  async deleteMany(
+    bucket: string,
+    wanted: readonly { readonly key: string; readonly versionId?: string }[],
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<{ key: string; code: string; message: string }[]> {
+    const objects = wanted.map(({ key, versionId }) => {
+      const version = versionId === undefined ? "" : `<VersionId>${escapeXml(versionId)}</VersionId>`;
+      return `<Object><Key>${escapeXml(key)}</Key>${version}</Object>`;
+    });
+    const body = Buffer.from(`<Delete><Quiet>true</Quiet>${objects.join("")}</Delete>`);
+    const headers = { ...more, "content-md5": createHash("md5").update(body).digest("base64") };
     const root = await this.xml({ method: "POST", bucket, query: { delete: "" }, headers, body });
     return root.children
       .filter((each) => each.name === "Error")
       .map((each) => ({ key: text(each, "Key"), code: text(each, "Code"), message: text(each, "Message") }));
   }
+}
+
+/** As `encoding-type=url` spells it. */
+function decodeUrl(value: string): string {
+  return decodeURIComponent(value.replace(/\+/g, "%20"));
+}
+
+function listedVersion(element: XmlElement): ListedVersion {
+  const isMarker = element.name === "DeleteMarker";
+  return {
+    key: decodeUrl(text(element, "Key")),
+    versionId: text(element, "VersionId"),
+    isLatest: text(element, "IsLatest") === "true",
+    isMarker,
+    sizeBytes: isMarker ? 0 : Number(text(element, "Size")),
+    modified: text(element, "LastModified"),
+  };
+}
+
+function nextMarkers(root: XmlElement): Record<string, string> {
+  const key = decodeUrl(text(root, "NextKeyMarker"));
+  return { "key-marker": key, "version-id-marker": text(root, "NextVersionIdMarker") };
 }
 
 export async function readAll(body: Readable, bytesMax: number): Promise<Buffer> {
@@ -257,7 +304,7 @@ export async function readAll(body: Readable, bytesMax: number): Promise<Buffer>
 
 function errorFrom(status: number, body: string, request: S3Request): S3RequestError {
   const said = body === "" ? undefined : errorIn(body);
-  if (said !== undefined) return new S3RequestError(status, text(said, "Code"), text(said, "Message"));
+  if (said !== undefined) return new S3RequestError(status, text(said, "Code"), messageIn(said));
   const what = request.key === undefined ? `bucket ${request.bucket ?? ""}` : `${request.bucket}/${request.key}`;
   // What HEAD is refused with has no words of its own.
   if (status === 404) {
@@ -267,6 +314,14 @@ function errorFrom(status: number, body: string, request: S3Request): S3RequestE
   if (status === 403) return new S3RequestError(status, "AccessDenied", refused);
   const message = `${request.method} of ${what} was answered with status ${status}.`;
   return new S3RequestError(status, `HTTP ${status}`, message);
+}
+
+/** Of several entries that were sent it is said which one it is about. */
+function messageIn(said: XmlElement): string {
+  const entry = childText(said, "Entry");
+  const key = childText(said, "Key");
+  const about = entry === undefined ? "" : `Entry ${entry}${key === undefined ? "" : ` (${key})`}: `;
+  return about + text(said, "Message");
 }
 
 function errorIn(body: string): XmlElement | undefined {

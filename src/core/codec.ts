@@ -105,6 +105,10 @@ export class ByteReader {
     return new HoldfastError("corrupt_record", `The ${this.#what} record is corrupt: ${why}.`);
   }
 
+  get isAtEnd(): boolean {
+    return this.#offset === this.#buffer.length;
+  }
+
   u8(): number {
     return this.#buffer[this.#take(1)]!;
   }

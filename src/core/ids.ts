@@ -8,6 +8,8 @@
  *   BucketId   8 bytes: random; a bucket deleted and made again has another id
  *   UploadId  16 bytes: 6 of Unix milliseconds, 10 random
  *   DriveId    8 bytes: random, made when the drive is first opened
+ *   RecordId   8 bytes: random; drawn when a drive takes a shard in, and anew when the shard there is taken over
+ *   DestinationId  8 bytes: random; a destination of events that is removed and added again has another id
  */
 import { assert } from "./assert.ts";
 import type { Clock } from "./clock.ts";
@@ -22,8 +24,10 @@ export type ChunkId = Id<"chunk">;
 export type BucketId = Id<"bucket">;
 export type UploadId = Id<"upload">;
 export type DriveId = Id<"drive">;
+export type RecordId = Id<"record">;
+export type DestinationId = Id<"destination">;
 
-type AnyId = SessionId | BlobId | ChunkId | BucketId | UploadId | DriveId;
+type AnyId = SessionId | BlobId | ChunkId | BucketId | UploadId | DriveId | DestinationId;
 
 export const SESSION_ID_BYTES = 8;
 export const BLOB_ID_BYTES = 16;
@@ -31,6 +35,8 @@ export const CHUNK_ID_BYTES = 16;
 export const BUCKET_ID_BYTES = 8;
 export const UPLOAD_ID_BYTES = 16;
 export const DRIVE_ID_BYTES = 8;
+export const RECORD_ID_BYTES = 8;
+export const DESTINATION_ID_BYTES = 8;
 
 export function idBytes(id: AnyId): Buffer {
   return Buffer.from(id, "hex");
@@ -62,6 +68,14 @@ export function newBucketId(random: Random): BucketId {
 
 export function newDriveId(random: Random): DriveId {
   return Buffer.from(random.bytes(DRIVE_ID_BYTES)).toString("hex") as DriveId;
+}
+
+export function newRecordId(random: Random): RecordId {
+  return Buffer.from(random.bytes(RECORD_ID_BYTES)).toString("hex") as RecordId;
+}
+
+export function newDestinationId(random: Random): DestinationId {
+  return Buffer.from(random.bytes(DESTINATION_ID_BYTES)).toString("hex") as DestinationId;
 }
 
 /** The session that wrote a blob or a chunk. */

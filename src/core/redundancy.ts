@@ -74,3 +74,13 @@ export function defaultRedundancy(drives: number): Redundancy {
   if (drives <= 5) return { dataShards: drives - 2, parityShards: 1 };
   return { dataShards: 4, parityShards: 2 };
 }
+
+/**
+ * What a cluster gives by itself: as many losses of whole nodes as a store on that many drives bears of drives. Where there are
+ * several zones and one could take more of a chunk than it can lose, two copies, which never lie in one zone.
+ */
+export function clusterRedundancy(nodes: number, zones: number): Redundancy {
+  const byNodes = defaultRedundancy(nodes);
+  const inOneZone = Math.ceil(shardsOf(byNodes) / zones);
+  return zones === 1 || inOneZone <= byNodes.parityShards ? byNodes : { dataShards: 1, parityShards: 1 };
+}

@@ -1,6 +1,7 @@
 /**
  * The plain file API below `/_/files`, for people with curl and no S3 library (docs/file-api.md). Files are ordinary
- * objects of one bucket, made on first use; names.ts says how they are called. Every call needs HTTP Basic credentials.
+ * objects of one bucket, made on first use; names.ts says how they are called. Every call needs HTTP Basic credentials;
+ * what they allow is judged as at the S3 door (permit.ts).
  *
  * Promises: 201 only after the file is durable; an upload that fails, also in the middle of a form of several files,
  * leaves none of its files; answers are JSON, errors too.
@@ -15,8 +16,12 @@ import type { Reply } from "../gateway/respond.ts";
 import { authenticateBasic } from "../identity/basic.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { ListedObject, Objects } from "../object/object.ts";
+import type { Access } from "../gateway/authorize.ts";
+import type { RequestLog } from "../logging/logging.ts";
+import { logCall, type AnsweredCall, type FileVisit } from "./access_line.ts";
 import { downloadReply } from "./download.ts";
 import { fileJson, fileOfKey, isFileId, keyOfFile, type FileJson } from "./names.ts";
+import { FilesPermit } from "./permit.ts";
 import { createUploads, type Uploads } from "./upload.ts";
 
 export type FilesOptions = {
@@ -26,7 +31,12 @@ export type FilesOptions = {
   readonly region: string;
   readonly clock: Clock;
   readonly random: Random;
+  /** Of requests to the bucket; without it none is logged. */
+  readonly bucketLogs?: RequestLog;
 };
+
+/** A call, and what its caller may do. */
+export type FileRequest = DoorRequest & { readonly permit: FilesPermit; readonly visit: FileVisit };
 
 /** The calls, for metrics. */
 export type FilesOperation = "Upload" | "Download" | "Head" | "Chunks" | "Delete" | "List" | "Other";
@@ -35,6 +45,8 @@ export type FilesDoor = {
   operation(request: DoorRequest): FilesOperation;
   /** Rejects with what errorReply turns into an answer. */
   handle(request: DoorRequest): Promise<DoorReply | Reply>;
+  /** Told when the request that was handled has been answered. */
+  answered(request: DoorRequest, call: Omit<AnsweredCall, "operation">): void;
 };
 
 const listLimitDefault = 100;
@@ -42,7 +54,7 @@ const headsAtOnce = 16;
 
 export function createFiles(options: FilesOptions): FilesDoor {
   const files = new Files(options);
-  const run: Readonly<Record<FilesOperation, (request: DoorRequest) => Promise<DoorReply | Reply>>> = {
+  const run: Readonly<Record<FilesOperation, (request: FileRequest) => Promise<DoorReply | Reply>>> = {
     Upload: (request) => files.upload(request),
     Download: (request) => files.download(request),
     Head: (request) => files.head(request),
@@ -51,13 +63,33 @@ export function createFiles(options: FilesOptions): FilesDoor {
     List: (request) => files.list(request),
     Other: (request) => Promise.reject(refusal(request)),
   };
+  const visits = new WeakMap<DoorRequest, FileVisit>();
+  const { bucket, random, bucketLogs: log } = options;
+  const requestId = (): string => Buffer.from(random.bytes(8)).toString("hex").toUpperCase();
   return {
     operation: operationOf,
+    answered: (request, call) => {
+      const visit = visits.get(request);
+      if (log === undefined || visit === undefined) return;
+      logCall({ log, bucket, requestId }, { ...call, operation: operationOf(request) }, visit);
+    },
     handle: async (request) => {
-      await authenticateBasic(options.identity, request.headers.authorization);
-      return run[operationOf(request)](request);
+      const visit: FileVisit = { files: [] };
+      visits.set(request, visit);
+      const { access } = await authenticateBasic(options.identity, request.headers);
+      visit.access = access;
+      const permit = permitOf(options, access, request);
+      return run[operationOf(request)]({ ...request, permit, visit }).catch(async (error: unknown) => {
+        throw await permit.shown(error);
+      });
     },
   };
+}
+
+function permitOf(options: FilesOptions, access: Access, request: DoorRequest): FilesPermit {
+  const { objects, identity, bucket, region, clock } = options;
+  const source = { objects, accounts: identity.accounts };
+  return new FilesPermit({ access, request, bucket, region, nowMs: clock.nowMs(), source });
 }
 
 function operationOf({ method, segments }: DoorRequest): FilesOperation {
@@ -91,31 +123,32 @@ class Files {
     this.#uploads = createUploads(options);
   }
 
-  async upload(request: DoorRequest): Promise<DoorReply> {
+  async upload(request: FileRequest): Promise<DoorReply> {
     const files = await this.#uploads.take(request);
     const [first] = files;
     if (files.length !== 1 || first === undefined) return jsonReply(201, files);
     return jsonReply(201, first, ["location", `/_/files/${encodeURIComponent(first.id)}`]);
   }
 
-  async download(request: DoorRequest): Promise<Reply> {
+  async download(request: FileRequest): Promise<Reply> {
     const { objects, bucket } = this.#options;
     const key = await this.#keyOf(request);
-    return downloadReply(request, (extra) =>
-      objects.get({ bucket, key, signal: request.signal, ...extra }).catch(asNoSuchFile),
-    );
+    const read = { bucket, key, signal: request.signal, ...(await request.permit.reading(key)) };
+    return downloadReply(request, (extra) => objects.get({ ...read, ...extra }).catch(asNoSuchFile));
   }
 
-  async head(request: DoorRequest): Promise<Reply> {
+  async head(request: FileRequest): Promise<Reply> {
     const { objects, bucket } = this.#options;
     const key = await this.#keyOf(request);
-    return downloadReply(request, (extra) => objects.head({ bucket, key, ...extra }).catch(asNoSuchFile));
+    const read = { bucket, key, ...(await request.permit.reading(key)) };
+    return downloadReply(request, (extra) => objects.head({ ...read, ...extra }).catch(asNoSuchFile));
   }
 
-  async chunks(request: DoorRequest): Promise<DoorReply> {
+  async chunks(request: FileRequest): Promise<DoorReply> {
     const { objects, bucket } = this.#options;
     const key = await this.#keyOf(request);
-    const { info, inline, chunks } = await objects.layout({ bucket, key }).catch(asNoSuchFile);
+    const judged = await request.permit.reading(key);
+    const { info, inline, chunks } = await objects.layout({ bucket, key, ...judged }).catch(asNoSuchFile);
     const listed: object[] = [];
     const first = countOf(request, "first", 0);
     const limit = Math.min(countOf(request, "limit", limits.listPageKeysMax), limits.listPageKeysMax);
@@ -130,15 +163,16 @@ class Files {
     return jsonReply(200, { id, name, size: info.sizeBytes, etag: info.etag, inline, chunks: listed, next });
   }
 
-  async delete(request: DoorRequest): Promise<DoorReply> {
+  async delete(request: FileRequest): Promise<DoorReply> {
     const { objects, bucket } = this.#options;
     const key = await this.#keyOf(request);
-    const { existed } = await objects.delete({ bucket, key }).catch(asNoSuchFile);
-    if (!existed) throw noSuchFile();
+    await request.permit.require("DeleteObject", key);
+    // With the condition nothing is written for a file that is not there, not even a delete marker.
+    await objects.delete({ bucket, key, conditions: { ifMatch: "*" } }).catch(asNoSuchFile);
     return { status: 204, headers: [] };
   }
 
-  async list(request: DoorRequest): Promise<DoorReply> {
+  async list(request: FileRequest): Promise<DoorReply> {
     const { objects, bucket } = this.#options;
     const limit = countOf(request, "limit", listLimitDefault);
     if (limit < 1 || limit > limits.listPageKeysMax) {
@@ -146,6 +180,7 @@ class Files {
     }
     const after = cursorOf(request.query.get("cursor"));
     try {
+      await request.permit.require("ListObjectsV2");
       const page = await objects.list({ bucket, limit, ...(after !== undefined && { after }) });
       const files = await this.#described(page.objects);
       return jsonReply(200, { files, cursor: page.next?.toString("base64url") ?? null });
@@ -168,7 +203,7 @@ class Files {
 
   async #describe({ key }: ListedObject): Promise<FileJson | undefined> {
     try {
-      const { info } = await this.#options.objects.head({ bucket: this.#options.bucket, key });
+      const info = await this.#options.objects.describe({ bucket: this.#options.bucket, key });
       return fileJson(key, { ...info, type: info.metadata.headers["content-type"] });
     } catch (error) {
       if (hasReason(error, "no_such_key")) return undefined;
@@ -177,7 +212,13 @@ class Files {
   }
 
   /** The object behind an id: of our own files only the id is in the address, so the name is looked up. */
-  async #keyOf({ segments }: DoorRequest): Promise<Buffer> {
+  async #keyOf(request: FileRequest): Promise<Buffer> {
+    const key = await this.#keyAt(request);
+    request.visit.files.push({ key });
+    return key;
+  }
+
+  async #keyAt({ segments }: FileRequest): Promise<Buffer> {
     const id = segments[0] ?? "";
     if (Buffer.byteLength(id) > limits.objectKeyBytesMax) throw noSuchFile();
     if (!isFileId(id)) return Buffer.from(id);

@@ -63,7 +63,8 @@ export function canonicalPath(rawPath: string): string {
   return plainPath.test(rawPath) ? rawPath : encodeBytes(decodeBytes(rawPath), true);
 }
 
-function canonicalPart(raw: string): string {
+/** A name or value of a query, encoded as the signature has it. */
+export function canonicalPart(raw: string): string {
   return plainPart.test(raw) ? raw : encodeBytes(decodeBytes(raw.replaceAll("+", " ")), false);
 }
 

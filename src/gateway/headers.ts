@@ -10,6 +10,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type {
   ContentHeaderName,
+  Ending,
   ObjectMetadata,
   ReadConditions,
   RequestedRange,
@@ -118,6 +119,11 @@ export function copySourceConditions(headers: IncomingHttpHeaders): ReadConditio
   return conditionsOf(headers, "x-amz-copy-source-");
 }
 
+/** x-amz-rename-source-if-*. */
+export function renameSourceConditions(headers: IncomingHttpHeaders): ReadConditions | undefined {
+  return conditionsOf(headers, "x-amz-rename-source-");
+}
+
 function conditionsOf(headers: IncomingHttpHeaders, prefix: string): ReadConditions | undefined {
   const ifMatch = textOf(headers[`${prefix}if-match`]);
   const ifNoneMatch = textOf(headers[`${prefix}if-none-match`]);
@@ -132,9 +138,23 @@ function conditionsOf(headers: IncomingHttpHeaders, prefix: string): ReadConditi
   return Object.keys(conditions).length === 0 ? undefined : conditions;
 }
 
+// ---- Versions ----
+
+const noHeaders: readonly string[] = [];
+
+/** Of what was read. */
+export function versionHeader({ versionId }: { readonly versionId: string | undefined }): readonly string[] {
+  return versionId === undefined ? noHeaders : ["x-amz-version-id", versionId];
+}
+
+/** Of what was written: AWS does not name the null version there. */
+export function newVersionHeader({ versionId }: { readonly versionId: string | undefined }): readonly string[] {
+  return versionId === undefined || versionId === "null" ? noHeaders : ["x-amz-version-id", versionId];
+}
+
 // ---- Metadata ----
 
-const contentHeaderNames: readonly ContentHeaderName[] = [
+export const contentHeaderNames: readonly ContentHeaderName[] = [
   "content-type",
   "content-encoding",
   "content-language",
@@ -159,6 +179,25 @@ const storageClasses: ReadonlySet<string> = new Set([
   "EXPRESS_ONEZONE",
 ]);
 
+// ---- Lifecycle ----
+
+/** When an object will expire, and by which rule. */
+export function endingHeader({ ending }: { readonly ending?: Ending }): readonly string[] {
+  if (ending === undefined) return noHeaders;
+  const { atMs, ruleId } = ending;
+  return [
+    "x-amz-expiration",
+    `expiry-date="${httpDate(atMs)}", rule-id="${encodeURIComponent(ruleId.toWellFormed())}"`,
+  ];
+}
+
+/** When an upload will end that is not completed, and by which rule. */
+export function abortHeaders({ ending }: { readonly ending?: Ending }): readonly string[] {
+  if (ending === undefined) return noHeaders;
+  const { atMs, ruleId } = ending;
+  return ["x-amz-abort-date", httpDate(atMs), "x-amz-abort-rule-id", encodeURIComponent(ruleId.toWellFormed())];
+}
+
 const userPrefix = "x-amz-meta-";
 
 /** What a PUT or CreateMultipartUpload says about its object. `metadata_too_large`, InvalidStorageClass. */
@@ -175,6 +214,7 @@ function contentHeader(name: ContentHeaderName, text: string | undefined): strin
   if (text === undefined || text === "") return undefined;
   const value = name === "content-encoding" ? withoutAwsChunked(text) : text;
   if (value === undefined) return undefined;
+  if (name === redirectHeader) checkRedirect(value);
   if (value.length > limits.contentHeaderBytesMax)
     throw new HoldfastError("metadata_too_large", `The header ${name} is longer than S3 keeps.`, {
       details: { MaxSizeAllowed: limits.contentHeaderBytesMax, Size: value.length },
@@ -184,6 +224,22 @@ function contentHeader(name: ContentHeaderName, text: string | undefined): strin
       details: { StorageClassRequested: value },
     });
   return value;
+}
+
+/** Where the website of the bucket sends whoever asks for the object. */
+export const redirectHeader = "x-amz-website-redirect-location";
+
+function checkRedirect(location: string): void {
+  if (location.length > limits.contentHeaderBytesMax)
+    throw new S3Error(
+      "InvalidRedirectLocation",
+      `The length of website redirect location cannot exceed ${limits.contentHeaderBytesMax} characters.`,
+    );
+  if (/^(?:\/|https?:\/\/)/.test(location)) return;
+  throw new S3Error(
+    "InvalidRedirectLocation",
+    "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+  );
 }
 
 /** The coding of the request's transfer is no property of the object. */

@@ -15,9 +15,13 @@ export type OperationSpec = {
   readonly sub: string;
   /** Only with (true) or only without (absent) an x-amz-copy-source header. */
   readonly copy?: true;
-  /** The permission of AWS that the operation needs; policies will be judged by it. */
+  /** One of several configurations of a kind: only with (true) or only without (absent) an `id` in the query. */
+  readonly named?: true;
+  /** `object`: what is there is judged by its own row, when that is read; all else before anything is done (authorize.ts). */
+  readonly judgedBy?: "object";
+  /** The permission of AWS that the operation needs first of all (needs.ts has the others). */
   readonly action: `s3:${string}`;
-  /** `none`: a body is not read; `xml`: collected whole, up to bodyBytesMax; `stream`: handed to the object layer. */
+  /** `none`: a body is not read; `xml`: a document (of ours: JSON), collected whole, up to bodyBytesMax; `stream`: handed to the object layer. */
   readonly body: "none" | "xml" | "stream";
   readonly bodyBytesMax: number;
 };
@@ -25,7 +29,19 @@ export type OperationSpec = {
 const none = { body: "none", bodyBytesMax: 0 } as const;
 const xml = { body: "xml", bodyBytesMax: limits.xmlBodyBytesMax } as const;
 const bucketGet = { level: "bucket", method: "GET", ...none } as const;
+/** Setting a configuration document of a bucket, and taking it away. */
+const bucketPut = { level: "bucket", method: "PUT", ...xml } as const;
+const bucketDelete = { level: "bucket", method: "DELETE", ...none } as const;
 const objectGet = { level: "object", method: "GET", ...none } as const;
+const byObject = { judgedBy: "object" } as const;
+/** Changes what is said of an object that is there. */
+const objectPut = { level: "object", method: "PUT", ...byObject, ...xml } as const;
+
+/** Kinds of which a bucket may have several configurations. */
+const analytics = { sub: "analytics", action: "s3:GetAnalyticsConfiguration" } as const;
+const intelligentTiering = { sub: "intelligent-tiering", action: "s3:GetIntelligentTieringConfiguration" } as const;
+const inventory = { sub: "inventory", action: "s3:GetInventoryConfiguration" } as const;
+const metrics = { sub: "metrics", action: "s3:GetMetricsConfiguration" } as const;
 
 const table = {
   ListBuckets: { level: "service", method: "GET", sub: "", action: "s3:ListAllMyBuckets", ...none },
@@ -38,19 +54,69 @@ const table = {
   ListObjectVersions: { ...bucketGet, sub: "versions", action: "s3:ListBucketVersions" },
   ListMultipartUploads: { ...bucketGet, sub: "uploads", action: "s3:ListBucketMultipartUploads" },
   DeleteObjects: { level: "bucket", method: "POST", sub: "delete", action: "s3:DeleteObject", ...xml },
+  /** Several keys at once: ours. Judged entry by entry. */
+  CommitObjects: { level: "bucket", method: "POST", sub: "holdfast-commit", action: "s3:PutObject", ...xml },
   GetBucketLocation: { ...bucketGet, sub: "location", action: "s3:GetBucketLocation" },
   GetBucketVersioning: { ...bucketGet, sub: "versioning", action: "s3:GetBucketVersioning" },
+  PutBucketVersioning: {
+    level: "bucket",
+    method: "PUT",
+    sub: "versioning",
+    action: "s3:PutBucketVersioning",
+    ...xml,
+  },
   GetBucketAcl: { ...bucketGet, sub: "acl", action: "s3:GetBucketAcl" },
+  PutBucketAcl: { ...bucketPut, sub: "acl", action: "s3:PutBucketAcl" },
   GetBucketPolicy: { ...bucketGet, sub: "policy", action: "s3:GetBucketPolicy" },
+  PutBucketPolicy: { ...bucketPut, sub: "policy", action: "s3:PutBucketPolicy" },
+  DeleteBucketPolicy: { ...bucketDelete, sub: "policy", action: "s3:DeleteBucketPolicy" },
+  GetBucketPolicyStatus: { ...bucketGet, sub: "policyStatus", action: "s3:GetBucketPolicyStatus" },
   GetBucketCors: { ...bucketGet, sub: "cors", action: "s3:GetBucketCORS" },
+  PutBucketCors: { ...bucketPut, sub: "cors", action: "s3:PutBucketCORS" },
+  DeleteBucketCors: { ...bucketDelete, sub: "cors", action: "s3:PutBucketCORS" },
   GetBucketLifecycle: { ...bucketGet, sub: "lifecycle", action: "s3:GetLifecycleConfiguration" },
+  PutBucketLifecycle: { ...bucketPut, sub: "lifecycle", action: "s3:PutLifecycleConfiguration" },
+  DeleteBucketLifecycle: { ...bucketDelete, sub: "lifecycle", action: "s3:PutLifecycleConfiguration" },
   GetBucketEncryption: { ...bucketGet, sub: "encryption", action: "s3:GetEncryptionConfiguration" },
+  PutBucketEncryption: { ...bucketPut, sub: "encryption", action: "s3:PutEncryptionConfiguration" },
+  DeleteBucketEncryption: { ...bucketDelete, sub: "encryption", action: "s3:PutEncryptionConfiguration" },
   GetBucketTagging: { ...bucketGet, sub: "tagging", action: "s3:GetBucketTagging" },
+  PutBucketTagging: { ...bucketPut, sub: "tagging", action: "s3:PutBucketTagging" },
+  DeleteBucketTagging: { ...bucketDelete, sub: "tagging", action: "s3:PutBucketTagging" },
   GetBucketWebsite: { ...bucketGet, sub: "website", action: "s3:GetBucketWebsite" },
+  PutBucketWebsite: { ...bucketPut, sub: "website", action: "s3:PutBucketWebsite" },
+  DeleteBucketWebsite: { ...bucketDelete, sub: "website", action: "s3:DeleteBucketWebsite" },
+  GetBucketLogging: { ...bucketGet, sub: "logging", action: "s3:GetBucketLogging" },
+  PutBucketLogging: { ...bucketPut, sub: "logging", action: "s3:PutBucketLogging" },
   GetBucketReplication: { ...bucketGet, sub: "replication", action: "s3:GetReplicationConfiguration" },
   GetPublicAccessBlock: { ...bucketGet, sub: "publicAccessBlock", action: "s3:GetBucketPublicAccessBlock" },
+  PutPublicAccessBlock: { ...bucketPut, sub: "publicAccessBlock", action: "s3:PutBucketPublicAccessBlock" },
+  DeletePublicAccessBlock: { ...bucketDelete, sub: "publicAccessBlock", action: "s3:PutBucketPublicAccessBlock" },
   GetBucketOwnershipControls: { ...bucketGet, sub: "ownershipControls", action: "s3:GetBucketOwnershipControls" },
+  PutBucketOwnershipControls: { ...bucketPut, sub: "ownershipControls", action: "s3:PutBucketOwnershipControls" },
+  DeleteBucketOwnershipControls: { ...bucketDelete, sub: "ownershipControls", action: "s3:PutBucketOwnershipControls" },
+  GetBucketRequestPayment: { ...bucketGet, sub: "requestPayment", action: "s3:GetBucketRequestPayment" },
+  PutBucketRequestPayment: { ...bucketPut, sub: "requestPayment", action: "s3:PutBucketRequestPayment" },
+  GetBucketAccelerate: { ...bucketGet, sub: "accelerate", action: "s3:GetAccelerateConfiguration" },
+  PutBucketAccelerate: { ...bucketPut, sub: "accelerate", action: "s3:PutAccelerateConfiguration" },
+  GetBucketNotification: { ...bucketGet, sub: "notification", action: "s3:GetBucketNotification" },
+  PutBucketNotification: { ...bucketPut, sub: "notification", action: "s3:PutBucketNotification" },
+  GetBucketAbac: { ...bucketGet, sub: "abac", action: "s3:GetBucketAbac" },
+  GetBucketMetadataConfiguration: {
+    ...bucketGet,
+    sub: "metadataConfiguration",
+    action: "s3:GetBucketMetadataTableConfiguration",
+  },
+  ListBucketAnalyticsConfigurations: { ...bucketGet, ...analytics },
+  GetBucketAnalyticsConfiguration: { ...bucketGet, ...analytics, named: true },
+  ListBucketIntelligentTieringConfigurations: { ...bucketGet, ...intelligentTiering },
+  GetBucketIntelligentTieringConfiguration: { ...bucketGet, ...intelligentTiering, named: true },
+  ListBucketInventoryConfigurations: { ...bucketGet, ...inventory },
+  GetBucketInventoryConfiguration: { ...bucketGet, ...inventory, named: true },
+  ListBucketMetricsConfigurations: { ...bucketGet, ...metrics },
+  GetBucketMetricsConfiguration: { ...bucketGet, ...metrics, named: true },
   GetObjectLockConfiguration: { ...bucketGet, sub: "object-lock", action: "s3:GetBucketObjectLockConfiguration" },
+  PutObjectLockConfiguration: { ...bucketPut, sub: "object-lock", action: "s3:PutBucketObjectLockConfiguration" },
 
   PutObject: {
     level: "object",
@@ -60,13 +126,38 @@ const table = {
     body: "stream",
     bodyBytesMax: limits.putBytesMax,
   },
+  /** By a browser's form, whose fields name the key. */
+  PostObject: {
+    level: "bucket",
+    method: "POST",
+    sub: "",
+    action: "s3:PutObject",
+    body: "stream",
+    bodyBytesMax: limits.putBytesMax,
+  },
   CopyObject: { level: "object", method: "PUT", sub: "", copy: true, action: "s3:PutObject", ...none },
-  GetObject: { ...objectGet, sub: "", action: "s3:GetObject" },
-  HeadObject: { level: "object", method: "HEAD", sub: "", action: "s3:GetObject", ...none },
+  RenameObject: { level: "object", method: "PUT", sub: "renameObject", action: "s3:PutObject", ...none },
+  GetObject: { ...objectGet, ...byObject, sub: "", action: "s3:GetObject" },
+  HeadObject: { ...objectGet, ...byObject, method: "HEAD", sub: "", action: "s3:GetObject" },
   DeleteObject: { level: "object", method: "DELETE", sub: "", action: "s3:DeleteObject", ...none },
-  GetObjectAttributes: { ...objectGet, sub: "attributes", action: "s3:GetObjectAttributes" },
-  GetObjectAcl: { ...objectGet, sub: "acl", action: "s3:GetObjectAcl" },
-  GetObjectTagging: { ...objectGet, sub: "tagging", action: "s3:GetObjectTagging" },
+  GetObjectAttributes: { ...objectGet, ...byObject, sub: "attributes", action: "s3:GetObjectAttributes" },
+  GetObjectAcl: { ...objectGet, ...byObject, sub: "acl", action: "s3:GetObjectAcl" },
+  GetObjectTagging: { ...objectGet, ...byObject, sub: "tagging", action: "s3:GetObjectTagging" },
+  PutObjectAcl: { ...objectPut, sub: "acl", action: "s3:PutObjectAcl" },
+  PutObjectTagging: { ...objectPut, sub: "tagging", action: "s3:PutObjectTagging" },
+  DeleteObjectTagging: {
+    level: "object",
+    method: "DELETE",
+    sub: "tagging",
+    action: "s3:DeleteObjectTagging",
+    ...byObject,
+    ...none,
+  },
+  GetObjectRetention: { ...objectGet, ...byObject, sub: "retention", action: "s3:GetObjectRetention" },
+  PutObjectRetention: { ...objectPut, sub: "retention", action: "s3:PutObjectRetention" },
+  GetObjectLegalHold: { ...objectGet, ...byObject, sub: "legal-hold", action: "s3:GetObjectLegalHold" },
+  PutObjectLegalHold: { ...objectPut, sub: "legal-hold", action: "s3:PutObjectLegalHold" },
+  RestoreObject: { level: "object", method: "POST", sub: "restore", action: "s3:RestoreObject", ...byObject, ...xml },
   CreateMultipartUpload: { level: "object", method: "POST", sub: "uploads", action: "s3:PutObject", ...none },
   UploadPart: {
     level: "object",
@@ -92,11 +183,10 @@ export type Operation = keyof typeof table;
 
 export const operations: Readonly<Record<Operation, OperationSpec>> = table;
 
-/** Query names of S3 that ask for something else than the plain operation; those without a row above answer 501. */
+/** Query names of S3 (and some of others) that ask for something else than the plain operation, and have no row above: 501. */
 const unsupported = [
-  "abac accelerate accessPoint analytics annotation append compose events intelligent-tiering inventory",
-  "legal-hold logging metadataConfiguration metadataInventoryTable metadataJournalTable metadataTable metrics",
-  "notification policyStatus renameObject requestPayment restore retention select session torrent",
+  "accessPoint annotation append compose events metadataAnnotationTable metadataInventoryTable metadataJournalTable",
+  "metadataTable select session torrent",
 ];
 
 export const subResources: ReadonlySet<string> = new Set([
@@ -105,3 +195,10 @@ export const subResources: ReadonlySet<string> = new Set([
     .filter((sub) => sub !== ""),
   ...unsupported.join(" ").split(" "),
 ]);
+
+/** Sub-resources where an `id` in the query makes it another operation. */
+export const namedSubResources: ReadonlySet<string> = new Set(
+  Object.values<OperationSpec>(operations)
+    .filter(({ named }) => named === true)
+    .map(({ sub }) => sub),
+);

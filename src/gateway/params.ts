@@ -38,6 +38,13 @@ export function bytesParam(query: Query, name: string): Buffer | undefined {
   return value === undefined || value === "" ? undefined : Buffer.from(value);
 }
 
+/** Which version of the object is meant, for the object layer to judge; absent: the current one. */
+export function versionParam(query: Query): { readonly versionId?: string } {
+  const versionId = query.get("versionId");
+  if (versionId === "") throw invalidArgument("versionId", "", "Version id cannot be the empty string");
+  return versionId === undefined ? {} : { versionId };
+}
+
 const tokenVersion = "1";
 
 /** Where a listing goes on, as clients carry it: opaque to them, the last key or common prefix to us. */

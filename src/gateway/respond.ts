@@ -26,6 +26,15 @@ export type Reply = {
   readonly body?: string | Buffer | StreamBody;
   /** What went wrong, for metrics and log. */
   readonly code?: string;
+  /** What became of each key of a request that is about several, for access logs. */
+  readonly parts?: readonly ReplyPart[];
+};
+
+export type ReplyPart = {
+  readonly key: Buffer;
+  readonly versionId: string | undefined;
+  readonly status: number;
+  readonly code: string | undefined;
 };
 
 export type Sent = {

@@ -22,8 +22,9 @@ const refusedWith = (code: string) => (error: unknown) => error instanceof S3Err
 
 void test("every operation is found by what its row says", () => {
   const targets = { service: "/", bucket: "/bucket", object: "/bucket/key" };
-  for (const [name, { level, method, sub, copy }] of Object.entries(operations)) {
-    const found = route(`${targets[level]}${sub === "" ? "" : `?${sub}`}`, { method, hasCopySource: copy === true });
+  for (const [name, { level, method, sub, copy, named }] of Object.entries(operations)) {
+    const query = [sub, ...(named === true ? ["id=one"] : [])].join("&");
+    const found = route(`${targets[level]}?${query}`, { method, hasCopySource: copy === true });
     assert.equal(found.operation, name);
   }
 });
@@ -55,11 +56,30 @@ void test("what cannot be a path is InvalidURI", () => {
 });
 
 void test("sub-resources: unknown to us 501, unknown to S3 ignored, two at once refused", () => {
-  assert.throws(() => route("/b?notification"), refusedWith("NotImplemented"));
-  assert.throws(() => route("/b/k?acl", { method: "PUT" }), refusedWith("NotImplemented"));
+  assert.throws(() => route("/b?session"), refusedWith("NotImplemented"));
+  assert.throws(() => route("/b/k?acl", { method: "DELETE" }), refusedWith("NotImplemented"));
   assert.throws(() => route("/b?acl&policy"), refusedWith("InvalidArgument"));
   assert.equal(route("/b/k?x-id=GetObject&whatever").operation, "GetObject");
   assert.equal(route("/b?list-type=2&prefix=acl").operation, "ListObjectsV2");
+});
+
+void test("a write of a sub-resource that nobody knows is no write of the bucket or object", () => {
+  for (const method of ["PUT", "DELETE", "POST"])
+    for (const target of [
+      "/b?newThing",
+      "/b?newThing=",
+      "/b?x-id=NewThing&newThing",
+      "/b/k?newThing",
+      "/b/k?newThing&id=1",
+    ])
+      assert.throws(
+        () => route(target, { method }),
+        (error) => error instanceof S3Error,
+        `${method} ${target}`,
+      );
+  assert.throws(() => route("/b?newThing", { method: "DELETE" }), refusedWith("NotImplemented"));
+  assert.equal(route("/b/k?versionId=", { method: "DELETE" }).operation, "DeleteObject");
+  assert.equal(route("/b/k?x-id=PutObject&lang=en", { method: "PUT" }).operation, "PutObject");
 });
 
 void test("a query is read as S3 reads it", () => {

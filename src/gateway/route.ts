@@ -8,8 +8,8 @@
 import { isUtf8 } from "node:buffer";
 import { limits } from "../core/limits.ts";
 import { S3Error } from "./errors.ts";
-import { operations, subResources } from "./operations.ts";
-import type { Level, Operation } from "./operations.ts";
+import { namedSubResources, operations, subResources } from "./operations.ts";
+import type { Level, Operation, OperationSpec } from "./operations.ts";
 
 /** Decoded query parameters; of a name given twice the first counts. A name without `=` has the value "". */
 export type Query = ReadonlyMap<string, string>;
@@ -40,32 +40,59 @@ const noKey = Buffer.alloc(0);
 const noQuery: Query = new Map();
 
 const index = new Map<string, Operation>();
-for (const [name, spec] of Object.entries(operations) as [Operation, (typeof operations)[Operation]][]) {
-  index.set(indexKey(spec.level, spec.method, spec.sub, spec.copy === true), name);
+for (const [name, spec] of Object.entries(operations) as [Operation, OperationSpec][]) {
+  const { level, method, sub, copy, named } = spec;
+  index.set(indexKey(level, method, sub, copy === true ? "copy" : named === true ? "id" : ""), name);
 }
 
-function indexKey(level: Level, method: string, sub: string, copy: boolean): string {
-  return `${level} ${method} ${sub}${copy ? " copy" : ""}`;
+/** `variant`: what makes it another operation on the same resource. */
+function indexKey(level: Level, method: string, sub: string, variant: "" | "copy" | "id"): string {
+  return `${level} ${method} ${sub} ${variant}`;
+}
+
+/** Which bucket and key a request names, whatever it wants of them. */
+export function addressOf(input: Pick<RouteInput, "host" | "target" | "domains">): Pick<Route, "bucket" | "key"> {
+  return addressIn(splitTarget(input.target).path, input);
+}
+
+function addressIn(
+  path: string,
+  { host, domains }: Pick<RouteInput, "host" | "domains">,
+): Pick<Route, "bucket" | "key"> {
+  const address = locate(path, hostBucket(host, domains));
+  checkBucketLength(address.bucket);
+  return address;
 }
 
 export function detect(input: RouteInput): Route {
   const { path, rawQuery } = splitTarget(input.target);
-  const { bucket, key } = locate(path, hostBucket(input.host, input.domains));
-  checkBucketLength(bucket);
+  const { bucket, key } = addressIn(path, input);
   const query = rawQuery === "" ? noQuery : parseQuery(rawQuery);
   const level: Level = bucket === "" ? "service" : key.length === 0 ? "bucket" : "object";
   const sub = query.size === 0 ? "" : subResourceOf(query);
   const copy = level === "object" && input.method === "PUT" && (input.hasCopySource || query.has("x-amz-copy-source"));
-  const operation = index.get(indexKey(level, input.method, sub, copy));
-  if (operation === undefined) throw unknownOperation(level, input.method, sub);
+  const named = query.has("id") && namedSubResources.has(sub);
+  const operation = index.get(indexKey(level, input.method, sub, copy ? "copy" : named ? "id" : ""));
+  if (operation === undefined) throw unknownOperation(sub);
+  if (sub === "" && query.size > 0) refuseUnknownWrite(input.method, query);
   return { operation, bucket, key, query, rawPath: path, rawQuery };
 }
 
-function unknownOperation(level: Level, method: string, sub: string): S3Error {
+function unknownOperation(sub: string): S3Error {
   if (sub !== "") return new S3Error("NotImplemented", `The sub-resource "${sub}" is not implemented.`);
-  if (level === "bucket" && method === "POST")
-    return new S3Error("NotImplemented", "Uploads by HTML form are not implemented.");
   return new S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.");
+}
+
+/** Names of parameters that say nothing when they are empty. */
+const mayBeEmpty = /^(versionid|partnumber|x-.*)$/i;
+
+/**
+ * AWS goes on adding sub-resources, and DELETE or PUT of one that is not known here must not be taken for a DELETE or PUT of the
+ * bucket or object itself.
+ */
+function refuseUnknownWrite(method: string, query: Query): void {
+  if (method === "GET" || method === "HEAD") return;
+  for (const [name, value] of query) if (value === "" && !mayBeEmpty.test(name)) throw unknownOperation(name);
 }
 
 /** Splits an origin-form or absolute-form request target into its still encoded path and query. */

@@ -16,7 +16,13 @@ import {
   unsignedPayload,
 } from "./canonical.ts";
 
-export type SignerCredentials = { readonly accessKey: string; readonly secretKey: string; readonly region: string };
+export type SignerCredentials = {
+  readonly accessKey: string;
+  readonly secretKey: string;
+  readonly region: string;
+  /** S3 if left out. */
+  readonly service?: string;
+};
 
 export type SignRequestOptions = SignerCredentials & {
   readonly method: string;
@@ -52,7 +58,8 @@ function signedNames(headers: Readonly<Record<string, string>>): string[] {
 }
 
 export function signRequest(options: SignRequestOptions): SignedRequest {
-  const { method, rawPath, rawQuery = "", region, accessKey, nowMs, payloadHash = unsignedPayload } = options;
+  const { method, rawPath, rawQuery = "", region, service = "s3", accessKey, nowMs } = options;
+  const { payloadHash = unsignedPayload } = options;
   const timestamp = amzDate(nowMs);
   const headers: Record<string, string> = {
     ...options.headers,
@@ -61,7 +68,7 @@ export function signRequest(options: SignRequestOptions): SignedRequest {
   };
   const names = signedNames(headers);
   const signedHeaders = names.join(";");
-  const scope = { date: timestamp.slice(0, 8), region, service: "s3" };
+  const scope = { date: timestamp.slice(0, 8), region, service };
   const canonical = canonicalRequest({
     method,
     path: canonicalPath(rawPath),

@@ -4,8 +4,10 @@
  * for its body are what the owner of the secret signed; a body's own hash or chunk signatures are judged later, by what
  * `payload` says. Nothing is answered about a signature before its time and scope are right.
  *
- * Regions: the server's own and us-east-1 (what clients take when nobody told them) are accepted, no other.
- * Not accepted: Signature Version 2, SigV4A, session tokens, forms (POST policy).
+ * Regions: S3 accepts the server's own and us-east-1 (what clients take when nobody told them), no other; IAM and STS have none, and
+ * accept what clients sign with where they know none.
+ * Whose token it is that comes with temporary credentials, and whether it is still good, is the identity's to say.
+ * Not accepted: Signature Version 2, SigV4A. Forms are sigv4_form.ts's.
  */
 import { timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
@@ -15,6 +17,7 @@ import {
   algorithm,
   amzDate,
   canonicalHeaders,
+  canonicalPart,
   canonicalPath,
   canonicalQuery,
   canonicalRequest,
@@ -44,7 +47,12 @@ export type VerifyOptions = {
   readonly rawHeaders?: readonly string[];
   readonly nowMs: number;
   readonly region: string;
-  secretFor(accessKey: string): Awaitable<string | undefined>;
+  /** Of the door that the request came to; S3 if left out. */
+  readonly service?: "s3" | "iam" | "sts";
+  /** SHA-256 of the body in hex, which is signed where no x-amz-content-sha256 says so: outside of S3. */
+  readonly bodyHash?: string;
+  /** `token` comes with temporary credentials. */
+  secretFor(accessKey: string, token?: string): Awaitable<string | undefined>;
 };
 
 /** How the body is signed, by x-amz-content-sha256; `sha256` in lower-case hex. */
@@ -69,6 +77,9 @@ export type AuthResult =
   | { readonly kind: "anonymous"; readonly payload: Payload }
   | ({ readonly kind: "authenticated"; readonly accessKey: string; readonly payload: Payload } & ChunkSigning);
 
+/** Who asks, as far as that is proven. */
+export type Caller = { readonly kind: "anonymous" } | { readonly kind: "authenticated"; readonly accessKey: string };
+
 /** Who signed, and what: the same in every request of a client on one day. */
 type Signer = {
   readonly accessKey: string;
@@ -84,16 +95,17 @@ type Claim = {
   readonly timestamp: string;
   readonly signature: string;
   readonly payloadHash: string;
+  readonly token: string | undefined;
 };
 
 export async function verifyRequest(options: VerifyOptions): Promise<AuthResult> {
   const claim = claimOf(options);
   if (claim === undefined) return { kind: "anonymous", payload: anonymousPayload(options.headers) };
-  const { signer, timestamp, signature } = claim;
+  const { signer, timestamp, signature, token } = claim;
   const { accessKey, scopeText: scope } = signer;
   requireSigned(signer.names, options.headers);
   const payload = payloadOf(claim.payloadHash);
-  const secret = await options.secretFor(accessKey);
+  const secret = await options.secretFor(accessKey, token);
   if (secret === undefined)
     throw new S3Error("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", {
       details: { AWSAccessKeyId: accessKey },
@@ -157,13 +169,13 @@ const headerWhere: Where = {
 function headerClaim(authorization: string, options: VerifyOptions): Claim {
   const { signer, signature } = known(authorization) ?? parseAuthorization(authorization);
   const { timestamp, ms } = requestTime(options.headers);
-  checkScope(signer.scope, timestamp, options.region, headerWhere);
+  checkScope(signer.scope, timestamp, options, headerWhere);
   checkSkew(timestamp, ms, options.nowMs);
-  refuseToken(options.headers["x-amz-security-token"]);
-  const payloadHash = textOf(options.headers["x-amz-content-sha256"]);
+  const token = tokenIn(options.headers["x-amz-security-token"]);
+  const payloadHash = textOf(options.headers["x-amz-content-sha256"]) ?? options.bodyHash;
   if (payloadHash === undefined)
     throw new S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256");
-  return { signer, timestamp, signature: checkHex(signature, headerWhere), payloadHash };
+  return { signer, timestamp, signature: checkHex(signature, headerWhere), payloadHash, token };
 }
 
 type Authorization = { readonly signer: Signer; readonly signature: string };
@@ -255,11 +267,13 @@ function authQuery(rawQuery: string): ReadonlyMap<string, string> | undefined {
   const found = new Map<string, string>();
   let version2 = 0;
   for (const pair of rawQuery.split("&")) {
-    const [name] = pair.split("=", 1) as [string];
+    const [written] = pair.split("=", 1) as [string];
+    // However it is encoded: what reads the query later reads it so, and must not find another value than was judged here.
+    const name = canonicalPart(written);
     if (name === "AWSAccessKeyId" || name === "Signature") version2 += 1;
     if (!authNames.has(name)) continue;
     if (found.has(name)) throw badQuery(`The parameter ${name} must be given once.`);
-    found.set(name, decodeParameter(pair.slice(name.length + 1)));
+    found.set(name, decodeParameter(pair.slice(written.length + 1)));
   }
   if (found.has("X-Amz-Signature") || found.has("X-Amz-Algorithm") || found.has("X-Amz-Credential")) return found;
   if (version2 === 2) throw unsupported();
@@ -301,22 +315,22 @@ function queryClaim(query: ReadonlyMap<string, string>, options: VerifyOptions):
   const timestamp = queryField(query, "X-Amz-Date");
   const ms = parseAmzDate(timestamp);
   if (ms === undefined) throw badQuery(`X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`);
-  checkScope(signer.scope, timestamp, options.region, where);
+  checkScope(signer.scope, timestamp, options, where);
   checkExpiry(queryField(query, "X-Amz-Expires"), ms, options.nowMs);
-  refuseToken(query.get("X-Amz-Security-Token"));
+  const token = tokenIn(query.get("X-Amz-Security-Token"));
   const payloadHash =
     textOf(options.headers["x-amz-content-sha256"]) ?? query.get("X-Amz-Content-Sha256") ?? unsignedPayload;
-  return { signer, timestamp, signature, payloadHash };
+  return { signer, timestamp, signature, payloadHash, token };
 }
 
 function checkExpiry(text: string, signedMs: number, nowMs: number): void {
   if (!/^-?\d{1,15}$/.test(text)) throw badQuery("X-Amz-Expires should be a number");
   const seconds = Number(text);
   if (seconds < 0) throw badQuery("X-Amz-Expires must be non-negative");
-  if (seconds < 1 || seconds > limits.presignedSecondsMax)
+  if (seconds > limits.presignedSecondsMax)
     throw badQuery(
-      "X-Amz-Expires must be at least one second and less than a week (in seconds); that is, the given X-Amz-Expires " +
-        `must be from 1 to ${limits.presignedSecondsMax} seconds`,
+      "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than " +
+        `${limits.presignedSecondsMax} seconds`,
     );
   const serverTime = new Date(nowMs).toISOString();
   if (nowMs < signedMs - limits.clockSkewMsMax)
@@ -324,7 +338,8 @@ function checkExpiry(text: string, signedMs: number, nowMs: number): void {
       details: { "X-Amz-Date": amzDate(signedMs), ServerTime: serverTime },
     });
   const endsMs = signedMs + seconds * 1000;
-  if (nowMs > endsMs)
+  // One for no time at all is over at once, also in the millisecond that it was made in, and by a clock that is behind.
+  if (seconds === 0 || nowMs > endsMs)
     throw new S3Error("AccessDenied", "Request has expired", {
       details: { "X-Amz-Expires": seconds, Expires: new Date(endsMs).toISOString(), ServerTime: serverTime },
     });
@@ -336,7 +351,7 @@ type Where = { readonly code: S3ErrorCode; readonly prefix: string };
 
 type Credential = { readonly accessKey: string; readonly scope: Scope };
 
-function parseCredential(text: string, where: Where): Credential {
+export function parseCredential(text: string, where: Where): Credential {
   const parts = text.split("/");
   const [date, region, service, end] = parts.splice(-4);
   const accessKey = parts.join("/");
@@ -355,13 +370,15 @@ function parseCredential(text: string, where: Where): Credential {
   return { accessKey, scope: { date, region, service } };
 }
 
-function checkScope(scope: Scope, timestamp: string, region: string, where: Where): void {
-  if (scope.service !== "s3")
+type Place = { readonly region: string; readonly service?: string };
+
+export function checkScope(scope: Scope, timestamp: string, { region, service = "s3" }: Place, where: Where): void {
+  if (scope.service !== service)
     throw new S3Error(
       where.code,
-      `${where.prefix}; incorrect service "${scope.service}". This endpoint belongs to "s3".`,
+      `${where.prefix}; incorrect service "${scope.service}". This endpoint belongs to "${service}".`,
     );
-  if (scope.region !== region && scope.region !== "us-east-1")
+  if (service === "s3" && scope.region !== region && scope.region !== "us-east-1")
     throw new S3Error(where.code, `${where.prefix}; the region '${scope.region}' is wrong; expecting '${region}'`, {
       details: { Region: region },
     });
@@ -381,24 +398,25 @@ function checkNames(signedHeaders: string, where: Where): string {
   throw new S3Error(where.code, "SignedHeaders must be lower-case header names with semicolons between them.");
 }
 
-function checkHex(signature: string, where: Where): string {
+export function checkHex(signature: string, where: Where): string {
   if (/^[0-9a-f]{64}$/.test(signature)) return signature;
   throw new S3Error(where.code, "The signature must be 64 lower-case hexadecimal digits.");
 }
 
-function refuseToken(token: string | string[] | undefined): void {
-  if (token !== undefined && token !== "")
-    throw new S3Error("InvalidToken", "The provided token is malformed or otherwise invalid.");
+/** An empty one is none, as AWS has it. */
+export function tokenIn(value: string | string[] | undefined): string | undefined {
+  const token = textOf(value);
+  return token === "" ? undefined : token;
 }
 
 function textOf(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value.join(",") : value;
 }
 
-/** `host` and everything that begins with x-amz- changes what a request means, so it must be signed. */
+/** `host` and everything that begins with x-amz-, or with x-holdfast-, changes what a request means, so it must be signed. */
 function requireSigned(names: readonly string[], headers: IncomingHttpHeaders): void {
   const missing: string[] = names.includes("host") ? [] : ["host"];
-  for (const name in headers) if (name.startsWith("x-amz-") && !names.includes(name)) missing.push(name);
+  for (const name in headers) if (/^x-(amz|holdfast)-/.test(name) && !names.includes(name)) missing.push(name);
   if (missing.length > 0)
     throw new S3Error("AccessDenied", "There were headers present in the request which were not signed", {
       details: { HeadersNotSigned: missing.join(", ") },
@@ -471,7 +489,11 @@ const bytesOf = (text: string): string =>
     .toString("hex")
     .replace(/..(?=.)/g, "$& ");
 
-function mismatch({ signer, signature }: Claim, canonical: string, toSign: string): S3Error {
+/** Of a header line, or of a parameter: a client's key (SSE-C) stands in what it signs, and is never repeated in an answer. */
+const customerKeys = /((?:^|&)x-amz-(?:copy-source-)?server-side-encryption-customer-key[:=])[^&\n]+/gim;
+
+function mismatch({ signer, signature }: Claim, signed: string, toSign: string): S3Error {
+  const canonical = signed.replace(customerKeys, "$1REDACTED");
   return new S3Error(
     "SignatureDoesNotMatch",
     "The request signature we calculated does not match the signature you provided. Check your key and signing method.",

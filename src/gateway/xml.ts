@@ -21,7 +21,8 @@ type OpenElement = { name: string; text: string; children: XmlElement[] };
 
 export const s3Namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-function malformed(cause?: unknown): S3Error {
+/** What is not well-formed, or not what the schema says. */
+export function malformed(cause?: unknown): S3Error {
   return new S3Error(
     "MalformedXML",
     "The XML you provided was not well-formed or did not validate against our published schema",
@@ -99,6 +100,27 @@ export function childText(element: XmlElement, name: string): string | undefined
   if (found === undefined) return undefined;
   if (second !== undefined || found.children.length > 0) throw malformed();
   return found.text;
+}
+
+/** The element holds children of these names and nothing else; anything beyond is MalformedXML. */
+export function onlyChildren(element: XmlElement, names: readonly string[]): void {
+  if (element.text.trim() !== "") throw malformed();
+  for (const { name } of element.children) if (!names.includes(name)) throw malformed();
+}
+
+/** The one child of that name. None, or a second one, is MalformedXML. */
+export function onlyChild(element: XmlElement, name: string): XmlElement {
+  const [found, second] = childrenOf(element, name);
+  if (found === undefined || second !== undefined) throw malformed();
+  return found;
+}
+
+/** The texts of all children of that name. */
+export function childTexts(element: XmlElement, name: string): string[] {
+  return childrenOf(element, name).map(({ children, text }) => {
+    if (children.length > 0) throw malformed();
+    return text;
+  });
 }
 
 /** childText of a child that must be there. */

@@ -35,6 +35,11 @@ export function generateAccessKey(random: Random): string {
   return `HF${randomText(random, accessKeyLetters, 18)}`;
 }
 
+/** Of temporary credentials. */
+export function generateSessionKey(random: Random): string {
+  return `HT${randomText(random, accessKeyLetters, 18)}`;
+}
+
 /** 40 random letters: 238 bits. */
 export function generateSecretKey(random: Random): string {
   return randomText(random, secretKeyLetters, 40);

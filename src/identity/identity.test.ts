@@ -11,21 +11,23 @@ import { seededRandom, systemRandom } from "../core/random.ts";
 import { openMemoryKv } from "../kv/memory.ts";
 import { authenticateBasic } from "./basic.ts";
 import { checkAccessKey, checkSecretKey, generateAccessKey, generateSecretKey } from "./credentials.ts";
-import { createIdentity } from "./identity.ts";
+import { createIdentity, type Identity } from "./identity.ts";
 import { decodeKeyRecord, encodeKeyRecord } from "./key_record.ts";
 import { rootKey } from "./root_key.ts";
 
 const root = { accessKey: "root", secretKey: "root-secret" };
 const fresh = () => createIdentity({ kv: openMemoryKv(), root, clock: systemClock, random: systemRandom });
+const secretOf = async (identity: Identity, accessKey: string): Promise<string | undefined> =>
+  (await identity.find(accessKey))?.secretKey;
 const header = (accessKey: string, secretKey: string): string =>
   `Basic ${Buffer.from(`${accessKey}:${secretKey}`).toString("base64")}`;
 
 test("keys are created, found, listed and removed", async () => {
   const identity = fresh();
   const one = await identity.create({ description: "backup" });
-  assert.equal(await identity.secretFor(one.accessKey), one.secretKey);
+  assert.equal(await secretOf(identity, one.accessKey), one.secretKey);
   const two = await identity.create({ accessKey: "AAA", secretKey: "12345678" });
-  assert.equal(await identity.secretFor("AAA"), "12345678");
+  assert.equal(await secretOf(identity, "AAA"), "12345678");
   const listed = await identity.list({ limit: 10 });
   assert.deepEqual(
     listed.map(({ accessKey }) => accessKey),
@@ -39,7 +41,7 @@ test("keys are created, found, listed and removed", async () => {
   for (const after of ["A".repeat(2_000), `AAA${"\0".repeat(5_000)}`, ""])
     assert.equal((await identity.list({ limit: 10, after })).length, after === "" ? 2 : 1);
   await identity.remove("AAA");
-  assert.equal(await identity.secretFor("AAA"), undefined);
+  assert.equal(await secretOf(identity, "AAA"), undefined);
   await assert.rejects(identity.remove("AAA"), (error) => hasReason(error, "no_such_access_key"));
 });
 
@@ -51,7 +53,7 @@ test("of racers for one key exactly one wins, and the root is nobody's to take o
   const settled = await Promise.allSettled(racers);
   const won = settled.filter((racer) => racer.status === "fulfilled");
   assert.equal(won.length, 1);
-  assert.equal(await identity.secretFor("same"), won[0]!.value.secretKey);
+  assert.equal(await secretOf(identity, "same"), won[0]!.value.secretKey);
   await assert.rejects(identity.create({ accessKey: "root" }), (error) =>
     hasReason(error, "access_key_already_exists"),
   );
@@ -63,7 +65,7 @@ test("any text is looked up without harm", async () => {
   await fc.assert(
     fc.asyncProperty(fc.string({ maxLength: 4_000 }), async (text) => {
       fc.pre(text !== "root");
-      assert.equal(await identity.secretFor(text), undefined);
+      assert.equal(await secretOf(identity, text), undefined);
     }),
   );
 });
@@ -71,11 +73,12 @@ test("any text is looked up without harm", async () => {
 test("Basic authentication", async () => {
   const identity = fresh();
   const key = await identity.create({ accessKey: "user", secretKey: "a:b:c:d:e" });
-  assert.deepEqual(await authenticateBasic(identity, header("user", key.secretKey)), {
+  assert.deepEqual(await authenticateBasic(identity, { authorization: header("user", key.secretKey) }), {
     accessKey: "user",
     isRoot: false,
+    access: "full",
   });
-  assert.equal((await authenticateBasic(identity, header("root", "root-secret"))).isRoot, true);
+  assert.equal((await authenticateBasic(identity, { authorization: header("root", "root-secret") })).isRoot, true);
   const wrong = [
     undefined,
     "",
@@ -88,7 +91,7 @@ test("Basic authentication", async () => {
   ];
   for (const value of wrong) {
     await assert.rejects(
-      authenticateBasic(identity, value),
+      authenticateBasic(identity, { authorization: value }),
       (error) => error instanceof HttpRefusal && error.status === 401,
     );
   }
@@ -106,9 +109,15 @@ test("generated credentials are valid and different", () => {
 
 test("the record reads back, and a newer version is refused", () => {
   const record = { secretKey: "s3cret-ü", createdMs: 1_795_433_166_771, description: "für Ada" };
-  const bytes = encodeKeyRecord(record);
-  assert.deepEqual(decodeKeyRecord(bytes), record);
-  bytes[0] = 2;
+  const owners = [
+    { kind: "none" },
+    { kind: "account", account: "111122223333" },
+    { kind: "user", account: "111122223333", user: "a" },
+  ] as const;
+  for (const owner of owners)
+    assert.deepEqual(decodeKeyRecord(encodeKeyRecord({ ...record, owner })), { ...record, owner });
+  const bytes = encodeKeyRecord({ ...record, owner: owners[0] });
+  bytes[0] = 4;
   assert.throws(
     () => decodeKeyRecord(bytes),
     (error) => hasReason(error, "corrupt_record"),

@@ -37,8 +37,7 @@ export async function rootKey(folders: RootKeyFolders, given: Credentials | unde
   const files = [...folders.known, ...folders.others].map((folder) => path.join(folder, rootKeyFileName));
   const [first] = files as [string];
   if (given !== undefined) {
-    checkAccessKey(given.accessKey);
-    checkSecretKey(given.secretKey);
+    checkRoot(given);
     return { ...given, from: "given", file: first, isExposed: false };
   }
   const found: (RootKey | undefined)[] = [];
@@ -53,6 +52,26 @@ export async function rootKey(folders: RootKeyFolders, given: Credentials | unde
     if (there === undefined || !isSame(there, root)) await writeRootKey(file, root);
   }
   return { ...root, isExposed: found.some((each) => each !== undefined && isSame(each, root) && each.isExposed) };
+}
+
+/** Errors: `invalid_argument`. */
+export function checkRoot({ accessKey, secretKey }: Credentials): void {
+  checkAccessKey(accessKey);
+  checkSecretKey(secretKey);
+}
+
+/** The key in the first of these folders that has one. */
+export async function keptRootKey(folders: readonly string[]): Promise<Credentials | undefined> {
+  for (const folder of folders) {
+    const found = await readRootKey(path.join(folder, rootKeyFileName));
+    if (found !== undefined) return { accessKey: found.accessKey, secretKey: found.secretKey };
+  }
+  return undefined;
+}
+
+/** Brings a key that was kept elsewhere into the folder, over the one it has. */
+export function keepRootKey(folder: string, key: Credentials): Promise<void> {
+  return writeRootKey(path.join(folder, rootKeyFileName), key);
 }
 
 function isSame(a: Credentials, b: Credentials): boolean {

@@ -2,14 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hasReason } from "../core/errors.ts";
+import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
+import { CustomerKey } from "../crypto/customer_key.ts";
 import { formatRedundancy, parseRedundancy } from "../core/redundancy.ts";
 import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
 import { parseBlobKey, tags } from "../meta/keys.ts";
 import { bodyOf, noMetadata, noVerifier, patternBytes, plainPut, readAll } from "../object/object.fixture.ts";
 import type { ObjectStore } from "../object/object_store.ts";
-import { Crash, drain, findingsOf, Fuse, rowsOf, startProcess, worldWith } from "./jobs.fixture.ts";
+import { Crash, drain, findingsOf, Fuse, nodeWithout, rowsOf, startProcess, worldWith } from "./jobs.fixture.ts";
 import type { Fate, World } from "./jobs.fixture.ts";
 import { fenceOthers } from "./sessions.ts";
 
@@ -68,6 +70,37 @@ async function settle(world: World): Promise<ObjectStore> {
   return process.store;
 }
 
+void test("what is encrypted is stored anew, mended and looked through without a key", async () => {
+  const world = worldWith("ec:4+2", 1);
+  const process = await startProcess({ ...world, redundancy: parseRedundancy("replica:2") });
+  const { store: writer } = process;
+  await writer.createBucket(bucket, { region: "here" });
+  const customerKey = new CustomerKey(patternBytes(32));
+  const encryption = { mode: "customer", key: customerKey } as const;
+  await writer.put({ ...plainPut(bucket, "sealed", large), encryption });
+  const copy = { bucket, key: key("copy"), metadata: undefined, encryption };
+  await writer.copy({ source: { bucket, key: key("sealed"), customerKey }, ...copy });
+  const read = async (store: ObjectStore, name: string): Promise<void> => {
+    const bytes = await store.get({ bucket, key: key(name), customerKey }).then(readAll);
+    assert.ok(bytes.equals(large), name);
+  };
+  for (const text of ["ec:4+2", "replica:3", "ec:4+2"]) {
+    await process.store.setRedundancy(bucket, parseRedundancy(text));
+    await drain(process);
+    assert.deepEqual(await storedAs(world), new Set([text]));
+    assert.deepEqual(await findingsOf(world), []);
+    for (const name of ["sealed", "copy"]) await read(process.store, name);
+  }
+  assert.ok((await chunksOf(world)).every(({ isSealed }) => isSealed === true));
+  const [lost] = world.node.drives;
+  const left = await startProcess({ ...world, node: nodeWithout(world.node, new Set([lost!])) });
+  await fenceOthers(world.kv, [left.session.id]);
+  await drain(left);
+  const places = (await chunksOf(world)).flatMap((chunk) => chunk.places.map(({ drive }) => drive));
+  assert.ok(!places.includes(lost!), "what lay on the lost drive was made anew");
+  for (const name of ["sealed", "copy"]) await read(left.store, name);
+});
+
 void test("what a bucket has is stored with its new redundancy, read meanwhile, and back again", async () => {
   const world = worldWith("ec:4+2", 0);
   const process = await startProcess({ ...world, redundancy: parseRedundancy("replica:2") });
@@ -90,6 +123,28 @@ void test("what a bucket has is stored with its new redundancy, read meanwhile, 
     for (const tag of [tags.conversion, tags.stray, tags.relocation, tags.repair])
       assert.deepEqual(await rowsOf(world.kv, tag), []);
   }
+});
+
+void test("versions that are not current are stored with the new redundancy too, however many a key has", async () => {
+  const world = worldWith("replica:2", 1);
+  const process = await startProcess({ ...world, redundancy: parseRedundancy("replica:2") });
+  const { store } = process;
+  await store.createBucket(bucket, { region: "here" });
+  await store.setVersioning(bucket, "enabled");
+  const put = (name: string, bytes: Buffer | string) => store.put(plainPut(bucket, name, bytes));
+  const { versionId } = await put("deep", small);
+  // More than one step of the walk reads, so that it goes on in the middle of the key.
+  for (let index = 0; index < 200; index++) await put("deep", `${index}`);
+  await put("deleted", small);
+  await store.delete({ bucket, key: key("deleted") });
+  await put("replaced", large);
+  await put("replaced", "tiny");
+  await store.setRedundancy(bucket, parseRedundancy("replica:3"));
+  await drain({ ...process, jobs: process.jobs.filter(({ name }) => name === "convert") });
+  assert.deepEqual(await storedAs(world), new Set(["replica:3"]));
+  assert.ok((await store.get({ bucket, key: key("deep"), versionId: versionId! }).then(readAll)).equals(small));
+  await drain(process);
+  assert.deepEqual(await findingsOf(world), []);
 });
 
 /** Returns whether the conversion got as far as the step. */
@@ -120,3 +175,19 @@ for (const fate of ["dies", "fails before", "fails after"] as const) {
     assert.ok(step > 30, `the conversion has ${step} calls`);
   });
 }
+
+void test("what is stored anew while a drive is away gets the shard that it lacks when the drive is back", async () => {
+  const world = worldWith("replica:2", 1);
+  const away = new Set<DriveId>();
+  const process = await startProcess({ ...world, node: nodeWithout(world.node, away) });
+  await fill(process.store);
+  away.add(world.node.drives[0]!);
+  await process.store.setRedundancy(bucket, parseRedundancy("replica:3"));
+  const convert = process.jobs.find(({ name }) => name === "convert")!;
+  while ((await convert.run(new AbortController().signal)).more);
+  assert.ok((await chunksOf(world)).some(({ places }) => places.length === 2));
+  away.clear();
+  await drain(process);
+  assert.ok((await chunksOf(world)).every(({ places }) => places.length === 3));
+  assert.deepEqual(await findingsOf(world), []);
+});

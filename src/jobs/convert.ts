@@ -1,6 +1,6 @@
 /**
- * Stores what a bucket has again when its redundancy was changed (`conversion` rows, meta/conversions.ts): heads are walked in
- * order, and each chunk that is not stored as the bucket wants gets a new one beside it, with a new id of this session, which
+ * Stores what a bucket has again when its redundancy was changed (`conversion` rows, meta/conversions.ts): all versions are walked in
+ * order (meta/version_walk.ts), and each chunk that is not stored as the bucket wants gets a new one beside it, with a new id of this session, which
  * takes its place in the page by a commit that checks the page and this session. The old shards become strays, removed when no
  * read can want them. The bytes stay as they were packed; a blob that several objects share is converted once, for all.
  *
@@ -12,33 +12,34 @@
 import type { Placement } from "../blob/node_placement.ts";
 import { ChunkReader, Recoveries } from "../blob/chunk_reader.ts";
 import { removeShards } from "../blob/remover.ts";
-import { storeShards } from "../blob/shard_writer.ts";
+import { storeShards, type Storing } from "../blob/shard_writer.ts";
 import { codedBytes, makeShards, redundancyFor } from "../blob/shards.ts";
 import type { Clock } from "../core/clock.ts";
-import { IdSource, type BlobId, type DriveId } from "../core/ids.ts";
+import { IdSource, type BlobId, type BucketId, type DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { formatRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
-import type { Entry, Kv } from "../kv/kv.ts";
+import { absent, type Check, type Entry, type Kv, type Write } from "../kv/kv.ts";
+import { keyAfter, scanPages } from "../kv/scan_pages.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
-import { decodeChunkPage, encodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
+import { decodeChunkPage, encodeChunkPage, isIncomplete, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { decodeConversion, encodeConversion, type ConversionRecord } from "../meta/conversions.ts";
-import { decodeHead } from "../meta/heads.ts";
 import {
   blobPageKey,
   blobRange,
   bucketIdOf,
-  headKey,
-  headRange,
-  objectKeyOf,
   parseBlobKey,
+  pastPrefixRange,
   tagRange,
   tags,
+  repairKey,
 } from "../meta/keys.ts";
-import { strayWrites } from "../meta/repairs.ts";
+import { decodeRepair, repairWrite, strayWrites } from "../meta/repairs.ts";
 import type { Session } from "../meta/sessions.ts";
+import { placeAfterKey, walkRange, walkVersions, type WalkPlace, type WalkStep } from "../meta/version_walk.ts";
 import type { ChunkNode, ShardRef } from "../node/node.ts";
+import type { Budget } from "./budget.ts";
 import type { Job, JobResult } from "./runner.ts";
 
 export type ConvertParts = {
@@ -47,11 +48,12 @@ export type ConvertParts = {
   readonly placement: Placement;
   readonly random: Random;
   readonly session: Pick<Session, "id" | "check" | "nextStamp" | "beginRead">;
+  readonly budget: Budget;
   readonly clock: Clock;
   readonly log: Log;
 };
 
-const headsAtOnce = 64;
+const versionsAtOnce = 64;
 const pagesAtOnce = 4;
 const againMs = 60_000;
 const idsOfOneSource = 2 ** 16;
@@ -71,7 +73,7 @@ export class ConvertJob implements Job {
     this.#parts = parts;
   }
 
-  /** Some heads of one bucket. */
+  /** Some versions of one bucket. */
   async run(signal: AbortSignal): Promise<JobResult> {
     const { kv, clock } = this.#parts;
     const [row] = await kv.scan(tagRange(tags.conversion), { limit: 1 });
@@ -79,34 +81,30 @@ export class ConvertJob implements Job {
     // What is read here must not be removed while it is read.
     const release = this.#parts.session.beginRead();
     try {
-      return await this.#someHeads(row, decodeConversion(row.value), signal);
+      return await this.#someVersions(row, decodeConversion(row.value), signal);
     } finally {
       release();
     }
   }
 
-  async #someHeads(row: Entry, conversion: ConversionRecord, signal: AbortSignal): Promise<JobResult> {
+  async #someVersions(row: Entry, conversion: ConversionRecord, signal: AbortSignal): Promise<JobResult> {
     const { kv, clock } = this.#parts;
     const bucket = bucketIdOf(row.key);
-    const { start, end } = headRange(bucket);
-    const from =
-      conversion.after === undefined ? start : Buffer.concat([headKey(bucket, conversion.after), Buffer.of(0)]);
-    const heads = await kv.scan({ start: from, end }, { limit: headsAtOnce });
+    const { end } = walkRange(bucket, Buffer.alloc(0));
+    const step = await walkVersions(kv, bucket, { start: startOf(bucket, conversion), end }, versionsAtOnce);
     let done = 0;
     let { isWaiting } = conversion;
-    for (const head of heads) {
+    for (const { head } of step.versions) {
       if (signal.aborted) return { done, more: false };
-      const { data } = decodeHead(head.value);
-      if (data.kind !== "blob") continue;
-      const converted = await this.#blob(data.blob, conversion.redundancy, signal);
+      if (head.data.kind !== "blob") continue;
+      const converted = await this.#blob(head.data.blob, conversion.redundancy, signal);
       done += converted.chunks;
       isWaiting ||= converted.isWaiting;
     }
-    const last = heads.at(-1);
-    const isEnd = heads.length < headsAtOnce || last === undefined;
+    const isEnd = step.next === undefined;
     if (isEnd && isWaiting) this.#notBeforeMs = clock.monotonicMs() + againMs;
-    const next = isEnd ? { after: undefined, isWaiting: false } : { after: objectKeyOf(last.key), isWaiting };
-    const value = encodeConversion({ ...conversion, ...next });
+    const next = { ...placeOf(bucket, step), isWaiting: !isEnd && isWaiting };
+    const value = encodeConversion({ redundancy: conversion.redundancy, ...next });
     const { key, version } = row;
     // A row that changed meanwhile asks for something else: the next run looks.
     await kv.commit({
@@ -119,12 +117,12 @@ export class ConvertJob implements Job {
   async #blob(blob: BlobId, target: Redundancy, signal: AbortSignal): Promise<{ chunks: number; isWaiting: boolean }> {
     const { kv } = this.#parts;
     const { start, end } = blobRange(blob);
+    const range = { start: keyAfter(start), end };
     const result = { chunks: 0, isWaiting: false };
     const [rootRow] = await kv.get([start]);
     if (rootRow === undefined) return result;
     const { kind } = decodeBlobRoot(rootRow.value);
-    for (let from: Uint8Array | undefined = Buffer.concat([start, Buffer.of(0)]); from !== undefined;) {
-      const pages: Entry[] = await kv.scan({ start: from, end }, { limit: pagesAtOnce });
+    for await (const pages of scanPages(kv, range, pagesAtOnce)) {
       for (const page of pages) {
         if (signal.aborted) return { ...result, isWaiting: true };
         for (const { chunks, isWaiting } of await this.#page(kind, page, target, signal)) {
@@ -132,8 +130,6 @@ export class ConvertJob implements Job {
           result.isWaiting ||= isWaiting;
         }
       }
-      const last: Entry | undefined = pages.length === pagesAtOnce ? pages.at(-1) : undefined;
-      from = last && Buffer.concat([last.key, Buffer.of(0)]);
     }
     return result;
   }
@@ -155,7 +151,7 @@ export class ConvertJob implements Job {
     target: Redundancy,
     signal: AbortSignal,
   ): Promise<{ chunks: number; isWaiting: boolean }> {
-    const { kv, log } = this.#parts;
+    const { kv, log, budget } = this.#parts;
     const result = { chunks: 0, isWaiting: false };
     for (let position = 0; ; position++) {
       // Read again for each chunk: the page changes with every one, and repair may change it too.
@@ -165,7 +161,9 @@ export class ConvertJob implements Job {
       if (row === undefined || chunk === undefined) return result;
       if (isStoredAs(chunk, target)) continue;
       try {
-        if (await this.#chunk({ blob, page: page!, position, row, chunk }, target, signal)) result.chunks += 1;
+        const at = { blob, page: page!, position, row, chunk };
+        if (await budget.piece(2 * chunk.storedBytes, signal, () => this.#chunk(at, target, signal)))
+          result.chunks += 1;
         else result.isWaiting = true;
       } catch (error) {
         if (signal.aborted) return { ...result, isWaiting: true };
@@ -185,28 +183,39 @@ export class ConvertJob implements Job {
     const redundancy = redundancyFor(chunk.storedBytes, target);
     const id = this.#newId();
     const begun: { readonly drive: DriveId; readonly ref: ShardRef }[] = [];
+    let storing: Storing | undefined;
     let mayBePublished = false;
     try {
       const shards = await this.#shards(chunk, redundancy, signal);
       const owner = { blob, chunkIndex: page * root.pageEntries + at.position };
       const onBegin = (drive: DriveId, ref: ShardRef): void => void begun.push({ drive, ref });
-      const places = await storeShards(this.#parts, { id, owner, redundancy, shards }, onBegin, signal);
+      storing = storeShards(this.#parts, { id, owner, redundancy, shards }, onBegin, signal);
+      const { places, strays } = await storing.done;
       const chunks = decodeChunkPage(row.value);
       chunks[at.position] = { ...chunk, id, redundancy, places };
-      const old = chunk.places.map((place) => ({ chunk: chunk.id, ...place }));
+      const old = [
+        ...chunk.places.map((place) => ({ chunk: chunk.id, ...place })),
+        ...strays.map((place) => ({ chunk: id, ...place })),
+      ];
+      const note = isIncomplete(chunks[at.position]!) ? await noteOfIncomplete(kv, at) : undefined;
       mayBePublished = true;
       const result = await kv.commit({
-        checks: [session.check, { key: row.key, version: row.version }],
+        checks: [session.check, { key: row.key, version: row.version }, ...(note ? [note.check] : [])],
         writes: [
           { kind: "put", key: row.key, value: encodeChunkPage(chunks) },
           ...strayWrites(blob, page, old, () => session.nextStamp()),
+          ...(note ? [note.write] : []),
         ],
       });
       mayBePublished = result.outcome === "committed";
       return mayBePublished;
     } finally {
       // After a commit of unknown outcome nothing is removed: the sweep of this session decides.
-      if (!mayBePublished) await removeShards(node, begun);
+      if (!mayBePublished)
+        await removeShards(
+          node,
+          begun.filter(({ drive }) => !isUnended(storing, drive)),
+        );
     }
   }
 
@@ -225,7 +234,7 @@ export class ConvertJob implements Job {
   ): Promise<readonly (readonly Uint8Array[])[]> {
     const { storedBytes } = chunk;
     const room = Buffer.allocUnsafeSlow(codedBytes(storedBytes, redundancy));
-    const parts = { ...this.#parts, recoveries: this.#recoveries };
+    const parts = { ...this.#parts, times: this.#parts.placement.times, recoveries: this.#recoveries };
     const reader = new ChunkReader(parts, chunk, { offset: 0, length: storedBytes }, () => undefined);
     try {
       for (let offset = 0; offset < storedBytes; offset += limits.readBytesPerCall) {
@@ -245,6 +254,25 @@ export class ConvertJob implements Job {
   }
 }
 
+/** The past family's part of a bucket's rows begins with so many bytes in each row's key. */
+function familyBytes(bucket: BucketId): number {
+  return pastPrefixRange(bucket, Buffer.alloc(0)).start.length;
+}
+
+function startOf(bucket: BucketId, { after, past }: ConversionRecord): WalkPlace {
+  const { start } = walkRange(bucket, Buffer.alloc(0));
+  if (after === undefined) return start;
+  const place = placeAfterKey(bucket, after);
+  return past === undefined ? place : { ...place, past: Buffer.concat([start.past, past]) };
+}
+
+/** How far the walk came; `past` only where it stopped in the middle of a key. */
+function placeOf(bucket: BucketId, { stop, next }: WalkStep): Pick<ConversionRecord, "after" | "past"> {
+  if (stop === undefined) return { after: undefined };
+  const isWhole = Buffer.compare(next.past, placeAfterKey(bucket, stop).past) === 0;
+  return { after: stop, ...(isWhole ? {} : { past: Buffer.from(next.past).subarray(familyBytes(bucket)) }) };
+}
+
 type At = {
   readonly blob: BlobId;
   readonly page: number;
@@ -253,6 +281,25 @@ type At = {
   readonly chunk: ChunkRecord;
 };
 
+/** A drive that does not answer is not asked to remove: what it has is found when this session has ended. */
+function isUnended(storing: Storing | undefined, drive: DriveId): boolean {
+  return storing?.unended.some((place) => place.drive === drive) === true;
+}
+
 function isStoredAs({ storedBytes, redundancy }: ChunkRecord, target: Redundancy): boolean {
   return formatRedundancy(redundancy) === formatRedundancy(redundancyFor(storedBytes, target));
+}
+
+/** A chunk that missed a drive is noted for repair by the commit that publishes it, beside what is noted already. */
+async function noteOfIncomplete(kv: Kv, { blob, page, position }: At): Promise<{ check: Check; write: Write }> {
+  const key = repairKey(blob, page);
+  const [row] = await kv.get([key]);
+  const { damaged, incomplete } = row === undefined ? { damaged: [], incomplete: [] } : decodeRepair(row.value);
+  const positions = damaged.includes(position)
+    ? incomplete
+    : [...new Set([...incomplete, position])].toSorted((a, b) => a - b);
+  return {
+    check: { key, version: row?.version ?? absent },
+    write: repairWrite(blob, page, { damaged, incomplete: positions }),
+  };
 }

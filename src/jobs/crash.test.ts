@@ -48,6 +48,33 @@ async function story(process: Process): Promise<void> {
   await drain(process);
 }
 
+/** What the object is after each append, the first one onto nothing. */
+const appended = [
+  Buffer.from("a small one;"),
+  Buffer.from("joined;"),
+  chunked,
+  Buffer.from("tail;"),
+  Buffer.from("last"),
+];
+const grown = appended.map((_, index) => Buffer.concat(appended.slice(0, index + 1)));
+
+/** Small, joined, made parts of, extended; and what a copy shares, which becomes a part of another. */
+async function appendStory(process: Process): Promise<void> {
+  const { store } = process;
+  const append = (bytes: Buffer, offset: number, to = key) =>
+    store.append({ bucket, key: to, offset, body: bodyOf(bytes), metadata: noMetadata, verifier: noVerifier });
+  await store.createBucket(bucket, { region: "here" });
+  for (const [index, bytes] of appended.slice(0, -1).entries()) await append(bytes, grown[index - 1]?.length ?? 0);
+  const copy = Buffer.from("copy");
+  await store.copy({ source: { bucket, key }, bucket, key: copy, metadata: undefined });
+  await append(appended.at(-1)!, grown.at(-2)!.length);
+  await append(chunked, grown.at(-2)!.length, copy);
+  await drain(process);
+  await store.delete({ bucket, key });
+  await store.delete({ bucket, key: copy });
+  await drain(process);
+}
+
 async function assertNothingLeft({ kv, node }: World, process: Process): Promise<void> {
   const { store } = process;
   for (const { name } of (await store.listBuckets({ limit: 10 })).buckets) {
@@ -63,14 +90,20 @@ async function assertNothingLeft({ kv, node }: World, process: Process): Promise
   for (const drive of node.drives) assert.deepEqual(await node.list(drive, { limit: 10 }), []);
 }
 
+type Story = { readonly run: (process: Process) => Promise<void>; readonly whole: readonly Buffer[] };
+const stories: Readonly<Record<string, Story>> = {
+  "that puts and uploads": { run: story, whole: [chunked, Buffer.concat([big, Buffer.from("the end")])] },
+  "that appends": { run: appendStory, whole: grown },
+};
+
 /** Returns whether the story got as far as the step. */
-async function failAt(step: number, fate: Fate): Promise<boolean> {
+async function failAt({ run, whole }: Story, step: number, fate: Fate): Promise<boolean> {
   const world = newWorld();
   const fuse = new Fuse(step, fate);
   try {
     const process = await startProcess(fuse.wrap(world));
     try {
-      await story(process);
+      await run(process);
     } finally {
       if (fate !== "dies") await process.session.close();
     }
@@ -82,16 +115,16 @@ async function failAt(step: number, fate: Fate): Promise<boolean> {
   await drain(process);
   assert.deepEqual(await findingsOf(world), [], `call ${step} ${fate}`);
   const read = await process.store.get({ bucket, key }).then(readAll, () => undefined);
-  const whole = [chunked, Buffer.concat([big, Buffer.from("the end")])];
   assert.ok(read === undefined || whole.some((bytes) => bytes.equals(read)), "an object is whole or not there");
   await assertNothingLeft(world, process);
   return fuse.burnt;
 }
 
-for (const fate of ["dies", "fails before", "fails after"] as const) {
-  void test(`a process ${fate} at any call, and nothing leaks and nothing breaks`, async () => {
-    let step = 1;
-    while (await failAt(step, fate)) step += fate === "dies" ? 1 : 2;
-    assert.ok(step > 60, `the story has ${step} calls`);
-  });
-}
+for (const [what, each] of Object.entries(stories))
+  for (const fate of ["dies", "fails before", "fails after"] as const) {
+    void test(`a process ${what} ${fate} at any call, and nothing leaks and nothing breaks`, async () => {
+      let step = 1;
+      while (await failAt(each, step, fate)) step += fate === "dies" ? 1 : 2;
+      assert.ok(step > 60, `the story has ${step} calls`);
+    });
+  }

@@ -95,13 +95,14 @@ export async function noteDamage(kv: Kv, blob: BlobId, chunkIndexes: readonly nu
   }
 }
 
-/** Notes chunks of a page, by their positions in it. */
+/** Notes chunks of a page as damaged, by their positions in it. */
 export async function notePage(kv: Kv, blob: BlobId, page: number, positions: readonly number[]): Promise<void> {
   const key = repairKey(blob, page);
   await transact(kv, async (tx) => {
     const [row] = await tx.get([key]);
-    const noted = row === undefined ? [] : decodeRepair(row.value);
-    const all = [...new Set([...noted, ...positions])].toSorted((a, b) => a - b);
-    if (all.length > noted.length) tx.put(key, encodeRepair(all));
+    const noted = row === undefined ? { damaged: [], incomplete: [] } : decodeRepair(row.value);
+    const damaged = [...new Set([...noted.damaged, ...positions])].toSorted((a, b) => a - b);
+    const incomplete = noted.incomplete.filter((position) => !damaged.includes(position));
+    if (damaged.length > noted.damaged.length) tx.put(key, encodeRepair({ damaged, incomplete }));
   });
 }

@@ -8,6 +8,9 @@ import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "
 import type { BlobRoot } from "../meta/blobs.ts";
 import { decodeChunkPage, encodeChunkPage } from "../meta/chunk_pages.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
+import { decodeBucket, encodeBucket } from "../meta/buckets.ts";
+import type { BucketRecord } from "../meta/buckets.ts";
+import { configurationKinds, encodeConfiguration, withConfiguration } from "../meta/configurations.ts";
 import { decodeHead, encodeHead } from "../meta/heads.ts";
 import {
   abandonedKey,
@@ -15,6 +18,7 @@ import {
   blobRootKey,
   bodyKey,
   bucketKey,
+  configurationKey,
   endedKey,
   headKey,
   heartbeatKey,
@@ -50,6 +54,7 @@ let album: BlobId;
 let multi: BlobId;
 let drive: DriveId;
 
+const document = encodeConfiguration({ modifiedMs: 1, document: Buffer.from("<a/>") });
 const noBlob = "00000000000000aa000000000000ffff" as BlobId;
 const otherUpload = "f".repeat(32) as UploadId;
 const deadSession = "00000000000000aa" as SessionId;
@@ -66,6 +71,7 @@ before(async () => {
   process = await startProcess(world);
   const { store } = process;
   id = (await store.createBucket(bucket, { region: "here" })).bucket.id;
+  await store.setConfiguration({ bucket, kind: "cors", document: Buffer.from("<CORSConfiguration/>") });
   await store.put(plainPut(bucket, "album", patternBytes(limits.chunkBytesMax + 1_000)));
   await store.copy({
     bucket,
@@ -121,6 +127,11 @@ async function head(key: string, change: object): Promise<Write> {
   return put(headKey(id, Buffer.from(key)), encodeHead({ ...(await headOf(key)), ...change }));
 }
 
+async function bucketRow(change: Partial<BucketRecord>): Promise<Write> {
+  const key = bucketKey(bucket);
+  return put(key, encodeBucket({ ...decodeBucket(await valueOf(key)), ...change }));
+}
+
 async function uploadState(state: Parameters<typeof encodeUpload>[0]["state"]): Promise<Write> {
   const key = uploadKey(id, Buffer.from("open"), upload);
   return put(key, encodeUpload({ ...decodeUpload(await valueOf(key)), state }));
@@ -154,6 +165,34 @@ const swapped = async () =>
   ]);
 
 const cases: readonly [what: string, kinds: readonly Kind[], plant: () => Promise<readonly Write[]>][] = [
+  ["a document missing", ["missing_record"], async () => [remove(configurationKey(id, configurationKinds.cors))]],
+  [
+    "a document that cannot be read",
+    ["corrupt_record"],
+    async () => [put(configurationKey(id, configurationKinds.cors), Buffer.from("ff", "hex"))],
+  ],
+  ["object lock without its document", ["corrupt_record"], async () => [await bucketRow({ objectLock: true })]],
+  [
+    "an object lock document that nothing can be done by",
+    ["corrupt_record"],
+    async () => [
+      await bucketRow({
+        objectLock: true,
+        configured: withConfiguration(withConfiguration(0, "cors", true), "objectLock", true),
+      }),
+      put(configurationKey(id, configurationKinds.objectLock), document),
+    ],
+  ],
+  [
+    "a document that its bucket does not know",
+    ["stray_record"],
+    async () => [put(configurationKey(id, configurationKinds.tagging), document)],
+  ],
+  [
+    "a document of no bucket",
+    ["stray_record"],
+    async () => [put(configurationKey("00".repeat(8) as typeof id, configurationKinds.cors), document)],
+  ],
   ["a refcount too high", ["wrong_refcount"], async () => [await root(album, { refcount: 3 })]],
   ["a refcount too low", ["wrong_refcount"], async () => [await root(album, { refcount: 1 })]],
   ["a refcount of a parts map too high", ["wrong_refcount"], async () => [await root(multi, { refcount: 2 })]],
@@ -411,7 +450,7 @@ test("doctor: shards of another owner, another place, or gone", async () => {
     [{ ...first.owner, chunkIndex: first.owner.chunkIndex + 1 }, "corrupt_chunk"],
     [undefined, "missing_chunk"],
   ] as const) {
-    await world.node.remove(drive, [first]);
+    await world.node.remove(drive, [{ chunk: first.chunk, shardIndex: first.shardIndex }]);
     if (owner !== undefined) await world.node.append(drive, { ...first, owner, body: [whole] });
     assert.deepEqual(
       (await findingsOf(world, false)).map((finding) => finding.kind),

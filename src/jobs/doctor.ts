@@ -1,26 +1,32 @@
 /**
- * Looks whether everything that should be there is there, and nothing else: heads → blobs → pages → chunks on drives,
- * reference counts against references counted, bodies against heads, usage counters against counts, shards that nothing
+ * Looks whether everything that should be there is there, and nothing else: heads and past rows → blobs → pages → chunks on
+ * drives, the order of a key's versions (doctor_past.ts), reference counts against references counted, bodies against heads, usage counters against counts, what quotas are judged by, shards that nothing
  * mentions. Reads only. A finding says what is wrong, where, and what it means.
  *
  * Rows are read in many steps, so on a store that is being written to a finding may be a change caught half-way: run it
  * again, or on a quiet store. Shards of live sessions are never reported. What is known of every blob is kept in memory
  * (doctor_blobs.ts).
  */
-import type { BlobId, BucketId, SessionId, UploadId } from "../core/ids.ts";
+import type { BlobId, BucketId, DriveId, SessionId, UploadId } from "../core/ids.ts";
 import { BUCKET_ID_BYTES, sessionOf, UPLOAD_ID_BYTES } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
-import { decodeBucket } from "../meta/buckets.ts";
+import { decodeBucket, decodeGone } from "../meta/buckets.ts";
 import { decodeChunkPage } from "../meta/chunk_pages.ts";
 import { decodeConversion } from "../meta/conversions.ts";
 import { decodeDrive } from "../meta/drives.ts";
-import { decodeBody, decodeHead, partsCountOf, type HeadRecord } from "../meta/heads.ts";
-import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, partNumberOf } from "../meta/keys.ts";
-import { sessionIdOf, sessionKey } from "../meta/keys.ts";
+import { decodeNode } from "../meta/nodes.ts";
+import { decodeRaised } from "../meta/raised.ts";
+import { decodeStore } from "../meta/store.ts";
+import { decodeBody, decodeHead, decodePast, partsCountOf, type HeadRecord } from "../meta/heads.ts";
+import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, parsePastKey, partNumberOf } from "../meta/keys.ts";
+import { isWholeDrive, prefixRange, sessionIdOf, sessionKey, strayKey } from "../meta/keys.ts";
+import { scanPages } from "../kv/scan_pages.ts";
 import { tagRange, tags, type Tag } from "../meta/keys.ts";
 import { decodeProgress } from "../meta/progress.ts";
+import { decodeBalance } from "../meta/balance.ts";
+import { decodeMend } from "../meta/mends.ts";
 import { decodeRelocation, decodeRepair, decodeStray } from "../meta/repairs.ts";
 import { decodeScrub } from "../meta/scrubs.ts";
 import { decodeEnded, decodeHeartbeat, decodeSession } from "../meta/sessions.ts";
@@ -36,6 +42,11 @@ import {
 import type { ChunkNode, ShardRef } from "../node/node.ts";
 import { KnownBlob, type Claim } from "./doctor_blobs.ts";
 import { checkChunk } from "./doctor_chunks.ts";
+import { checkEvents } from "./doctor_events.ts";
+import { checkLifecycle } from "./doctor_lifecycle.ts";
+import { KeyHistory } from "./doctor_past.ts";
+import { checkQuotas } from "./doctor_quotas.ts";
+import { checkConfigurations } from "./doctor_configurations.ts";
 import { decodeLease } from "./leases.ts";
 import { findOrphans } from "./orphans.ts";
 
@@ -47,6 +58,8 @@ export type Finding = {
     | "wrong_refcount"
     | "wrong_size"
     | "wrong_usage"
+    /** What is current of a key, or the order of its versions. */
+    | "wrong_version"
     | "missing_chunk"
     | "corrupt_chunk"
     | "orphan_chunk";
@@ -69,10 +82,12 @@ export type DoctorOptions = {
   readonly node: ChunkNode;
   /** Reads every chunk whole and checks its blocks. */
   readonly deep: boolean;
+  /** Drives of other machines: what lies there is not looked at. */
+  readonly elsewhere?: ReadonlySet<DriveId>;
   readonly signal?: AbortSignal;
 };
 
-type Usage = { readonly name: string; objects: number; bytes: number; counted: number[] };
+type Usage = { readonly name: string; objects: number; versions: number; bytes: number; counted: number[] };
 
 const batchRows = 200;
 
@@ -93,6 +108,7 @@ class Doctor {
   readonly #kv: Kv;
   readonly #node: ChunkNode;
   readonly #deep: boolean;
+  readonly #elsewhere: ReadonlySet<DriveId>;
   readonly #signal: AbortSignal | undefined;
   readonly #buckets = new Map<BucketId, Usage>();
   readonly #blobs = new Map<BlobId, KnownBlob>();
@@ -102,7 +118,8 @@ class Doctor {
   readonly #unpublished = new Set<BlobId>();
   readonly counts = { objects: 0, blobs: 0, shards: 0, bytes: 0 };
 
-  constructor({ kv, node, deep, signal }: DoctorOptions) {
+  constructor({ kv, node, deep, elsewhere = new Set(), signal }: DoctorOptions) {
+    this.#elsewhere = elsewhere;
     this.#kv = kv;
     this.#node = node;
     this.#deep = deep;
@@ -113,8 +130,10 @@ class Doctor {
   *steps(): Generator<AsyncIterable<Finding>> {
     yield this.#checkSessions();
     yield this.#checkBuckets();
+    yield checkConfigurations(this.#kv);
     yield this.#checkHeads();
     yield this.#checkBodies();
+    yield this.#checkPast();
     yield this.#checkUploads();
     yield this.#checkParts();
     yield this.#checkTrash();
@@ -124,6 +143,9 @@ class Doctor {
     yield this.#checkRepairs();
     yield this.#checkShards();
     yield this.#checkUsage();
+    yield checkQuotas(this.#kv);
+    yield checkEvents(this.#kv);
+    yield checkLifecycle(this.#kv);
   }
 
   async *#batches(tag: Tag): AsyncGenerator<Entry[]> {
@@ -180,7 +202,7 @@ class Doctor {
   #checkBuckets(): AsyncIterable<Finding> {
     return this.#rows(tags.bucket, decodeBucket, (bucket, entry) => {
       const name = entry.key.toString("utf8", 1);
-      this.#buckets.set(bucket.id, { name, objects: 0, bytes: 0, counted: [0, 0] });
+      this.#buckets.set(bucket.id, { name, objects: 0, versions: 0, bytes: 0, counted: [0, 0, 0] });
     });
   }
 
@@ -194,17 +216,9 @@ class Doctor {
           continue;
         }
         const head = found.record;
-        const bucket = this.#buckets.get(bucketOf(row.key));
-        const where = `head ${bucket?.name ?? bucketOf(row.key)}/${objectKeyOf(row.key).toString()}`;
-        if (bucket === undefined)
-          yield { kind: "stray_record", where, message: "Its bucket does not exist, so no request can reach it." };
-        else {
-          bucket.objects += 1;
-          bucket.bytes += head.sizeBytes;
-        }
+        const where = `head ${this.#addressOf(row.key, objectKeyOf(row.key))}`;
+        yield* this.#counted(row.key, head, "objects", where);
         this.counts.objects += 1;
-        this.counts.bytes += head.sizeBytes;
-        yield* this.#headData(head, where);
         if (head.data.kind !== "inline") continue;
         const body = decodeRow(bodies[index] ?? { ...row, value: undefined }, (value) => decodeBody(head, value));
         if (!body.ok) yield { kind: "missing_record", where, message: `The object cannot be read. ${body.why}` };
@@ -212,10 +226,63 @@ class Doctor {
     }
   }
 
-  *#headData({ data, sizeBytes, etag }: HeadRecord, where: string): Generator<Finding> {
+  #addressOf(row: Buffer, key: Buffer): string {
+    return `${this.#buckets.get(bucketOf(row))?.name ?? bucketOf(row)}/${key.toString()}`;
+  }
+
+  /** A head or a past row. */
+  *#counted(row: Buffer, head: HeadRecord, as: "objects" | "versions", where: string): Generator<Finding> {
+    const bucket = this.#buckets.get(bucketOf(row));
+    if (bucket === undefined)
+      yield { kind: "stray_record", where, message: "Its bucket does not exist, so no request can reach it." };
+    else {
+      bucket[as] += 1;
+      bucket.bytes += head.sizeBytes;
+    }
+    this.counts.bytes += head.sizeBytes;
+    const { data, sizeBytes, etag } = head;
     if (data.kind === "blob") this.#refer(data.blob, { sizeBytes, parts: partsCountOf(etag) });
     if (data.kind === "empty" && sizeBytes > 0)
       yield { kind: "wrong_size", where, message: `It says ${sizeBytes} bytes and that there are none.` };
+  }
+
+  async *#checkPast(): AsyncGenerator<Finding> {
+    let history: { readonly key: string; readonly of: KeyHistory } | undefined;
+    for await (const rows of this.#batches(tags.past)) {
+      const parsed = rows.map((row) => ({ row, ...parsePastKey(row.key) }));
+      const heads = await this.#headsOf(parsed);
+      for (const { row, key, order } of parsed) {
+        const found = decodeRow(row, decodePast);
+        const where = `version of ${this.#addressOf(row.key, key)}`;
+        const keyOfAll = row.key.toString("hex", 0, row.key.length - 8);
+        if (history?.key !== keyOfAll)
+          history = {
+            key: keyOfAll,
+            of: new KeyHistory(where, heads.get(headKey(bucketOf(row.key), key).toString("hex"))),
+          };
+        if (!found.ok) yield found.finding;
+        else {
+          yield* this.#counted(row.key, found.record.head, "versions", where);
+          yield* history.of.take({ order, head: found.record.head });
+        }
+      }
+    }
+  }
+
+  /** The heads of these keys that can be read, by their rows' keys in hex. */
+  async #headsOf(rows: readonly { readonly row: Entry; readonly key: Buffer }[]): Promise<Map<string, HeadRecord>> {
+    const keys = new Map(
+      rows.map(({ row, key }) => {
+        const head = headKey(bucketOf(row.key), key);
+        return [head.toString("hex"), head];
+      }),
+    );
+    const heads = new Map<string, HeadRecord>();
+    for (const entry of await this.#kv.get([...keys.values()])) {
+      const found = entry && decodeRow(entry, decodeHead);
+      if (found?.ok === true) heads.set(entry!.key.toString("hex"), found.record);
+    }
+    return heads;
   }
 
   async *#checkBodies(): AsyncGenerator<Finding> {
@@ -235,11 +302,13 @@ class Doctor {
   }
 
   async *#checkUploads(): AsyncGenerator<Finding> {
+    const gone = new Set<BucketId>();
+    yield* this.#rows(tags.gone, decodeGone, (_nothing, { key }) => void gone.add(bucketOf(key)));
     yield* this.#rows(tags.upload, decodeUpload, (upload, { key }) => {
       const id = key.toString("hex", key.length - UPLOAD_ID_BYTES) as UploadId;
       this.#uploads.add(id);
       if (upload.state.kind === "completing") this.#unpublished.add(upload.state.partsMap);
-      if (this.#buckets.has(bucketOf(key))) return undefined;
+      if (this.#buckets.has(bucketOf(key)) || gone.has(bucketOf(key))) return undefined;
       return { kind: "stray_record", where: `upload ${id}`, message: "Its bucket does not exist; nothing can end it." };
     });
     yield* this.#rows(tags.leftover, decodeLeftover, ({ listed }, { key }) => {
@@ -309,7 +378,11 @@ class Doctor {
       page,
       entries.map((entry) => entry.sizeBytes),
     );
-    for (const entry of entries) if ("blob" in entry) this.#refer(entry.blob, { sizeBytes: entry.sizeBytes, parts: 0 });
+    for (const [index, entry] of entries.entries()) {
+      // The first part of what was appended to may be a blob of parts itself.
+      const parts = page === 0 && index === 0 ? undefined : 0;
+      if ("blob" in entry) this.#refer(entry.blob, { sizeBytes: entry.sizeBytes, parts });
+    }
   }
 
   async *#checkBlobs(): AsyncGenerator<Finding> {
@@ -325,7 +398,7 @@ class Doctor {
         const found = decodeRow(row, decodeChunkPage);
         if (!found.ok) continue;
         const { root } = known;
-        const check = { node: this.#node, deep: this.#deep, blob, root };
+        const check = { node: this.#node, deep: this.#deep, elsewhere: this.#elsewhere, blob, root };
         for (const [position, chunk] of found.record.entries())
           yield* checkChunk({ ...check, index: page * root.pageEntries + position, chunk });
       }
@@ -335,6 +408,8 @@ class Doctor {
   /** Rows of pages that are gone are taken away by the repair job. */
   async *#checkRepairs(): AsyncGenerator<Finding> {
     yield* this.#rows(tags.repair, decodeRepair, () => undefined);
+    yield* this.#rows(tags.mend, decodeMend, () => undefined);
+    yield* this.#rows(tags.balance, decodeBalance, () => undefined);
     yield* this.#rows(tags.relocation, decodeRelocation, () => undefined);
     yield* this.#rows(
       tags.stray,
@@ -343,6 +418,9 @@ class Doctor {
     );
     yield* this.#rows(tags.scrub, decodeScrub, () => undefined);
     yield* this.#rows(tags.drive, decodeDrive, () => undefined);
+    yield* this.#rows(tags.node, decodeNode, () => undefined);
+    yield* this.#rows(tags.store, decodeStore, () => undefined);
+    yield* this.#rows(tags.raised, decodeRaised, () => undefined);
     yield* this.#rows(tags.conversion, decodeConversion, () => undefined);
     yield* this.#rows(tags.progress, decodeProgress, () => undefined);
   }
@@ -355,7 +433,9 @@ class Doctor {
         this.counts.shards += listed.length;
         // After the shards: see sweepAll.
         const waiting = await this.#sessionsNotSwept();
-        const ended = listed.filter((shard) => !waiting.has(sessionOf(shard.chunk)));
+        const strays = await this.#straysOf(drive);
+        const isKnown = ({ chunk, shardIndex }: ShardRef): boolean => strays.has(`${chunk} ${shardIndex}`);
+        const ended = listed.filter((shard) => !waiting.has(sessionOf(shard.chunk)) && !isKnown(shard));
         for (const orphan of ended.length === 0 ? [] : await findOrphans(this.#kv, drive, ended))
           yield {
             kind: "orphan_chunk",
@@ -366,6 +446,16 @@ class Doctor {
         if (listed.length < limits.jobBatchMax) break;
       }
     }
+  }
+
+  /** Shards of the drive that a row says are to be removed. */
+  async #straysOf(drive: DriveId): Promise<Set<string>> {
+    const strays = new Set<string>();
+    for await (const rows of scanPages(this.#kv, prefixRange(strayKey(drive))))
+      for (const { key, value } of rows)
+        if (!isWholeDrive(key))
+          for (const { chunk, shardIndex } of decodeStray(value).shards) strays.add(`${chunk} ${shardIndex}`);
+    return strays;
   }
 
   /** Live sessions may still publish; ended ones with a row will be swept. */
@@ -381,9 +471,11 @@ class Doctor {
       const bucket = this.#buckets.get(bucketOf(key));
       if (bucket !== undefined) bucket.counted = bucket.counted.map((sum, index) => sum + (counters[index] ?? 0));
     });
-    for (const { name, objects, bytes, counted } of this.#buckets.values()) {
-      if (counted[0] === objects && counted[1] === bytes) continue;
-      const message = `Its counters say ${counted[0]} objects and ${counted[1]} bytes; there are ${objects} and ${bytes}.`;
+    for (const { name, objects, versions, bytes, counted } of this.#buckets.values()) {
+      if (counted[0] === objects && counted[1] === bytes && counted[2] === versions) continue;
+      const message =
+        `Its counters say ${counted[0]} objects, ${counted[2]} versions and ${counted[1]} bytes; ` +
+        `there are ${objects}, ${versions} and ${bytes}.`;
       yield { kind: "wrong_usage", where: `bucket ${name}`, message };
     }
   }

@@ -5,8 +5,8 @@ import type { BlobRoot } from "../meta/blobs.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
 import type { Finding } from "./doctor.ts";
 
-/** What a row that refers to a blob says of it. `parts` is 0 for a blob of chunks. */
-export type Claim = { readonly sizeBytes: number; readonly parts: number };
+/** What a row that refers to a blob says of it. `parts` is 0 for a blob of chunks; undefined: the row does not say. */
+export type Claim = { readonly sizeBytes: number; readonly parts: number | undefined };
 
 /** About 200 bytes each; there may be many. */
 export class KnownBlob {
@@ -29,9 +29,10 @@ export class KnownBlob {
 
   refer(claim: Claim): void {
     this.references += 1;
-    const [first] = this.#claims;
+    const [first, ...others] = this.#claims;
     if (first === undefined) this.#claims = [claim];
-    else if (first.sizeBytes !== claim.sizeBytes || first.parts !== claim.parts) this.#claims = [first, claim];
+    else if (first.sizeBytes !== claim.sizeBytes || !mayAgree(first.parts, claim.parts)) this.#claims = [first, claim];
+    else if (first.parts === undefined) this.#claims = [claim, ...others];
   }
 
   referTrash(): void {
@@ -79,7 +80,7 @@ export class KnownBlob {
     }
     const parts = root.kind === "parts" ? root.parts : 0;
     const listed = root.kind === "parts" ? this.#entries : 0;
-    const named = this.#claims.find((claim) => claim.parts !== parts)?.parts ?? parts;
+    const named = this.#claims.find((claim) => (claim.parts ?? parts) !== parts)?.parts ?? parts;
     if (parts === listed && parts === named) return;
     yield {
       kind: "wrong_size",
@@ -89,12 +90,17 @@ export class KnownBlob {
   }
 }
 
+function mayAgree(one: number | undefined, other: number | undefined): boolean {
+  return one === undefined || other === undefined || one === other;
+}
+
 /** Why a reader would refuse this entry of a chunk map, which stands at `index`; undefined if it would not. */
 export function chunkFault(root: BlobRoot & { kind: "chunks" }, index: number, chunk: ChunkRecord): string | undefined {
   const { rawBytes, storedBytes, blockBytes } = chunk;
   const expectedBytes = Math.min(root.chunkBytes, root.sizeBytes - index * root.chunkBytes);
   if (rawBytes !== expectedBytes) return `It has ${rawBytes} bytes where ${expectedBytes} should be.`;
   const storedSum = blockBytes?.reduce((sum, bytes) => sum + bytes, 0) ?? rawBytes;
+  if (chunk.isSealed === true && blockBytes === undefined) return "It is encrypted and lists no blocks.";
   if (storedSum !== storedBytes) return `Its blocks have ${storedSum} bytes; the record says ${storedBytes}.`;
   const blocks = Math.ceil(rawBytes / limits.compressionBlockBytes);
   if (blockBytes !== undefined && blockBytes.length !== blocks)

@@ -4,7 +4,7 @@ import { formatRedundancy, shardsOf } from "../core/redundancy.ts";
 import { shardBytesOf } from "../blob/shards.ts";
 import type { BlobRoot } from "../meta/blobs.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
-import type { ChunkNode, ListedShard, ShardRef } from "../node/node.ts";
+import { SHARD_INDEX_MAX, type ChunkNode, type ListedShard, type ShardRef } from "../node/node.ts";
 import type { Finding } from "./doctor.ts";
 import { chunkFault } from "./doctor_blobs.ts";
 
@@ -12,6 +12,8 @@ export type ChunkCheck = {
   readonly node: ChunkNode;
   /** Reads every shard whole and checks its blocks. */
   readonly deep: boolean;
+  /** Drives that are not looked at. */
+  readonly elsewhere: ReadonlySet<DriveId>;
   readonly blob: BlobId;
   readonly root: BlobRoot & { readonly kind: "chunks" };
   readonly index: number;
@@ -42,7 +44,8 @@ function* placesFinding({ redundancy, places }: ChunkRecord, where: string): Gen
 }
 
 async function* checkShard(check: ChunkCheck, drive: DriveId, shardIndex: number): AsyncGenerator<Finding> {
-  const { node, deep, blob, index, chunk } = check;
+  const { node, deep, elsewhere, blob, index, chunk } = check;
+  if (elsewhere.has(drive)) return;
   const ref = { chunk: chunk.id, shardIndex };
   const which = shardsOf(chunk.redundancy) === 1 ? "" : `shard ${shardIndex} of `;
   const where = `${which}chunk ${chunk.id} of blob ${blob} on drive ${drive}`;
@@ -81,5 +84,5 @@ export async function findShard(node: ChunkNode, drive: DriveId, ref: ShardRef):
 function before({ chunk, shardIndex }: ShardRef): ShardRef {
   if (shardIndex > 0) return { chunk, shardIndex: shardIndex - 1 };
   const previous = BigInt(`0x${chunk}`) - 1n;
-  return { chunk: previous.toString(16).padStart(chunk.length, "0") as ChunkId, shardIndex: 0xffff };
+  return { chunk: previous.toString(16).padStart(chunk.length, "0") as ChunkId, shardIndex: SHARD_INDEX_MAX };
 }

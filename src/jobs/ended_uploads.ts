@@ -1,6 +1,6 @@
 /**
- * What uploads leave behind: part rows of uploads that ended, pages of parts maps that were never published, and answers
- * that are remembered long enough. All of it is invisible to clients, except that a remembered answer is given again.
+ * What uploads leave behind: those whose bucket was deleted, part rows of uploads that ended, pages of parts maps that were
+ * never published, and answers that are remembered long enough. All of it is invisible to clients, except that a remembered answer is given again.
  */
 import type { Clock } from "../core/clock.ts";
 import { idFromBytes, type UploadId } from "../core/ids.ts";
@@ -9,9 +9,22 @@ import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Entry, Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
-import { abandonedBlobOf, blobRange, blobRootKey, partNumberOf, partRange, tagRange, tags } from "../meta/keys.ts";
+import {
+  abandonedBlobOf,
+  blobRange,
+  blobRootKey,
+  bucketIdOf,
+  parseUploadKey,
+  partNumberOf,
+  partRange,
+  tagRange,
+  tags,
+  uploadRange,
+} from "../meta/keys.ts";
+import { heldKey } from "../meta/quota_keys.ts";
+import { endUpload } from "../object/uploads.rows.ts";
 import { trashWrite } from "../meta/trash.ts";
-import { decodeFinished, decodeLeftover, decodePart, isListedPart } from "../meta/uploads.ts";
+import { decodeFinished, decodeLeftover, decodePart, decodeUpload, isListedPart } from "../meta/uploads.ts";
 import { Rounds } from "./rounds.ts";
 import type { Job, JobResult } from "./runner.ts";
 
@@ -25,9 +38,12 @@ export type EndedUploadsParts = {
 /** Each part row costs a check and up to two writes. */
 const partsPerCommit = 120;
 const pagesPerCommit = 64;
+/** Each upload costs a check and up to four writes. */
+const uploadsPerCommit = 64;
 const rowsPerRun = 16;
 
 export function endedUploadsJob(parts: EndedUploadsParts): Job {
+  const gone = new Rounds(tagRange(tags.gone));
   const leftovers = new Rounds(tagRange(tags.leftover));
   const abandoned = new Rounds(tagRange(tags.abandoned));
   return {
@@ -36,9 +52,14 @@ export function endedUploadsJob(parts: EndedUploadsParts): Job {
     idleMsMin: 2_000,
     idleMsMax: 30_000,
     async run(signal) {
-      const first = await dealWith(parts, signal, await leftovers.next(parts.kv, rowsPerRun), takeLeftovers);
-      const second = await dealWith(parts, signal, await abandoned.next(parts.kv, rowsPerRun), removeAbandoned);
-      return { done: first.done + second.done, more: !signal.aborted && (first.more || second.more) };
+      // In this order: ending an upload makes the rows that come after.
+      const dealt = [
+        await dealWith(parts, signal, await gone.next(parts.kv, rowsPerRun), endUploadsOf),
+        await dealWith(parts, signal, await leftovers.next(parts.kv, rowsPerRun), takeLeftovers),
+        await dealWith(parts, signal, await abandoned.next(parts.kv, rowsPerRun), removeAbandoned),
+      ];
+      const done = dealt.reduce((sum, each) => sum + each.done, 0);
+      return { done, more: !signal.aborted && dealt.some(({ more }) => more) };
     },
   };
 }
@@ -63,6 +84,29 @@ async function dealWith(
     }
   }
   return { done, more: rows.length === rowsPerRun };
+}
+
+/** The uploads of a bucket that is gone end as aborted ones do. Nothing can be added to them: that needs the bucket's row. */
+async function endUploadsOf({ kv, clock, random }: EndedUploadsParts, key: Buffer, signal: AbortSignal): Promise<void> {
+  const range = uploadRange(bucketIdOf(key));
+  for (let left = true; left && !signal.aborted;) {
+    const seen = await kv.scan(range, { limit: uploadsPerCommit });
+    await transact(
+      kv,
+      async (tx) => {
+        for (const row of await tx.get(seen.map((each) => each.key))) {
+          if (row === undefined) continue;
+          const { upload } = parseUploadKey(row.key);
+          // What its parts counted for the account went with the bucket.
+          tx.delete(heldKey(upload));
+          endUpload(tx, { key: row.key, id: upload, record: decodeUpload(row.value) }, clock.nowMs());
+        }
+        if (seen.length < uploadsPerCommit) tx.delete(key);
+      },
+      { clock, random },
+    );
+    left = seen.length === uploadsPerCommit;
+  }
 }
 
 /** A listed part's reference is the object's parts map's now; any other part's blob becomes trash with the row. */

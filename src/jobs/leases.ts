@@ -30,7 +30,9 @@ export function takeLease(kv: Kv, name: string, session: SessionId): Promise<boo
     const holder = row && decodeLease(row.value);
     if (holder === session) return true;
     if (own === undefined) return false;
-    if (holder !== undefined && (await tx.get([sessionKey(holder)]))[0] !== undefined) return false;
+    // Only a hint is needed, which spares every process that holds none a commit each time it asks: a session that is gone
+    // never comes back, and who takes the lease checks its row.
+    if (holder !== undefined && (await tx.peek([sessionKey(holder)]))[0] !== undefined) return false;
     tx.put(key, encodeLease(session));
     return true;
   });

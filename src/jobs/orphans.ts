@@ -1,8 +1,12 @@
 /**
  * Shards that nobody wants: no chunk map names them, and nobody is putting them into one (a relocation row, meta/repairs.ts).
  * A shard's owner, kept with it on the drive, says in which page of which blob it would stand.
+ *
+ * The order that makes a removal safe, however late it is carried out: a shard is seen on its drive, with its record; then pages
+ * and relocations are read; then that very record is removed. Whoever wants the shard later says so in a relocation row
+ * first, and then puts it there or takes it over (ChunkNode.discard): it is another record, which the removal spares.
  */
-import type { BlobId, DriveId } from "../core/ids.ts";
+import type { BlobId, ChunkId, DriveId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
 import type { Kv } from "../kv/kv.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
@@ -71,6 +75,7 @@ export function mentionedIn(chunks: readonly ChunkRecord[], drive: DriveId): Set
 
 export type OrphanParts = { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log };
 
+/** `shards` as they were listed. */
 export async function removeOrphans(
   parts: OrphanParts,
   drive: DriveId,
@@ -79,31 +84,15 @@ export async function removeOrphans(
   if (shards.length === 0) return 0;
   const orphans = await findOrphans(parts.kv, drive, shards);
   if (orphans.length === 0) return 0;
-  await removeUnwanted(parts, drive, await pagesOf(parts.kv, orphans), orphans);
+  await parts.node.remove(drive, orphans);
   parts.log.info({ drive, shards: orphans.length }, "Chunks that were stored but never published were removed.");
   return orphans.length;
 }
 
-/**
- * Removes shards that nothing mentioned, and then looks once more: a repair of another process may have chosen the same drive
- * for one of them and written it anew in between. Such a page is noted for repair.
- */
-export async function removeUnwanted(
-  { kv, node, log }: OrphanParts,
-  drive: DriveId,
-  pages: readonly PageName[],
-  shards: readonly ShardRef[],
-): Promise<void> {
-  await node.remove(drive, shards);
-  const wanted = await wantedOn(kv, drive, pages);
-  const lost = new Set(shards.filter((shard) => wanted.has(nameOf(shard))).map(({ chunk }) => chunk));
-  if (lost.size === 0) return;
-  log.warn({ drive, chunks: [...lost] }, "Shards were written anew while they were removed; they are looked at again.");
-  const rows = await kv.get(pages.map(({ blob, page }) => blobPageKey(blob, page)));
-  for (const [index, { blob, page }] of pages.entries()) {
-    const row = rows[index];
-    const chunks = row === undefined ? [] : decodeChunkPage(row.value);
-    const positions = chunks.flatMap(({ id }, position) => (lost.has(id) ? [position] : []));
-    if (positions.length > 0) await notePage(kv, blob, page, positions);
-  }
+/** Notes those of the chunks that the page has. */
+export async function noteChunks(kv: Kv, { blob, page }: PageName, lost: ReadonlySet<ChunkId>): Promise<void> {
+  const [row] = await kv.get([blobPageKey(blob, page)]);
+  const chunks = row === undefined ? [] : decodeChunkPage(row.value);
+  const positions = chunks.flatMap(({ id }, position) => (lost.has(id) ? [position] : []));
+  if (positions.length > 0) await notePage(kv, blob, page, positions);
 }

@@ -1,64 +1,53 @@
 /**
- * Brings back redundancy that was lost, one page of a chunk map at a time (repair_page.ts):
+ * Finds what lies on drives that were given up or are draining (drive_watch.ts): a walk over the chunk maps, by one process,
+ * says which pages are to be mended, the most endangered first (plan_walk.ts); every process mends its share (mend.ts). When a
+ * walk finds that nothing names a draining drive any more its state becomes `drained`.
  *
- *  1. relocations of processes that are gone are cleaned up, and shards that were made anew elsewhere are removed (strays.ts);
- *  2. chunks noted as damaged or incomplete (`repair` rows) are looked at, every shard of them, and mended;
- *  3. what lies on drives that were given up or are draining is put on others: the chunk maps are walked once to see how much
- *     there is, then once for each number of losses that chunks can still bear, the most endangered first.
+ * How far the walk is is in memory: a process that takes over begins again, and what was mended already costs it a look.
  *
- * A drive is given up when it has been away for driveAwayMsMax of this process's own time; at once when it is away and was
- * told to drain, or removed from the store. One that comes back later keeps what was not yet made anew. When a walk finds that
- * nothing names a drive any more its state becomes `drained`.
- *
- * All of it is one job, so that one process works on one page at a time; which pages are to be walked is in memory, and a
- * process that takes over begins that again: what was mended already costs it a look.
- *
- * Known gap: the walk reads every chunk map of the store, in one process.
+ * Known gap: one process reads every chunk map of the store.
  */
 import { shardBytesOf } from "../blob/shards.ts";
 import type { Clock } from "../core/clock.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
+import type { Log } from "../core/log.ts";
+import type { JobCounts } from "../core/metrics.ts";
+import type { Kv } from "../kv/kv.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
-import type { KnownDrive } from "../meta/drives.ts";
-import { parseBlobKey, tagRange, tags } from "../meta/keys.ts";
-import { decodeRepair } from "../meta/repairs.ts";
-import { MapWalk } from "./map_walk.ts";
-import { cleanRelocation, repairPage, type PageOutcome, type RepairParts } from "./repair_page.ts";
-import { spareShards, type DriveView } from "./repair_plan.ts";
-import { Rounds } from "./rounds.ts";
+import { isHaunted, tagRange, tags } from "../meta/keys.ts";
+import { decodeRelocation } from "../meta/repairs.ts";
+import { unsettle } from "./balance_target.ts";
+import type { DriveWatch } from "./drive_watch.ts";
+import { PlanWalk, type Wish } from "./plan_walk.ts";
+import { spareShards } from "./repair_plan.ts";
 import type { Job, JobProgress, JobResult } from "./runner.ts";
-import { Strays } from "./strays.ts";
 
-export type RepairJobParts = RepairParts & {
-  readonly clock: Clock;
-  /** Every drive of the store, whether it is here or not. */
-  readonly knownDrives: () => Promise<readonly KnownDrive[]>;
+export type RepairJobParts = {
+  readonly kv: Kv;
+  readonly watch: DriveWatch;
   /** Told when no chunk map names the drive any more. */
   readonly onDrained: (drive: DriveId) => Promise<void>;
-  /** driveAwayMsMax if left out. */
-  readonly awayMsMax?: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly counts?: Pick<JobCounts, "lostChunks">;
 };
 
-const nothing: JobResult = { done: 0, more: false };
-const strayPauseMs = 500;
-const rowsAtOnce = 64;
-/** A walk that left something waiting is tried again after ten times as long as it took, within these bounds. */
+/** Until rows that were planned have been dealt with. */
+export const planPauseMs = 200;
+/** A walk that changed nothing is followed by another after ten times as long as it took, within these bounds. */
 const againMsMin = 5_000;
 const againMsMax = 60_000;
 /** One that found nothing is, in case of late uploads. */
 const rewalkMs = 24 * 3_600_000;
 
-/** A walk over all chunk maps for what lies on these drives. */
 type Walk = {
   readonly leaving: ReadonlySet<DriveId>;
-  readonly startedMs: number;
-  readonly walk: MapWalk;
-  /** Undefined while it only counts. */
-  spare: number | undefined;
-  readonly bytesBySpare: Map<number, number>;
-  doneBytes: number;
-  isWaiting: boolean;
+  /** The drives that could be read when its last step began. */
+  here: ReadonlySet<DriveId>;
+  readonly plan: PlanWalk;
+  /** It is noted that what it plans will lie elsewhere than placement has it when the drives are back. */
+  isUnsettled: boolean;
 };
 
 export class RepairJob implements Job {
@@ -67,103 +56,63 @@ export class RepairJob implements Job {
   readonly idleMsMin = 1_000;
   readonly idleMsMax = 30_000;
   readonly #parts: RepairJobParts;
-  readonly #noted = new Rounds(tagRange(tags.repair));
-  readonly #strays: Strays;
-  readonly #away = new Map<DriveId, number>();
   #walk: Walk | undefined;
-  /** The drives that were walked for last, when, and after how long they are again. */
-  #walked: { readonly leaving: ReadonlySet<DriveId>; readonly atMs: number; readonly againMs: number } | undefined;
+  /** The drives that were walked for last, what was met then, and when they are walked for again. */
+  #walked:
+    | {
+        readonly leaving: ReadonlySet<DriveId>;
+        readonly metBytes: number;
+        readonly atMs: number;
+        readonly againMs: number;
+      }
+    | undefined;
 
   constructor(parts: RepairJobParts) {
     this.#parts = parts;
-    this.#strays = new Strays(parts);
   }
 
   progress(): JobProgress | undefined {
-    if (this.#walk === undefined || this.#walk.spare === undefined) return undefined;
-    const { bytesBySpare, doneBytes } = this.#walk;
-    const all = [...bytesBySpare.values()].reduce((sum, bytes) => sum + bytes, 0);
-    return { doneBytes, leftBytes: Math.max(0, all - doneBytes) };
+    return this.#walk?.plan.progress();
   }
 
   async run(signal: AbortSignal): Promise<JobResult> {
-    const { kv } = this.#parts;
-    for (const row of await kv.scan(tagRange(tags.relocation), { limit: limits.jobBatchMax }))
-      await cleanRelocation(this.#parts, row);
-    const strays = await this.#strays.run(signal);
-    const view = await this.#look();
-    const noted = await this.#mendNoted(view, signal);
-    const walked = noted.more ? nothing : await this.#walkOn(view, signal);
-    const more = !signal.aborted && (noted.more || walked.more);
-    const done = strays.removed + noted.done + walked.done;
-    return { done, more, ...(strays.isWaiting && !more && { againMs: strayPauseMs }) };
-  }
-
-  async #look(): Promise<DriveView> {
-    const { node, placement, clock, knownDrives, awayMsMax = limits.driveAwayMsMax } = this.#parts;
-    const taking = placement.drives();
-    const failed = new Set(taking.filter(({ state }) => state === "failed").map(({ id }) => id));
-    const here = new Set(node.drives.filter((drive) => !failed.has(drive)));
-    const known = await knownDrives();
-    for (const drive of this.#away.keys())
-      if (here.has(drive) || !known.some(({ id }) => id === drive)) this.#away.delete(drive);
-    const givenUp = new Set<DriveId>();
-    const draining = new Set<DriveId>();
-    for (const { id, state } of known) {
-      if (here.has(id)) {
-        if (state !== "active") draining.add(id);
-      } else if (state !== "active" || this.#awayMs(id, clock.monotonicMs()) >= awayMsMax) givenUp.add(id);
-    }
-    return { here, givenUp, draining, taking };
-  }
-
-  #awayMs(drive: DriveId, nowMs: number): number {
-    const sinceMs = this.#away.get(drive);
-    if (sinceMs !== undefined) return nowMs - sinceMs;
-    this.#away.set(drive, nowMs);
-    this.#parts.log.warn({ drive }, "A drive is away.");
-    return 0;
-  }
-
-  async #mendNoted(view: DriveView, signal: AbortSignal): Promise<JobResult> {
-    const { kv } = this.#parts;
-    const rows = await this.#noted.next(kv, rowsAtOnce);
-    let done = 0;
-    for (const row of rows) {
-      if (signal.aborted) break;
-      const { blob, page } = parseBlobKey(row.key);
-      const target = { blob, page: page!, positions: decodeRepair(row.value), verify: true };
-      const outcome = await repairPage(this.#parts, target, view, signal);
-      if (outcome.kind === "seen") done += outcome.shards;
-      if (outcome.kind === "seen" && outcome.isWaiting) continue;
-      await kv.commit({ checks: [{ key: row.key, version: row.version }], writes: [{ kind: "delete", key: row.key }] });
-    }
-    return { done, more: rows.length === rowsAtOnce && !signal.aborted };
-  }
-
-  async #walkOn(view: DriveView, signal: AbortSignal): Promise<JobResult> {
-    const leaving = new Set([...view.givenUp, ...view.draining]);
+    const { kv, watch, log } = this.#parts;
+    const { here, givenUp, draining, givesUpInMs } = await watch.look();
+    const pause = this.#pause(givesUpInMs);
+    const leaving = new Set([...givenUp, ...draining]);
     if (leaving.size === 0) {
       this.#walk = undefined;
-      return nothing;
+      return pause;
     }
     if (this.#walk === undefined || !isSame(this.#walk.leaving, leaving)) {
-      if (!this.#isDue(leaving)) return nothing;
-      this.#walk = newWalk(this.#parts, leaving);
-      this.#parts.log.info({ drives: [...leaving] }, "What lies on these drives is put on others.");
+      if (!this.#isDue(leaving)) return pause;
+      this.#walk = this.#begin(leaving, here);
+      log.info({ drives: [...leaving] }, "What lies on these drives is put on others.");
     }
     const walk = this.#walk;
-    const pages = await walk.walk.next();
-    let done = 0;
-    for (const { blob, page, chunks } of pages ?? []) {
-      if (signal.aborted) break;
-      const positions = toDo(walk, chunks, view);
-      if (positions.length === 0) continue;
-      const outcome = await repairPage(this.#parts, { blob, page, positions, verify: false }, view, signal);
-      done += this.#account(walk, outcome);
+    walk.here = here;
+    const state = await walk.plan.step(signal);
+    if (!walk.isUnsettled && walk.plan.progress() !== undefined) {
+      await unsettle(kv);
+      walk.isUnsettled = true;
     }
-    if (pages === undefined) await this.#endRound(walk);
-    return { done, more: this.#walk !== undefined && !signal.aborted };
+    if (state === "over") await this.#end(walk);
+    if (state === "full") return { done: 0, more: false, againMs: planPauseMs };
+    return state === "more" && !signal.aborted ? { done: 0, more: true } : pause;
+  }
+
+  /** No longer than until a drive is given up; as ever otherwise. */
+  #pause(givesUpInMs: number | undefined): JobResult {
+    const isSoon = givesUpInMs !== undefined && givesUpInMs <= this.idleMsMax;
+    return { done: 0, more: false, ...(isSoon && { againMs: givesUpInMs }) };
+  }
+
+  #begin(leaving: ReadonlySet<DriveId>, here: ReadonlySet<DriveId>): Walk {
+    const { kv, clock } = this.#parts;
+    const wish = (chunk: ChunkRecord): Wish | undefined => wishFor(chunk, walk);
+    const plan = new PlanWalk({ kv, clock, rows: "repair", wish });
+    const walk: Walk = { leaving, here, plan, isUnsettled: false };
+    return walk;
   }
 
   #isDue(leaving: ReadonlySet<DriveId>): boolean {
@@ -172,59 +121,42 @@ export class RepairJob implements Job {
     return this.#parts.clock.monotonicMs() - last.atMs >= last.againMs;
   }
 
-  #account(walk: Walk, outcome: PageOutcome): number {
-    if (outcome.kind === "gone") return 0;
-    walk.doneBytes += outcome.bytes;
-    walk.isWaiting ||= outcome.isWaiting;
-    return outcome.shards;
-  }
-
-  /** The next number of losses to look for, the smallest first. Chunks that lost too many are only counted. */
-  async #endRound(walk: Walk): Promise<void> {
-    const spares = [...walk.bytesBySpare.keys()].filter((spare) => spare >= 0).toSorted((a, b) => a - b);
-    const next = spares.find((spare) => walk.spare === undefined || spare > walk.spare);
-    if (next !== undefined) {
-      walk.spare = next;
-      walk.walk.restart();
-      return;
-    }
+  async #end({ leaving, plan }: Walk): Promise<void> {
     this.#walk = undefined;
-    const { log, clock, onDrained } = this.#parts;
-    const drives = [...walk.leaving];
-    const isLost = [...walk.bytesBySpare.keys()].some((spare) => spare < 0);
-    if (isLost) log.error({ drives }, "Chunks have lost more shards than they can bear; run doctor.");
+    const { log, clock, counts, onDrained } = this.#parts;
+    const { metBytes, metNothing, lostChunks } = plan;
+    const hasLost = lostChunks > 0;
+    const drives = [...leaving];
+    if (hasLost) counts?.lostChunks(lostChunks);
+    if (hasLost) log.error({ drives }, "Chunks have lost more shards than they can bear; run doctor.");
     // Only a walk that met nothing shows that nothing is left.
-    const isEmpty = walk.bytesBySpare.size === 0;
-    const isStuck = walk.isWaiting || isLost;
+    const isEmpty = metNothing && !(await this.#isNamedByRelocation(leaving));
     if (isEmpty) for (const drive of drives) await onDrained(drive);
-    else log.info({ drives, bytes: walk.doneBytes, isStuck }, "A walk over the chunk maps has ended.");
+    else log.info({ drives, bytes: metBytes }, "A walk over the chunk maps has ended.");
+    const before = this.#walked !== undefined && isSame(this.#walked.leaving, leaving) ? this.#walked : undefined;
+    const isStuck = hasLost || (before !== undefined && metBytes >= before.metBytes);
     const atMs = clock.monotonicMs();
-    const waitMs = Math.min(againMsMax, Math.max(againMsMin, 10 * (atMs - walk.startedMs)));
-    // One that moved everything is followed by one that looks whether that is so.
-    const againMs = isStuck ? waitMs : isEmpty ? rewalkMs : 0;
-    this.#walked = { leaving: walk.leaving, atMs, againMs };
+    const waitMs = Math.min(againMsMax, Math.max(againMsMin, 10 * (atMs - plan.startedMs)));
+    // One that may have moved everything is followed by one that looks whether that is so.
+    const againMs = isEmpty ? rewalkMs : isStuck ? waitMs : 0;
+    this.#walked = { leaving, metBytes, atMs, againMs };
+  }
+
+  /** Whoever began to mend before it heard of the drives may still choose one of them. */
+  async #isNamedByRelocation(drives: ReadonlySet<DriveId>): Promise<boolean> {
+    const rows = await this.#parts.kv.scan(tagRange(tags.relocation), { limit: limits.scanEntriesMax });
+    const unfinished = rows.filter(({ key }) => !isHaunted(key));
+    return unfinished.some(({ value }) => decodeRelocation(value).shards.some(({ drive }) => drives.has(drive)));
   }
 }
 
-/** Positions of the chunks that this round deals with; the first round only counts. */
-function toDo(walk: Walk, chunks: readonly ChunkRecord[], view: DriveView): number[] {
-  const positions: number[] = [];
-  for (const [position, chunk] of chunks.entries()) {
-    if (!chunk.places.some(({ drive }) => walk.leaving.has(drive))) continue;
-    const spare = spareShards(chunk, view.here);
-    if (walk.spare === undefined) count(walk, spare, shardBytesOf(chunk.storedBytes, chunk.redundancy));
-    else if (spare === walk.spare) positions.push(position);
-  }
-  return positions;
-}
-
-function newWalk({ kv, clock }: RepairJobParts, leaving: ReadonlySet<DriveId>): Walk {
-  const counts = { spare: undefined, bytesBySpare: new Map(), doneBytes: 0, isWaiting: false };
-  return { leaving, startedMs: clock.monotonicMs(), walk: new MapWalk(kv), ...counts };
-}
-
-function count({ bytesBySpare }: Walk, spare: number, bytes: number): void {
-  bytesBySpare.set(spare, (bytesBySpare.get(spare) ?? 0) + bytes);
+function wishFor(chunk: ChunkRecord, { leaving, here }: Walk): Wish | undefined {
+  const drives = chunk.places.map(({ drive }) => drive).filter((drive) => leaving.has(drive));
+  if (drives.length === 0) return undefined;
+  const spare = spareShards(chunk, here);
+  if (spare < 0) return { kind: "lost" };
+  const bytes = drives.length * shardBytesOf(chunk.storedBytes, chunk.redundancy);
+  return { kind: "mend", urgency: spare, bytes, leaving: drives };
 }
 
 function isSame(left: ReadonlySet<DriveId>, right: ReadonlySet<DriveId>): boolean {

@@ -26,6 +26,7 @@ test("a shard that is lost gets the only free drive before one that has to move"
       here: new Set(here),
       givenUp: new Set([driveOf(lost)]),
       draining: new Set([driveOf(draining)]),
+      balanced: undefined,
       taking: here.map((id) => ({ id, state: id === driveOf(draining) ? "draining" : "up", weightBytes: 1_000 })),
     };
     const { tasks, isWaiting } = planChunk(chunk, new Set(), view);

@@ -18,6 +18,8 @@ export type DriveView = {
   readonly givenUp: ReadonlySet<DriveId>;
   /** Drives that are to give up what they have, as far as others take it. */
   readonly draining: ReadonlySet<DriveId>;
+  /** Drives among which everything may be laid out anew; undefined while not all is well with them (balance_plan.ts). */
+  readonly balanced: readonly PlacementDrive[] | undefined;
   /** Drives that may take shards. */
   readonly taking: readonly PlacementDrive[];
 };

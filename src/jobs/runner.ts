@@ -27,6 +27,8 @@ export type Job = {
   readonly name: string;
   /** True: only the holder of the job's lease runs it. */
   readonly leased: boolean;
+  /** Whose work of this name it is where several do theirs at the same time: lease and progress are of name and scope. */
+  readonly scope?: string;
   /** The first pause after a run that found nothing, doubled until the second. */
   readonly idleMsMin: number;
   readonly idleMsMax: number;
@@ -34,6 +36,11 @@ export type Job = {
   progress?(): JobProgress | undefined;
   run(signal: AbortSignal): Promise<JobResult>;
 };
+
+/** What lease and progress of the job are called: the plain name where its scope is empty. */
+export function scopedName({ name, scope = "" }: Pick<Job, "name" | "scope">): string {
+  return scope === "" ? name : `${name}@${scope}`;
+}
 
 export type JobStatus = {
   readonly name: string;
@@ -49,6 +56,8 @@ export type RunnerOptions = {
   readonly clock: Clock;
   readonly log: Log;
   mayRun(job: Job): Promise<boolean>;
+  /** Told what each run came to. Must not throw. */
+  onRun?(job: Job, facts: { readonly outcome: "ok" | "failed"; readonly done: number }): void;
   /** Told how far a job is, now and then, and once when there is nothing to tell any more. Must not throw. */
   report?(job: Job, progress: JobProgress | undefined): Promise<void>;
 };
@@ -153,6 +162,7 @@ class JobLoop {
       this.#state = "running";
       const result = await this.job.run(this.#signal);
       this.#done += result.done;
+      this.#options.onRun?.(this.job, { outcome: "ok", done: result.done });
       this.#failuresInARow = 0;
       this.#state = "waiting";
       return result;
@@ -176,6 +186,7 @@ class JobLoop {
 
   #failed(error: unknown): void {
     this.#failures += 1;
+    this.#options.onRun?.(this.job, { outcome: "failed", done: 0 });
     this.#failuresInARow += 1;
     this.#lastError = error instanceof Error ? error.message : String(error);
     this.#options.log.warn({ job: this.job.name, err: error }, "A background job failed and is tried again later.");

@@ -31,6 +31,7 @@ function watched(node: ChunkNode): Watch {
     remove: (...args) => node.remove(...args),
     list: (...args) => node.list(...args),
     verify,
+    discard: (...args) => node.discard(...args),
     compact: (...args) => node.compact(...args),
     status: (...args) => node.status(...args),
     close: () => node.close(),
@@ -77,7 +78,7 @@ void test("every shard is looked at once in a round, damage is noted, and the ra
   const noted = await rowsOf(world.kv, tags.repair);
   assert.deepEqual(
     noted.map(({ value }) => decodeRepair(value)),
-    [[bad!.owner.chunkIndex]],
+    [{ damaged: [bad!.owner.chunkIndex], incomplete: [] }],
   );
   assert.equal(noted[0]!.key.toString("hex", 1, 17), bad!.owner.blob);
   await scrub(process);
@@ -103,5 +104,39 @@ void test("a round that was cut short goes on, and the next one begins when it i
   assert.equal(watch.verified, objects, "nothing is looked at twice");
   aheadMs += limits.scrubIntervalMs;
   await scrub(await startProcess({ ...world, node: watch.node }, clock));
+  assert.equal(watch.verified, 2 * objects);
+});
+
+void test("a drive that fails in the middle of its round is left, without taking all that it has for damaged", async () => {
+  const world = worldWith("replica:2", 0);
+  const watch = watched(world.node);
+  const [failing] = world.node.drives;
+  let hasFailed = false;
+  const { status } = watch.node;
+  watch.node.status = async (drive) => {
+    const found = await status(drive);
+    return hasFailed && drive === failing ? { ...found, state: "failed" } : found;
+  };
+  const process = await startProcess({ ...world, node: watch.node });
+  await fill(process);
+  await scrub(process, 1);
+  hasFailed = true;
+  for (const { chunk } of await world.node.list(failing!, { limit: objects })) watch.damaged.add(`${failing} ${chunk}`);
+  await scrub(process);
+  assert.deepEqual(await ended(world), [0, objects]);
+  assert.deepEqual(await rowsOf(world.kv, tags.repair), []);
+});
+
+void test("a round that ended while the clock was far ahead does not put off the next one", async () => {
+  const world = worldWith("replica:1", 0);
+  const watch = watched(world.node);
+  let aheadMs = 2 * limits.scrubIntervalMs;
+  const clock: Clock = { ...systemClock, nowMs: () => systemClock.nowMs() + aheadMs };
+  const process = await startProcess({ ...world, node: watch.node }, clock);
+  await fill(process);
+  await scrub(process);
+  assert.equal(watch.verified, objects);
+  aheadMs = 0;
+  await scrub(process);
   assert.equal(watch.verified, 2 * objects);
 });

@@ -9,21 +9,23 @@
  *
  * Sweeping. The commit that ends a session leaves an `ended` row. The session can publish nothing more, so a shard with
  * its id in front that no chunk map mentions never will be mentioned. A chunk's owner (kept with the shard) says in which
- * page of which blob it would stand. When all drives are looked through, the row goes; those that are away at that time are
- * marked as stray (repair.ts looks them through when they are back). A drive that failed takes no new
+ * page of which blob it would stand. When all drives are looked through, the row goes; those that were away, if only for
+ * a moment, are marked as stray (strays.ts looks them through when they are here). A drive that failed takes no new
  * chunks but still gives up old ones, so it is looked through like any other; one that does not answer keeps the row. A
  * session that was fenced for its silence is looked through once more when its process is known to be dead.
  */
 import type { Clock } from "../core/clock.ts";
+import { hasReason } from "../core/errors.ts";
 import type { ChunkId, DriveId, SessionId } from "../core/ids.ts";
 import { SESSION_ID_BYTES, sessionOf } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
-import type { Entry, Kv, Version, Write } from "../kv/kv.ts";
-import { endedKey, sessionIdOf, tagRange, tags } from "../meta/keys.ts";
+import { absent, type Entry, type Kv, type Version, type Write } from "../kv/kv.ts";
+import { scanPages } from "../kv/scan_pages.ts";
+import { endedKey, sessionIdOf, sessionKey, tagRange, tags } from "../meta/keys.ts";
 import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
 import { wholeStrayWrite } from "../meta/repairs.ts";
-import type { ChunkNode, ShardRef } from "../node/node.ts";
+import { SHARD_INDEX_MAX, type ChunkNode, type ShardRef } from "../node/node.ts";
 import { noteMissing } from "./missing.ts";
 import type { KnownDrive } from "../meta/drives.ts";
 import { removeOrphans } from "./orphans.ts";
@@ -89,17 +91,17 @@ export async function fenceOthers(kv: Kv, keep: readonly SessionId[]): Promise<n
 }
 
 /**
- * Fences the sessions of processes that are known to have ended, by the names their sessions bear. May be repeated and be
+ * Fences the sessions of processes that are known to have ended, told by the names their sessions bear. May be repeated and be
  * done by several processes at once. Returns how many this call fenced.
  */
-export async function fenceDead(kv: Kv, names: readonly string[], log: Log): Promise<number> {
+export async function fenceDead(kv: Kv, isDead: (name: string) => boolean, log: Log): Promise<number> {
   let fenced = 0;
   for (const session of await readSessions(kv)) {
-    if (!names.includes(session.node) || !(await fenceSession(kv, session))) continue;
+    if (!isDead(session.node) || !(await fenceSession(kv, session))) continue;
     log.warn({ session: session.id, node: session.node }, "The session of a worker that died was fenced.");
     fenced += 1;
   }
-  return fenced + (await sweepSuspects(kv, (node) => names.includes(node)));
+  return fenced + (await sweepSuspects(kv, isDead));
 }
 
 /**
@@ -107,10 +109,8 @@ export async function fenceDead(kv: Kv, names: readonly string[], log: Log): Pro
  * start that holds the lock on the drives all of them, else those with these names. Returns how many.
  */
 export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = () => true): Promise<number> {
-  const { start, end } = tagRange(tags.suspect);
   let count = 0;
-  for (let from: Uint8Array | undefined = start; from !== undefined;) {
-    const rows: Entry[] = await kv.scan({ start: from, end }, { limit: suspectsPerCommit });
+  for await (const rows of scanPages(kv, tagRange(tags.suspect), suspectsPerCommit)) {
     const dead = rows.filter((row) => isDead(decodeSuspect(row.value).node));
     const writes = dead.flatMap(({ key }): Write[] => [
       { kind: "delete", key },
@@ -118,23 +118,51 @@ export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = 
     ]);
     if (writes.length > 0) await kv.commit({ checks: [], writes });
     count += dead.length;
-    const last: Entry | undefined = rows.length === suspectsPerCommit ? rows.at(-1) : undefined;
-    from = last && Buffer.concat([last.key, Buffer.from([0])]);
   }
   return count;
 }
 
+/**
+ * Has these sessions looked through again where they are over: shards of theirs came to light after they had been. (A worker that dies
+ * is fenced and swept while the server goes on, and what it had stored without telling its drive's index is found at the next
+ * start.) A start that dies before it comes here leaves them to the next full sweep, and so does `doctor`, which only looks, when it is
+ * the first to open the drive.
+ */
+export async function sweepAgain(kv: Kv, sessions: Iterable<SessionId>): Promise<void> {
+  for (const session of new Set(sessions))
+    await kv.commit({
+      checks: [{ key: sessionKey(session), version: absent }],
+      writes: [{ kind: "put", key: endedKey(session), value: encodeEnded() }],
+    });
+}
+
 export type SweepParts = { readonly kv: Kv; readonly node: ChunkNode; readonly log: Log };
 
-export type SweepJobParts = SweepParts & { readonly knownDrives: () => Promise<readonly KnownDrive[]> };
+export type SweepJobParts = SweepParts & {
+  readonly knownDrives: () => Promise<readonly KnownDrive[]>;
+  /** Empty where there are no other nodes. */
+  readonly local: { readonly name: string };
+  readonly clock: Clock;
+};
+
+/** Ended sessions that are known at one time; others come when these have been looked through. */
+const endedAtOnce = 256;
 
 /** Before the first chunk of a session: counters start at 1. */
 function beforeSession(session: SessionId): ShardRef {
-  return { chunk: session.padEnd(SESSION_ID_BYTES * 4, "0") as ChunkId, shardIndex: 0xffff };
+  return { chunk: session.padEnd(SESSION_ID_BYTES * 4, "0") as ChunkId, shardIndex: SHARD_INDEX_MAX };
 }
 
 /** `version` is the ended row's: one written anew meanwhile asks for another look. */
-type Sweep = { readonly session: SessionId; readonly version: Version; readonly drives: DriveId[]; after: ShardRef };
+type Sweep = {
+  readonly session: SessionId;
+  readonly version: Version;
+  /** Still to be looked through. */
+  readonly drives: DriveId[];
+  /** Those that were, to their end. */
+  readonly seen: Set<DriveId>;
+  after: ShardRef;
+};
 
 export class SweepJob implements Job {
   readonly name = "sweep";
@@ -143,6 +171,8 @@ export class SweepJob implements Job {
   readonly idleMsMax = 30_000;
   readonly #parts: SweepJobParts;
   #sweep: Sweep | undefined;
+  /** When each ended session was met first, in this process's time. */
+  readonly #metMs = new Map<SessionId, number>();
   /** The session looked through last: the next one comes after it, so that one that fails holds up no other. */
   #last: SessionId | undefined;
 
@@ -164,54 +194,82 @@ export class SweepJob implements Job {
   }
 
   async #batch(sweep: Sweep): Promise<JobResult> {
-    const { kv, node, knownDrives } = this.#parts;
     const [drive] = sweep.drives;
     if (drive === undefined) {
-      const key = endedKey(sweep.session);
-      const stray = (await knownDrives())
-        .filter(({ id, state }) => state !== "removed" && !node.drives.includes(id))
-        .map(({ id }) => wholeStrayWrite(id));
-      await kv.commit({ checks: [{ key, version: sweep.version }], writes: [{ kind: "delete", key }, ...stray] });
-      this.#sweep = undefined;
+      await this.#end(sweep);
       return { done: 1, more: true };
     }
-    const listed = await node.list(drive, { after: sweep.after, limit: limits.jobBatchMax });
-    const own = listed.filter((shard) => sessionOf(shard.chunk) === sweep.session);
-    const removed = await removeOrphans(this.#parts, drive, own);
-    const last = own.at(-1);
-    if (own.length === limits.jobBatchMax && last !== undefined) sweep.after = last;
-    else {
-      sweep.drives.shift();
-      sweep.after = beforeSession(sweep.session);
+    const done = await this.#look(sweep, drive);
+    return { done, more: true };
+  }
+
+  /** One batch of shards; of a drive that went away in the middle the rest is for later, and the others come now. */
+  async #look(sweep: Sweep, drive: DriveId): Promise<number> {
+    let removed = 0;
+    try {
+      const listed = await this.#parts.node.list(drive, { after: sweep.after, limit: limits.jobBatchMax });
+      const own = listed.filter((shard) => sessionOf(shard.chunk) === sweep.session);
+      removed = await removeOrphans(this.#parts, drive, own);
+      const last = own.at(-1);
+      if (own.length === limits.jobBatchMax && last !== undefined) {
+        sweep.after = last;
+        return removed;
+      }
+      sweep.seen.add(drive);
+    } catch (error) {
+      if (!hasReason(error, "drive_missing")) throw error;
     }
-    return { done: removed, more: true };
+    sweep.drives.shift();
+    sweep.after = beforeSession(sweep.session);
+    return removed;
+  }
+
+  /** Drives that were not looked through, whether they are here by now or not, are later. */
+  async #end({ session, version, seen }: Sweep): Promise<void> {
+    const { kv, knownDrives } = this.#parts;
+    const key = endedKey(session);
+    const stray = (await knownDrives())
+      .filter(({ id, state }) => state !== "removed" && !seen.has(id))
+      .map(({ id }) => wholeStrayWrite(id));
+    await kv.commit({ checks: [{ key, version }], writes: [{ kind: "delete", key }, ...stray] });
+    this.#sweep = undefined;
+  }
+
+  /** What an ended session's process asked of another node may be carried out as late as a call may last. */
+  #due(rows: readonly Entry[]): Entry[] {
+    const { clock, local } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    const settleMs = local.name === "" ? 0 : limits.sweepSettleMs;
+    const ids = new Set(rows.map(({ key }) => sessionIdOf(key)));
+    for (const id of this.#metMs.keys()) if (!ids.has(id)) this.#metMs.delete(id);
+    for (const id of ids) if (!this.#metMs.has(id)) this.#metMs.set(id, nowMs);
+    return rows.filter(({ key }) => nowMs - this.#metMs.get(sessionIdOf(key))! >= settleMs);
   }
 
   async #next(): Promise<Sweep | undefined> {
     const { kv, node } = this.#parts;
-    const { start, end } = tagRange(tags.ended);
-    const after = this.#last === undefined ? start : Buffer.concat([endedKey(this.#last), Buffer.from([0])]);
-    const [following] = await kv.scan({ start: after, end }, { limit: 1 });
-    const [row] = following === undefined ? await kv.scan({ start, end }, { limit: 1 }) : [following];
+    const rows = await kv.scan(tagRange(tags.ended), { limit: endedAtOnce });
+    const due = this.#due(rows);
+    const row = due.find(({ key }) => this.#last === undefined || sessionIdOf(key) > this.#last) ?? due[0];
     if (row === undefined) return undefined;
     const session = sessionIdOf(row.key);
-    return { session, version: row.version, drives: [...node.drives], after: beforeSession(session) };
+    return { session, version: row.version, drives: [...node.drives], seen: new Set(), after: beforeSession(session) };
   }
 }
 
 /**
- * Compares every drive with the chunk maps, for after an index was rebuilt from the segments: shards may be missing then,
+ * Compares drives of this machine with the chunk maps, for after an index was rebuilt from the segments: shards may be missing then,
  * which are noted for repair, and removed ones may have come back. Chunks of live sessions are left alone. Returns the
  * shards removed. Costs two reads of every chunk map. `onSwept` is called after each drive that was looked through to its end.
  */
 export async function sweepAll(
-  parts: SweepParts,
+  parts: SweepParts & { readonly drives: readonly DriveId[] },
   signal?: AbortSignal,
   onSwept: (drive: DriveId) => Promise<void> = async () => undefined,
 ): Promise<number> {
   let removed = 0;
   if ((await noteMissing(parts, signal)) === undefined) return removed;
-  for (const drive of parts.node.drives) {
+  for (const drive of parts.drives) {
     const swept = await sweepDrive(parts, drive, signal);
     removed += swept.removed;
     if (!swept.isWhole) break;
@@ -224,22 +282,20 @@ export type Swept = {
   readonly removed: number;
   /** False when it was cut short. */
   readonly isWhole: boolean;
-  /** Shards of live sessions, which were left alone. */
-  readonly ofLiveSessions: number;
 };
 
+/** Shards of live sessions are left alone. */
 export async function sweepDrive(parts: SweepParts, drive: DriveId, signal?: AbortSignal): Promise<Swept> {
-  let [removed, ofLiveSessions] = [0, 0];
+  let removed = 0;
   let after: ShardRef | undefined;
   for (;;) {
-    if (signal?.aborted === true) return { removed, isWhole: false, ofLiveSessions };
+    if (signal?.aborted === true) return { removed, isWhole: false };
     const listed = await parts.node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
     // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
     const live = new Set((await readSessions(parts.kv)).map((session) => session.id));
     const ended = listed.filter((shard) => !live.has(sessionOf(shard.chunk)));
-    ofLiveSessions += listed.length - ended.length;
     removed += await removeOrphans(parts, drive, ended);
     after = listed.at(-1);
-    if (listed.length < limits.jobBatchMax) return { removed, isWhole: true, ofLiveSessions };
+    if (listed.length < limits.jobBatchMax) return { removed, isWhole: true };
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Everything at once, interleaved by a seed: three processes write, copy, upload, read, delete and remake buckets over few
- * keys while their jobs run; one is fenced in the middle of it. Every read is one whole version. Then all comes to rest:
+ * keys while their jobs run; one is fenced in the middle of it. With every second seed versioning is switched on and suspended,
+ * and versions are read and removed by their ids; with every third one lifecycle rules come and go that expire at once. Every read is one whole version. Then all comes to rest:
  * doctor finds nothing, and when everything visible is deleted nothing at all is left.
  */
 import assert from "node:assert/strict";
@@ -10,6 +11,7 @@ import { limits } from "../core/limits.ts";
 import { seededRandom, type Random } from "../core/random.ts";
 import type { Kv } from "../kv/kv.ts";
 import { tags } from "../meta/keys.ts";
+import { lifecycleDocument } from "../object/lifecycle.fixture.ts";
 import { bodyOf, noMetadata, noVerifier, patternBytes, plainPut, readAll } from "../object/object.fixture.ts";
 import { drain, findingsOf, newWorld, rowsOf, startProcess } from "./jobs.fixture.ts";
 import type { Process, World } from "./jobs.fixture.ts";
@@ -27,6 +29,9 @@ const bodies = [Buffer.alloc(0), Buffer.from("inline"), patternBytes(20_000, 1),
 const expected: readonly ErrorReason[] = [
   "no_such_bucket",
   "no_such_key",
+  "no_such_version",
+  "is_delete_marker",
+  "invalid_request",
   "no_such_upload",
   "bucket_not_empty",
   "operation_aborted",
@@ -57,6 +62,13 @@ function shuffled(kv: Kv, random: Random): Kv {
   };
 }
 
+type Shared = {
+  readonly random: Random;
+  readonly uploads: Open[];
+  readonly hasVersions: boolean;
+  readonly hasRules: boolean;
+};
+
 type Open = {
   readonly bucket: string;
   readonly key: Buffer;
@@ -68,11 +80,15 @@ class Client {
   readonly #process: Process;
   readonly #random: Random;
   readonly #uploads: Open[];
+  readonly #hasVersions: boolean;
+  readonly #hasRules: boolean;
 
-  constructor(process: Process, random: Random, uploads: Open[]) {
+  constructor(process: Process, { random, uploads, hasVersions, hasRules }: Shared) {
     this.#process = process;
     this.#random = random;
     this.#uploads = uploads;
+    this.#hasVersions = hasVersions;
+    this.#hasRules = hasRules;
   }
 
   #one<T>(of: readonly T[]): T {
@@ -86,6 +102,9 @@ class Client {
   async steps(): Promise<void> {
     const acts = [this.put, this.put, this.remove, this.copy, this.copy, this.read, this.read, this.upload];
     acts.push(this.part, this.part, this.copyPart, this.complete, this.complete, this.abort, this.list, this.remake);
+    if (this.#hasVersions)
+      acts.push(this.keep, this.removeVersion, this.removeVersion, this.copyVersion, this.readVersion);
+    if (this.#hasRules) acts.push(this.rules);
     for (let step = 0; step < stepsEach; step++) {
       try {
         await this.#one(acts).call(this);
@@ -93,6 +112,12 @@ class Client {
         if (!hasReason(error, ...expected)) throw error;
       }
     }
+  }
+
+  async rules(): Promise<void> {
+    const rule = { prefix: this.#one(["a", "a/", "z", ""]), dateMs: 0, markers: undefined };
+    const document = this.#one([undefined, lifecycleDocument([rule]), lifecycleDocument([{ ...rule, prefix: "a" }])]);
+    await this.#process.store.setConfiguration({ bucket: this.#one(buckets), kind: "lifecycle", document });
   }
 
   async put(): Promise<void> {
@@ -111,8 +136,36 @@ class Client {
     await this.#process.store.copy({ ...this.#address(), source: this.#address(), metadata });
   }
 
+  async keep(): Promise<void> {
+    await this.#process.store.setVersioning(this.#one(buckets), this.#one(["enabled", "suspended"] as const));
+  }
+
+  /** One of those that are listed, or the null version. */
+  async #version(): Promise<{ bucket: string; key: Buffer; versionId: string }> {
+    const bucket = this.#one(buckets);
+    const { versions } = await this.#process.store.listVersions({ bucket, limit: 20 });
+    const { key, versionId } = this.#one([...versions, { key: this.#one(keys), versionId: "null" }]);
+    return { bucket, key, versionId };
+  }
+
+  async removeVersion(): Promise<void> {
+    await this.#process.store.delete(await this.#version());
+  }
+
+  async copyVersion(): Promise<void> {
+    await this.#process.store.copy({ ...this.#address(), source: await this.#version(), metadata: undefined });
+  }
+
+  async readVersion(): Promise<void> {
+    await this.#readWhole(await this.#version());
+  }
+
   async read(): Promise<void> {
-    const found = await this.#process.store.get(this.#address());
+    await this.#readWhole(this.#address());
+  }
+
+  async #readWhole(address: { bucket: string; key: Buffer; versionId?: string }): Promise<void> {
+    const found = await this.#process.store.get(address);
     try {
       const bytes = await readAll(found);
       assert.equal(bytes.length, found.info.sizeBytes);
@@ -193,7 +246,8 @@ class Client {
     const { store } = this.#process;
     const bucket = this.#one(buckets);
     try {
-      for (const { key } of (await store.list({ bucket, limit: 10 })).objects) await store.delete({ bucket, key });
+      for (const { key, versionId } of (await store.listVersions({ bucket, limit: 100 })).versions)
+        await store.delete({ bucket, key, versionId });
       for (const { key, id } of (await store.listUploads({ bucket, limit: 10 })).uploads)
         await store.abortUpload({ bucket, key, uploadId: id });
       await store.deleteBucket(bucket);
@@ -222,7 +276,8 @@ async function work({ jobs, session }: Process, isOver: () => boolean): Promise<
 
 async function deleteAll({ store }: Process): Promise<void> {
   for (const { name: bucket } of (await store.listBuckets({ limit: 10 })).buckets) {
-    for (const { key } of (await store.list({ bucket, limit: 100 })).objects) await store.delete({ bucket, key });
+    for (const { key, versionId } of (await store.listVersions({ bucket, limit: 1_000 })).versions)
+      await store.delete({ bucket, key, versionId });
     for (const { key, id } of (await store.listUploads({ bucket, limit: 100 })).uploads)
       await store.abortUpload({ bucket, key, uploadId: id });
     await store.deleteBucket(bucket);
@@ -230,9 +285,10 @@ async function deleteAll({ store }: Process): Promise<void> {
 }
 
 async function assertNothingLeft({ kv, node }: World): Promise<void> {
-  const { bucket, head, body, blob, trash, upload, part, leftover, abandoned, ended, usage } = tags;
-  for (const tag of [bucket, head, body, blob, trash, upload, part, leftover, abandoned, ended, usage])
-    assert.deepEqual(await rowsOf(kv, tag), [], `rows of family ${tag}`);
+  const { bucket, head, body, past, blob, trash, upload, part, leftover, abandoned, ended, usage } = tags;
+  const { due, lifecycle } = tags;
+  const families = [bucket, head, body, past, blob, trash, upload, part, leftover, abandoned, ended, usage];
+  for (const tag of [...families, due, lifecycle]) assert.deepEqual(await rowsOf(kv, tag), [], `rows of family ${tag}`);
   for (const drive of node.drives) assert.deepEqual(await node.list(drive, { limit: 10 }), []);
 }
 
@@ -247,7 +303,8 @@ async function storm(seed: number): Promise<void> {
   ];
   for (const bucket of buckets) await processes[0]!.store.createBucket(bucket, { region: "here" });
   const uploads: Open[] = [];
-  const clients = processes.flatMap((each) => [new Client(each, random, uploads), new Client(each, random, uploads)]);
+  const shared = { random, uploads, hasVersions: seed % 2 === 0, hasRules: seed % 3 === 0 };
+  const clients = processes.flatMap((each) => [new Client(each, shared), new Client(each, shared)]);
   const rest = { isOver: false };
   const jobs = processes.map((each) => work(each, () => rest.isOver));
   const fencing = (async () => {
@@ -269,6 +326,6 @@ async function storm(seed: number): Promise<void> {
 }
 
 for (let seed = firstSeed; seed < firstSeed + runs; seed++)
-  void test(`storm of seed ${seed} leaves everything whole and nothing behind`, { timeout: 120_000 }, () =>
+  void test(`storm of seed ${seed} leaves everything whole and nothing behind`, { timeout: 300_000 }, () =>
     storm(seed),
   );

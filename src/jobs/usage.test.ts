@@ -42,7 +42,7 @@ async function worldWithCounts() {
   return { world, fenced: fenced!, live: live! };
 }
 
-const expected = { one: { objects: 3, bytes: 111 }, two: { objects: 2, bytes: 110 } };
+const expected = { one: { objects: 3, versions: 0, bytes: 111 }, two: { objects: 2, versions: 0, bytes: 110 } };
 const sessionsOf = async (kv: Kv) => (await rowsOf(kv, tags.usage)).map(({ key }) => parseUsageKey(key).session);
 
 void test("counters of sessions that are over become one row a bucket, and what woken ones count is folded later", async () => {
@@ -59,7 +59,7 @@ void test("counters of sessions that are over become one row a bucket, and what 
   await fenced.store.put(plainPut("one", "late", "12345"));
   assert.equal((await sessionsOf(kv)).length, 5);
   assert.equal(await run(kv), 1);
-  assert.deepEqual(await live.store.usage("one"), { objects: 4, bytes: 116 });
+  assert.deepEqual(await live.store.usage("one"), { objects: 4, versions: 0, bytes: 116 });
   assert.deepEqual(await findingsOf(world), []);
 });
 
@@ -79,7 +79,7 @@ void test("a count that comes between the look and the commit is neither lost no
   };
   await run(racing);
   assert.ok(between > 3);
-  assert.deepEqual(await live.store.usage("one"), { objects: 6, bytes: 114 });
+  assert.deepEqual(await live.store.usage("one"), { objects: 6, versions: 0, bytes: 114 });
 });
 
 void test("cut off at any call, the sums stay", async () => {
@@ -122,7 +122,7 @@ void test("a bucket made in the middle of a round keeps its counters", async () 
   await live.store.createBucket("new", { region: "here" });
   await live.store.put(plainPut("new", "k", "new"));
   while ((await job.run()).more);
-  assert.deepEqual(await live.store.usage("new"), { objects: 1, bytes: 3 });
+  assert.deepEqual(await live.store.usage("new"), { objects: 1, versions: 0, bytes: 3 });
   assert.equal((await sessionsOf(world.kv)).length, 5);
 });
 
@@ -148,6 +148,6 @@ void test("a bucket made after the look at the buckets keeps its counters", asyn
   await run(racing);
   await run(racing);
   for (const { name } of (await live.store.listBuckets({ prefix: "new-", limit: 100 })).buckets)
-    assert.deepEqual(await live.store.usage(name), { objects: 1, bytes: 3 });
+    assert.deepEqual(await live.store.usage(name), { objects: 1, versions: 0, bytes: 3 });
   assert.ok(scans > 4);
 });

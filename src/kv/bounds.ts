@@ -1,7 +1,7 @@
 /** The contract's bounds, asserted by every driver on every call: going over one is a programming error. */
 import { assert } from "../core/assert.ts";
 import { limits } from "../core/limits.ts";
-import type { Commit, Key, KeyRange, ScanOptions, Write } from "./kv.ts";
+import type { Commit, CounterBounds, Key, KeyRange, ScanOptions, Write } from "./kv.ts";
 
 export function assertKey(key: Key): void {
   assert(key.length >= 1 && key.length <= limits.metaKeyBytesMax, `a key has 1 to ${limits.metaKeyBytesMax} bytes`);
@@ -58,10 +58,17 @@ function assertWrite(write: Write): number {
     const valueBytes = write.deltas.length * 8;
     assert(write.deltas.length >= 1 && valueBytes <= limits.metaValueBytesMax, "an add has deltas that fit a value");
     for (const delta of write.deltas) assert(Number.isSafeInteger(delta), "a delta is a whole number");
+    if (write.max !== undefined) assertMax(write.deltas, write.max);
     return write.key.length + valueBytes;
   }
   assert(write.value.length <= limits.metaValueBytesMax, `a value has at most ${limits.metaValueBytesMax} bytes`);
   return write.key.length + write.value.length;
+}
+
+function assertMax(deltas: readonly number[], max: CounterBounds): void {
+  assert(max.length <= deltas.length, "a counter's bound goes with a delta");
+  for (const most of max)
+    assert(most === undefined || (Number.isSafeInteger(most) && most >= 0), "a counter's bound is a whole number");
 }
 
 /** A key as a string of one character per byte, for maps and sets; the order of these strings is the order of keys. */

@@ -7,11 +7,10 @@ import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { limits } from "../core/limits.ts";
+import { claimPort } from "../core/ports.fixture.ts";
 
 /** Why tests on etcd cannot run here, or undefined. */
 export const etcdMissing =
@@ -41,13 +40,11 @@ export class EtcdFixture {
   static async start(options: EtcdFixtureOptions = {}): Promise<EtcdFixture> {
     const folder = await mkdtemp(join(tmpdir(), "holdfast-etcd-"));
     const count = options.members ?? 1;
-    const ports = await freePorts(2 * count);
-    const members = Array.from({ length: count }, (_, index) => ({
-      name: `m${index}`,
-      client: `127.0.0.1:${ports[2 * index]!}`,
-      peer: `127.0.0.1:${ports[2 * index + 1]!}`,
-      child: undefined,
-    }));
+    const members: Member[] = [];
+    for (let index = 0; index < count; index++) {
+      const [client, peer] = [`127.0.0.1:${await claimPort()}`, `127.0.0.1:${await claimPort()}`];
+      members.push({ name: `m${index}`, client, peer, child: undefined });
+    }
     const fixture = new EtcdFixture(folder, members, options);
     for (const index of members.keys()) fixture.run(index);
     await fixture.ready();
@@ -151,17 +148,4 @@ async function isHealthy({ client }: Member): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-/** All at once, so that they differ. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers: Server[] = [];
-  for (let index = 0; index < count; index++) {
-    const server = createServer().listen(0, "127.0.0.1");
-    servers.push(server);
-    await once(server, "listening");
-  }
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
 }

@@ -118,7 +118,8 @@ export class EtcdBatches {
       const { pending } = decision;
       left.add(pending);
       if (decision.outcome === "committed") pending.resolve({ outcome: "committed" });
-      else if (decision.outcome === "conflict") pending.resolve({ outcome: "conflict", key: decision.key });
+      else if (decision.outcome === "conflict" || decision.outcome === "exceeded")
+        pending.resolve({ outcome: decision.outcome, key: decision.key });
       else if (decision.outcome === "impossible") pending.reject(decision.error);
       else if (++pending.attempts < limits.etcdCounterAttemptsMax) again.push(pending);
       else pending.reject(new HoldfastError("slow_down", "Too many processes change the same counters; try again."));

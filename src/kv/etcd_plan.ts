@@ -19,7 +19,7 @@ import { keyName } from "./bounds.ts";
 import type { Compare, Operation, OperationResult, TxnResult } from "./etcd_wire.ts";
 import { absent } from "./kv.ts";
 import type { Commit, Key, Version } from "./kv.ts";
-import { addCounters } from "./plan.ts";
+import { addCounters, exceeds } from "./plan.ts";
 
 /** A commit with what is asked of it again and again. `costBytes`: what it takes in a request, at most. */
 export type Pending = {
@@ -35,8 +35,8 @@ export type Counter = { readonly version: Version; readonly value: Buffer | unde
 
 export type KnownCounters = { get(name: string): Counter | undefined };
 
-/** `impossible`: why it cannot be done on the counters as they are known; it writes nothing then. */
-type Member<P> = { readonly pending: P; readonly impossible: unknown };
+/** `impossible`: why it cannot be done on the counters as they are known, `exceeded`: which of them forbids it; it writes nothing then. */
+type Member<P> = { readonly pending: P; readonly impossible: unknown; readonly exceeded: Key | undefined };
 
 type GroupCounter = { readonly key: Key; readonly before: Counter; after: Buffer | undefined };
 
@@ -133,17 +133,20 @@ function join<P extends Pending>(group: Group<P>, pending: P, known: KnownCounte
   commit.checks.forEach((check, index) => compare(group, checkNames[index]!, check));
   const sums: [GroupCounter, Buffer][] = [];
   let impossible: unknown;
+  let exceeded: Key | undefined;
   commit.writes.forEach((write, index) => {
     if (write.kind !== "add") return;
     const counter = counterOf(group, writeNames[index]!, write.key, known);
     try {
-      sums.push([counter, addCounters(counter.after ?? counter.before.value, write.deltas)]);
+      const after = addCounters(counter.after ?? counter.before.value, write.deltas);
+      if (exceeds(after, write)) exceeded ??= write.key;
+      sums.push([counter, after]);
     } catch (error) {
       impossible ??= error;
     }
   });
-  group.members.push({ pending, impossible });
-  if (impossible !== undefined) return;
+  group.members.push({ pending, impossible, exceeded });
+  if (impossible !== undefined || exceeded !== undefined) return;
   for (const [counter, after] of sums) counter.after = after;
   for (const write of commit.writes) if (write.kind !== "add") group.writes.push(write);
 }
@@ -194,6 +197,7 @@ function lookedUp<P>(group: Group<P>): { readonly name: string; readonly key: Ke
 export type Decision<P> =
   | { readonly outcome: "committed"; readonly pending: P }
   | { readonly outcome: "conflict"; readonly pending: P; readonly key: Key }
+  | { readonly outcome: "exceeded"; readonly pending: P; readonly key: Key }
   /** It cannot be done: an add to what is no counter. */
   | { readonly outcome: "impossible"; readonly pending: P; readonly error: unknown }
   /** Nothing speaks against it, but others of its group, or what was known of a counter. */
@@ -245,11 +249,10 @@ function succeeded<P extends Pending>(
     counters.set(name, counter);
     versions.set(name, counter.version);
   }
-  return group.members.map(({ pending, impossible }) =>
-    impossible === undefined
-      ? { outcome: "committed", pending }
-      : { outcome: "impossible", pending, error: impossible },
-  );
+  return group.members.map(({ pending, impossible, exceeded }) => {
+    if (impossible !== undefined) return { outcome: "impossible", pending, error: impossible };
+    return exceeded === undefined ? { outcome: "committed", pending } : { outcome: "exceeded", pending, key: exceeded };
+  });
 }
 
 function failed<P extends Pending>(

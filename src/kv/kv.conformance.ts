@@ -7,6 +7,7 @@ import { hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import { absent, readCounters } from "./kv.ts";
 import type { Check, Entry, Kv, Write } from "./kv.ts";
+import { counterBoundTests } from "./kv_bounds.conformance.ts";
 import { modelProperty } from "./kv_model.conformance.ts";
 import { transact } from "./transact.ts";
 
@@ -59,6 +60,7 @@ export function kvConformance(name: string, open: OpenKv): void {
     void describe("reading", () => readingTests(on));
     void describe("checks and versions", () => checkTests(on));
     void describe("counters", () => counterTests(on));
+    void describe("counters with bounds", () => counterBoundTests((title, body) => on(title, body)));
     void describe("concurrency", () => concurrencyTests(on));
     void describe("bounds and ends", () => boundTests(on));
     on("agrees with a model", (kv) => fc.assert(modelProperty(kv), { numRuns: 60 }));
@@ -247,6 +249,21 @@ function counterTests(on: On): void {
     );
     assert.ok(outcomes.every((outcome) => outcome === "committed"));
     assert.deepEqual(readCounters((await row(kv, "n"))!.value), [200, -19_900]);
+  });
+
+  on("a row of counters may be put, as a copy of it is, and is added to from there", async (kv) => {
+    const counters = (...values: number[]): Write => {
+      const value = Buffer.alloc(8 * values.length);
+      values.forEach((each, index) => value.writeBigInt64BE(BigInt(each), index * 8));
+      return { kind: "put", key: bytes("n"), value };
+    };
+    await write(kv, counters(7, -3));
+    await write(kv, add("n", 1, 1));
+    assert.deepEqual(readCounters((await row(kv, "n"))!.value), [8, -2]);
+    // Over one that this process has added to: what it knows of the row is outdated.
+    await write(kv, counters(100));
+    await write(kv, add("n", 0, 5));
+    assert.deepEqual(readCounters((await row(kv, "n"))!.value), [100, 5]);
   });
 
   on("add gives the row a new version; a failed check keeps it from counting", async (kv) => {

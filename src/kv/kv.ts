@@ -41,8 +41,18 @@ export type Write =
   /**
    * Adds to a row of signed 64-bit big-endian counters (a missing row or counter counts from 0), without a check: two
    * commits that add to one row don't conflict. The row's value is `8 * n` bytes and is never shortened.
+   *
+   * `max`: for each delta the most that its counter may be after this commit, or undefined for any. A delta above 0 that would
+   * bring its counter above that is refused, and the whole commit with it; one that lowers a counter never is, however high it stands.
    */
-  | { readonly kind: "add"; readonly key: Key; readonly deltas: readonly number[] };
+  | {
+      readonly kind: "add";
+      readonly key: Key;
+      readonly deltas: readonly number[];
+      readonly max?: CounterBounds | undefined;
+    };
+
+export type CounterBounds = readonly (number | undefined)[];
 
 /** No key stands in `writes` twice. */
 export type Commit = { readonly checks: readonly Check[]; readonly writes: readonly Write[] };
@@ -50,7 +60,9 @@ export type Commit = { readonly checks: readonly Check[]; readonly writes: reado
 export type CommitResult =
   | { readonly outcome: "committed" }
   /** A check failed: nothing was written. `key` is one whose check failed, where the driver knows it. */
-  | { readonly outcome: "conflict"; readonly key?: Key };
+  | { readonly outcome: "conflict"; readonly key?: Key }
+  /** Every check holds, and the counters of `key` would have gone above what an `add` allows: nothing was written. */
+  | { readonly outcome: "exceeded"; readonly key: Key };
 
 /** `reusableBytes`: what is free in the file, to be used again; where it lies scattered the file may grow all the same. */
 export type FileSpace = { readonly fileBytes: number; readonly reusableBytes: number };

@@ -16,7 +16,13 @@ type Step =
   | { readonly call: "commit"; readonly checks: readonly StepCheck[]; readonly writes: readonly StepWrite[] };
 
 type StepCheck = { readonly key: string; readonly guess: "right" | "stale" | "absent" };
-type StepWrite = { readonly key: string; readonly kind: Write["kind"]; readonly number: number };
+/** `max`: of an add. */
+type StepWrite = {
+  readonly key: string;
+  readonly kind: Write["kind"];
+  readonly number: number;
+  readonly max: number | undefined;
+};
 
 /** Few and treacherous: prefixes of each other, and the bytes that signed or text order would misplace. */
 const keys = fc
@@ -43,6 +49,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         key: keys,
         kind: fc.constantFrom<Write["kind"]>("put", "delete", "add"),
         number: fc.integer({ min: -1_000, max: 1_000 }),
+        max: fc.option(fc.integer({ min: 0, max: 1_500 }), { nil: undefined }),
       }),
       { maxLength: 5, selector: ({ key }) => key },
     ),
@@ -109,14 +116,20 @@ class Model {
       return { key, version: guess === "absent" ? absent : guess === "stale" ? Math.max(0, version - 1) : version };
     });
     const holds = guesses.every(({ key, version }) => version === (this.#rows.get(key)?.version ?? absent));
+    const fits = writes.every((write) => this.#fits(write));
     const result = await this.#kv.commit({
       checks: guesses.map(({ key, version }) => ({ key: bytes(key), version })),
       writes: writes.map(writeOf),
     });
-    assert.equal(result.outcome, holds ? "committed" : "conflict");
+    assert.equal(result.outcome, !holds ? "conflict" : fits ? "committed" : "exceeded");
     const rows = await this.#kv.get(writes.map(({ key }) => bytes(key)));
-    if (holds) writes.forEach((write, index) => this.#apply(write, rows[index]));
+    if (holds && fits) writes.forEach((write, index) => this.#apply(write, rows[index]));
     writes.forEach(({ key }, index) => this.#agree(key, rows[index]));
+  }
+
+  #fits({ key, kind, number, max }: StepWrite): boolean {
+    if (kind !== "add" || max === undefined || number <= 0) return true;
+    return (this.#rows.get(key)?.counters[0] ?? 0) + number <= max;
   }
 
   #apply({ key, kind, number }: StepWrite, entry: Entry | undefined): void {
@@ -134,9 +147,9 @@ class Model {
   }
 }
 
-function writeOf({ key, kind, number }: StepWrite): Write {
+function writeOf({ key, kind, number, max }: StepWrite): Write {
   if (kind === "delete") return { kind, key: bytes(key) };
-  if (kind === "add") return { kind, key: bytes(key), deltas: [number] };
+  if (kind === "add") return { kind, key: bytes(key), deltas: [number], max: max === undefined ? undefined : [max] };
   const value = Buffer.alloc(16);
   value.writeBigInt64BE(BigInt(number), 0);
   value.writeBigInt64BE(BigInt(number), 8);

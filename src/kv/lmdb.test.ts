@@ -86,7 +86,8 @@ void test("a read is never older than a commit another process has acknowledged"
         const seen = row === undefined ? 0 : readCounters(row.value)[0]!;
         assert.ok(seen >= acknowledged, `read ${seen} after ${acknowledged} were acknowledged (${reads} reads before)`);
         const [scanned] = await kv.scan({ start: counterKey, end: Buffer.from("d") }, { limit: 1 });
-        assert.ok((scanned === undefined ? 0 : readCounters(scanned.value)[0]!) >= seen, "a scan after a get");
+        const after = scanned === undefined ? 0 : readCounters(scanned.value)[0]!;
+        assert.ok(after >= seen, `a scan saw ${after} after a get that saw ${seen} (${reads} reads before)`);
       }
       assert.ok(counting.exitCode === null || acknowledged === 1_500, "the other process ended early");
       assert.ok(performance.now() < giveUpMs, "the other process stands still");

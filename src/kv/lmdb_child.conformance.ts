@@ -1,30 +1,15 @@
 /** The other process in lmdb.test.ts: started with a task's name, the store's path and, for some, a second argument. */
-import { closeSync, openSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import { hasReason, HoldfastError } from "../core/errors.ts";
-import { readCounters } from "./kv.ts";
 import type { Kv } from "./kv.ts";
+import { count, counterKey, increment, runTask, type Task } from "./kv_child.fixture.ts";
 import { openLmdbKv } from "./lmdb.ts";
-import { transact } from "./transact.ts";
-
-const counterKey = Buffer.from("counter");
 
 const failures: HoldfastError[] = [];
 
-const tasks: Record<string, (kv: Kv, argument: string) => Promise<void>> = {
-  /** Counts one row up by compare-and-set, from several writers. */
-  increment: async (kv, times) => {
-    await Promise.all(Array.from({ length: 4 }, () => incrementTimes(kv, Number(times))));
-  },
-
-  /** Counts one row up and puts a byte for each acknowledged step into the file named. */
-  count: async (kv, file) => {
-    const acks = openSync(file, "a");
-    for (let step = 0; step < 1_500; step++) {
-      await kv.commit({ checks: [], writes: [{ kind: "add", key: counterKey, deltas: [1] }] });
-      writeSync(acks, ".");
-    }
-    closeSync(acks);
-  },
+const tasks: Record<string, Task> = {
+  increment: increment(),
+  count: count(1_500),
 
   /** Commits from several writers without end and prints each row's name once it is acknowledged. */
   load: async (kv) => {
@@ -101,36 +86,19 @@ const tasks: Record<string, (kv: Kv, argument: string) => Promise<void>> = {
   },
 };
 
-async function incrementTimes(kv: Kv, times: number): Promise<void> {
-  for (let step = 0; step < times; step++) {
-    await transact(kv, async (tx) => {
-      const [row] = await tx.get([counterKey]);
-      const value = Buffer.alloc(8);
-      value.writeBigInt64BE(BigInt((row === undefined ? 0 : readCounters(row.value)[0]!) + 1));
-      tx.put(counterKey, value);
-    });
-  }
-}
-
 async function putMarked(kv: Kv, name: string): Promise<void> {
   const value = Buffer.alloc(300, "x");
   value.write(`<${name}>`);
   await kv.commit({ checks: [], writes: [{ kind: "put", key: Buffer.from(name), value }] });
 }
 
-const [, , task, path, argument] = process.argv;
-const run = tasks[task ?? ""];
-if (run === undefined || path === undefined) throw new Error(`There is no task ${String(task)}.`);
-const kv = await openLmdbKv({
-  path,
-  onFailed: (failure) => failures.push(failure),
-  // The limit on a file's size is the full file system of `fill`.
-  ...(task === "fill" ? { freeBytes: async () => 0 } : {}),
-});
-// An open timer, so that a back-off (whose own timer does not count) cannot end the process early.
-const stay = setInterval(() => undefined, 1_000);
-await run(kv, argument ?? "");
-clearInterval(stay);
-await kv.close();
+await runTask(tasks, (path, task) =>
+  openLmdbKv({
+    path,
+    onFailed: (failure) => failures.push(failure),
+    // The limit on a file's size is the full file system of `fill`.
+    ...(task === "fill" ? { freeBytes: async () => 0 } : {}),
+  }),
+);
 // A transaction that never began does not keep the process.
 if (failures.length > 0) process.exit(1);

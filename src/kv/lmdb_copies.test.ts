@@ -24,7 +24,7 @@ import { WriteBatch } from "./lmdb_rows.ts";
 import { newId } from "./lmdb_views.ts";
 
 const child = join(import.meta.dirname, "lmdb_copies_child.conformance.ts");
-const timeout = 120_000;
+const timeout = 300_000;
 
 for (const count of [1, 2, 3]) {
   kvConformance(`lmdb in ${count} copies`, async () => {

@@ -10,9 +10,10 @@
 import { ABORT, open } from "lmdb";
 import type { RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
 import { HoldfastError } from "../core/errors.ts";
-import type { Entry, FileSpace, Key, KeyRange, ScanOptions } from "./kv.ts";
+import type { Entry, FileSpace, Key, KeyRange, ScanOptions, Version } from "./kv.ts";
 import { isPanic } from "./lmdb_failure.ts";
 import { copiedEntry, entryOf } from "./lmdb_rows.ts";
+import { lastVersionIn } from "./lmdb_state.ts";
 import { Slab } from "./slab.ts";
 
 export type Environment = RootDatabase<Buffer, Key>;
@@ -108,13 +109,30 @@ export function panics(env: Environment): boolean {
   }
 }
 
-/** Reads, each on a snapshot of its own moment. */
+/** What reads need of an environment. */
+export type ReadEnvironment = Pick<Environment, "resetReadTxn" | "getBinaryFast" | "getRange" | "getStats">;
+
+const confirmLooksMax = 500;
+const confirmPauseMs = 1;
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/**
+ * Reads, each on a snapshot of its own moment.
+ *
+ * LMDB begins a snapshot in two steps: it takes the number of the last commit, then copies the roots of the trees from one of
+ * two meta pages, which commits write in turn. A reader that stands still between the two, while the next commit ends and the
+ * one after it writes that page, gets the roots of a commit that is neither synced nor shown to anybody (mdb_txn_renew0 in
+ * mdb.c); what it read may be taken back, and its next read sees an older state. So a state that is newer than any before is
+ * confirmed by a second look, which waits until it is shown.
+ */
 export class Reads {
-  readonly #env: Environment;
+  readonly #env: ReadEnvironment;
   readonly #onPanic: (cause: unknown) => void;
   readonly #slab = new Slab();
+  /** The last version of the newest state that was shown. */
+  #confirmed: Version = 0;
 
-  constructor(env: Environment, onPanic: (cause: unknown) => void) {
+  constructor(env: ReadEnvironment, onPanic: (cause: unknown) => void) {
     this.#env = env;
     this.#onPanic = onPanic;
   }
@@ -153,16 +171,28 @@ export class Reads {
   #read<T>(read: () => T): T {
     try {
       this.#env.resetReadTxn();
-      return read();
+      const found = read();
+      this.#confirm(lastVersionIn(this.#env));
+      return found;
     } catch (cause) {
       if (cause instanceof HoldfastError) throw cause;
       if (isPanic(cause)) this.#onPanic(cause);
       throw new HoldfastError("unavailable", "The metadata store cannot be read.", { cause });
     }
   }
+
+  /** A commit takes as long as its sync; one whose process died in the middle is never shown. Errors: `unavailable`. */
+  #confirm(version: Version): void {
+    for (let looks = 0; version > this.#confirmed; looks++) {
+      if (looks === confirmLooksMax) throw new HoldfastError("unavailable", "What was read was never committed.");
+      this.#env.resetReadTxn();
+      if (lastVersionIn(this.#env) >= version) this.#confirmed = version;
+      else Atomics.wait(pause, 0, 0, confirmPauseMs);
+    }
+  }
 }
 
-export function fileSpaceOf(env: Environment): FileSpace {
+export function fileSpaceOf(env: Pick<Environment, "getStats">): FileSpace {
   const stats = env.getStats() as EnvironmentStats;
   const pages = stats.lastPageNumber + 1;
   const usedPages = metaPages + pagesOf(stats) + pagesOf(stats.free);

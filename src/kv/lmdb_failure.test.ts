@@ -12,7 +12,7 @@ import { isLackOfSpace, isPanic } from "./lmdb_failure.ts";
 import { openLmdbKv } from "./lmdb.ts";
 
 const child = join(import.meta.dirname, "lmdb_child.conformance.ts");
-const timeout = 120_000;
+const timeout = 300_000;
 
 type Told = {
   readonly acknowledged: readonly string[];

@@ -76,7 +76,7 @@ export class WriteBatch {
   /** Decides one commit. Throws, changing nothing, when it is impossible. */
   apply(commit: Commit): CommitResult {
     const plan = planCommit(commit, this.#look);
-    if (plan.outcome === "conflict") return { outcome: "conflict", key: plan.key };
+    if (plan.outcome !== "apply") return plan;
     if (plan.changes.length > 0) this.#lastVersion += 1;
     for (const change of plan.changes) this.#change(change);
     return { outcome: "committed" };

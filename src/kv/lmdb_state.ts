@@ -66,6 +66,13 @@ export function readMark(store: Store): Mark | undefined {
   return copy === undefined ? { lastVersion } : { lastVersion, copy };
 }
 
+/** The last version handed out, and nothing else of the mark: for every read. 0 in a store that is new. */
+export function lastVersionIn(store: Pick<Store, "getBinaryFast">): Version {
+  // Volatile bytes: format u8, then the version.
+  const stored = store.getBinaryFast(markKey);
+  return stored === undefined ? 0 : stored.readUInt32BE(1) * 2 ** 32 + stored.readUInt32BE(5);
+}
+
 export function writeMark(store: Store, { lastVersion, copy }: Mark): void {
   const version = Buffer.alloc(versionBytes);
   version.writeBigUInt64BE(BigInt(lastVersion));

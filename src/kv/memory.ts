@@ -52,7 +52,7 @@ class MemoryKv implements Kv {
     assertCommit(commit);
     this.#assertOpen();
     const plan = planCommit(commit, this.#look);
-    if (plan.outcome === "conflict") return plan;
+    if (plan.outcome !== "apply") return plan;
     if (plan.changes.length > 0) this.#lastVersion += 1;
     for (const { key, value } of plan.changes) {
       if (value === undefined) this.#rows.delete(key);

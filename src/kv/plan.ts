@@ -20,6 +20,7 @@ export type Change = { readonly key: Key; readonly value: Uint8Array | undefined
 
 export type Plan =
   | { readonly outcome: "conflict"; readonly key: Key }
+  | { readonly outcome: "exceeded"; readonly key: Key }
   | { readonly outcome: "apply"; readonly changes: readonly Change[] };
 
 export function planCommit(commit: Commit, look: Look): Plan {
@@ -30,7 +31,9 @@ export function planCommit(commit: Commit, look: Look): Plan {
   for (const write of commit.writes) {
     // Deleting what is not there changes nothing.
     if (write.kind === "delete" && look.version(write.key) === absent) continue;
-    changes.push({ key: write.key, value: valueAfter(write, look) });
+    const value = valueAfter(write, look);
+    if (write.kind === "add" && exceeds(value!, write)) return { outcome: "exceeded", key: write.key };
+    changes.push({ key: write.key, value });
   }
   return { outcome: "apply", changes };
 }
@@ -39,6 +42,15 @@ function valueAfter(write: Write, look: Look): Uint8Array | undefined {
   if (write.kind === "put") return write.value;
   if (write.kind === "delete") return undefined;
   return addCounters(look.value(write.key), write.deltas);
+}
+
+/** Whether an `add` that leaves the row so has gone beyond what it allows. */
+export function exceeds(after: Uint8Array, { deltas, max }: Extract<Write, { kind: "add" }>): boolean {
+  if (max === undefined) return false;
+  const view = new DataView(after.buffer, after.byteOffset, after.byteLength);
+  return max.some(
+    (most, index) => most !== undefined && deltas[index]! > 0 && view.getBigInt64(index * 8) > BigInt(most),
+  );
 }
 
 const int64Max = 2n ** 63n - 1n;

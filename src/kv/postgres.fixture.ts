@@ -10,11 +10,10 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { appendFile, chown, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
+import { claimPort } from "../core/ports.fixture.ts";
 
 const run = promisify(execFile);
 const packages = "/usr/lib/postgresql";
@@ -105,7 +104,7 @@ async function tlsSettings(
 }
 
 async function started(folder: string): Promise<PostgresServer> {
-  const server = new Server(folder, await freePort());
+  const server = new Server(folder, await claimPort());
   try {
     await server.start();
   } catch (error) {
@@ -137,15 +136,6 @@ async function program(folder: string, name: string, args: readonly string[]): P
 async function configure(folder: string, settings: Readonly<Record<string, string>>): Promise<void> {
   const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`);
   await appendFile(join(folder, "data", "postgresql.conf"), lines.join(""));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 const signals = { fast: "SIGINT", immediate: "SIGQUIT", kill: "SIGKILL" } as const;

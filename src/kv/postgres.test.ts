@@ -196,6 +196,23 @@ void describe("the PostgreSQL driver", { skip: postgresMissing() }, () => {
     await assert.rejects(open(url), (error) => hasReason(error, "corrupt_record"));
   });
 
+  void test("a store that an earlier build made gets the functions that came later", async () => {
+    const url = newUrl();
+    await (await open(url)).close();
+    const schema = `test_${schemas}`;
+    await inSql((client) =>
+      client.query(`DROP FUNCTION ${schema}.commit_bounded_batch, ${schema}.exceeded_adds, ${schema}.counter_at`),
+    );
+    const kv = await open(url);
+    const outcomes: string[] = [];
+    for (const deltas of [[2], [1]])
+      outcomes.push(
+        (await kv.commit({ checks: [], writes: [{ kind: "add", key: counterKey, deltas, max: [2] }] })).outcome,
+      );
+    assert.deepEqual(outcomes, ["committed", "exceeded"]);
+    await kv.close();
+  });
+
   void test("a user who may not make a schema is told so, and can use one that was made", async () => {
     const url = newUrl().replace("holdfast:", "guest:");
     const schema = `test_${schemas}`;

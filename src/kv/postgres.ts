@@ -110,6 +110,7 @@ class PostgresKv implements Kv {
     this.#batches = new PostgresBatches({
       pool: this.#pools.commits,
       statement: statements.commit,
+      boundedStatement: statements.commitBounded,
       log,
       clock,
       batchesMax,
@@ -170,9 +171,11 @@ class PostgresKv implements Kv {
 }
 
 /** Undefined when there is no store yet. */
-async function formatOf(session: Session, { format }: Statements): Promise<string | null | undefined> {
+async function formatOf(session: Session, statements: Statements): Promise<string | null | undefined> {
   try {
-    const [row] = await session.query(format, []);
+    const [row] = await session.query(statements.format, []);
+    // A store that an earlier build made lacks what came later.
+    if (row?.[0] === String(formatVersion) && row[1] === null) await session.script(statements.complete);
     return row?.[0];
   } catch (error) {
     if (isMissing(error)) return undefined;

@@ -74,7 +74,14 @@ function obstacleOf<W extends Sized>(waiting: W, written: ReadonlyMap<string, Wr
 }
 
 /** What the SQL function is given, and what it takes to read its answer. */
-export type Encoded = { readonly parameters: readonly Buffer[]; readonly checks: readonly Check[] };
+export type Encoded = {
+  readonly parameters: readonly Buffer[];
+  readonly checks: readonly Check[];
+  /** Some add has a bound: the function that judges bounds is asked, with one parameter more. */
+  readonly isBounded: boolean;
+  /** Of each delta, in the order of the parameters: its commit's number, and the row it is added to. */
+  readonly added: readonly { readonly commit: number; readonly key: Key }[];
+};
 
 /** The arguments of one commit after another, as columns. Commits, checks and add rows are counted from 1, as SQL does. */
 class Columns {
@@ -84,6 +91,9 @@ class Columns {
   readonly #puts = { commits: [] as number[], keys: [] as Key[], values: [] as Uint8Array[] };
   readonly #deletes = { commits: [] as number[], keys: [] as Key[] };
   readonly #adds = { commits: [] as number[], rows: [] as number[], places: [] as number[], deltas: [] as number[] };
+  readonly #maxima: number[] = [];
+  isBounded = false;
+  readonly added: { readonly commit: number; readonly key: Key }[] = [];
   readonly #addKeys: Key[] = [];
   readonly #addRows = new Map<string, number>();
   /** Lock → whether it must be exclusive. */
@@ -100,7 +110,7 @@ class Columns {
       } else if (write.kind === "delete") {
         this.#deletes.commits.push(number);
         this.#deletes.keys.push(write.key);
-      } else this.#add(write.key, write.deltas, number);
+      } else this.#add(write, number);
     }
   }
 
@@ -122,6 +132,7 @@ class Columns {
       int4Array(this.#adds.rows),
       int4Array(this.#adds.places),
       int8Array(this.#adds.deltas),
+      ...(this.isBounded ? [int8Array(this.#maxima)] : []),
     ];
   }
 
@@ -138,7 +149,8 @@ class Columns {
     this.#checkers.commits.push(commit);
   }
 
-  #add(key: Key, deltas: readonly number[], commit: number): void {
+  #add({ key, deltas, max }: Extract<Write, { kind: "add" }>, commit: number): void {
+    if (max !== undefined) this.isBounded = true;
     const name = keyName(key);
     let row = this.#addRows.get(name);
     if (row === undefined) {
@@ -150,6 +162,8 @@ class Columns {
       this.#adds.rows.push(row);
       this.#adds.places.push(place);
       this.#adds.deltas.push(delta);
+      this.#maxima.push(max?.[place] ?? noBound);
+      this.added.push({ commit, key });
     });
   }
 
@@ -167,6 +181,8 @@ class Columns {
 }
 
 const storeLock = 0;
+/** No bound is negative. */
+const noBound = -1;
 
 function numberOf(lock: number, exclusive: boolean): number {
   return lock * 2 + (exclusive ? 1 : 0);
@@ -176,21 +192,31 @@ function numberOf(lock: number, exclusive: boolean): number {
 export function encodeBatch(commits: readonly Commit[], locksMax: number): Encoded {
   const columns = new Columns();
   commits.forEach((commit, index) => columns.add(commit, index + 1));
-  return { parameters: columns.parameters(locksMax), checks: columns.checks };
+  const { checks, isBounded, added } = columns;
+  return { parameters: columns.parameters(locksMax), checks, isBounded, added };
 }
 
-/** The function answers with the numbers of the checks that failed, or nothing. */
+/**
+ * The functions answer with the numbers of the checks that failed, or nothing; the one that judges bounds also with those of the deltas
+ * that would have gone beyond, negative.
+ */
 export function resultsOf(
   commits: readonly Commit[],
-  { checks }: Encoded,
+  { checks, added }: Encoded,
   answer: string | null | undefined,
 ): CommitResult[] {
-  const failed = new Set(
-    (answer === null || answer === undefined ? [] : numbersOf(answer)).map((number) => nameOf(checks[number - 1]!)),
-  );
-  return commits.map((commit) => {
+  const numbers = answer === null || answer === undefined ? [] : numbersOf(answer);
+  const failed = new Set<string>();
+  const exceeded = new Map<number, Key>();
+  for (const number of numbers) {
+    if (number > 0) failed.add(nameOf(checks[number - 1]!));
+    else exceeded.set(added[-number - 1]!.commit, added[-number - 1]!.key);
+  }
+  return commits.map((commit, index) => {
     const lost = failed.size === 0 ? undefined : commit.checks.find((check) => failed.has(nameOf(check)));
-    return lost === undefined ? { outcome: "committed" } : { outcome: "conflict", key: lost.key };
+    if (lost !== undefined) return { outcome: "conflict", key: lost.key };
+    const key = exceeded.get(index + 1);
+    return key === undefined ? { outcome: "committed" } : { outcome: "exceeded", key };
   });
 }
 

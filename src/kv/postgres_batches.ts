@@ -46,6 +46,8 @@ type Sent =
 export type PostgresBatchesOptions = {
   readonly pool: Pool;
   readonly statement: Statement;
+  /** For batches in which an add has a bound. */
+  readonly boundedStatement: Statement;
   readonly log: Log;
   readonly clock: Clock;
   /** Batches under way at the same time, and commits in one. */
@@ -132,7 +134,8 @@ export class PostgresBatches {
     if (taken.length === 0) return { what: "decided", results: [] };
     const commits = taken.map(({ commit }) => commit);
     const encoded = encodeBatch(commits, session.locksMax);
-    const { statement, clock } = this.#options;
+    const { clock } = this.#options;
+    const statement = encoded.isBounded ? this.#options.boundedStatement : this.#options.statement;
     const begunMs = clock.monotonicMs();
     session.takeWarning();
     try {

@@ -1,28 +1,15 @@
 /** The other process in the PostgreSQL tests: started with a task's name, the store's URL and, for some, a second argument. */
-import { closeSync, openSync, writeSync } from "node:fs";
-import { absent, readCounters } from "./kv.ts";
+import { absent } from "./kv.ts";
 import type { Entry, Kv } from "./kv.ts";
+import { count, increment, runTask, type Task } from "./kv_child.fixture.ts";
 import { openPostgresKv } from "./postgres.ts";
 import { transact } from "./transact.ts";
 
-const counterKey = Buffer.from("counter");
 const accountsMax = 8;
 
-const tasks: Record<string, (kv: Kv, argument: string) => Promise<void>> = {
-  /** Counts one row up by compare-and-set, from several writers. */
-  increment: async (kv, times) => {
-    await Promise.all(Array.from({ length: 4 }, () => incrementTimes(kv, Number(times))));
-  },
-
-  /** Counts one row up and puts a byte for each acknowledged step into the file named. */
-  count: async (kv, file) => {
-    const acks = openSync(file, "a");
-    for (let step = 0; step < 600; step++) {
-      await kv.commit({ checks: [], writes: [{ kind: "add", key: counterKey, deltas: [1] }] });
-      writeSync(acks, ".");
-    }
-    closeSync(acks);
-  },
+const tasks: Record<string, Task> = {
+  increment: increment(),
+  count: count(600),
 
   /** Moves money between accounts, and now and then takes one away and makes it anew: many rows, many conflicts. */
   move: async (kv, times) => {
@@ -34,17 +21,6 @@ const tasks: Record<string, (kv: Kv, argument: string) => Promise<void>> = {
     await Promise.all(Array.from({ length: 4 }, (_, id) => moveTimes(kv, { id, times: Number(times), others: 200 })));
   },
 };
-
-async function incrementTimes(kv: Kv, times: number): Promise<void> {
-  for (let step = 0; step < times; step++) {
-    await transact(kv, async (tx) => {
-      const [row] = await tx.get([counterKey]);
-      const value = Buffer.alloc(8);
-      value.writeBigInt64BE(BigInt((row === undefined ? 0 : readCounters(row.value)[0]!) + 1));
-      tx.put(counterKey, value);
-    });
-  }
-}
 
 type Moves = { readonly id: number; readonly times: number; readonly others: number };
 
@@ -72,12 +48,4 @@ function balanceOf(row: Entry | undefined): number {
   return row === undefined ? 0 : Number(row.value.toString());
 }
 
-const [, , task, url, argument] = process.argv;
-const run = tasks[task ?? ""];
-if (run === undefined || url === undefined) throw new Error(`There is no task ${String(task)}.`);
-const kv = await openPostgresKv({ url, allowNoSync: true });
-// An open timer, so that a back-off (whose own timer does not count) cannot end the process early.
-const stay = setInterval(() => undefined, 1_000);
-await run(kv, argument ?? "");
-clearInterval(stay);
-await kv.close();
+await runTask(tasks, (url) => openPostgresKv({ url, allowNoSync: true }));

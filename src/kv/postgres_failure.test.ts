@@ -11,12 +11,16 @@ import { hasReason, HoldfastError } from "../core/errors.ts";
 import type { Log, LogFields } from "../core/log.ts";
 import { readCounters } from "./kv.ts";
 import type { Kv } from "./kv.ts";
+import { scanAll } from "./scan_pages.ts";
 import { postgresMissing, postgresPassword, startPostgres } from "./postgres.fixture.ts";
 import type { PostgresServer, PostgresServerOptions } from "./postgres.fixture.ts";
 import { openPostgresKv } from "./postgres.ts";
 import type { PostgresKvOptions } from "./postgres.ts";
 
 const counterKey = Buffer.from("counter");
+/** Of writers that go on until they meet its bound. */
+const boundedKey = Buffer.from("bounded");
+const bound = 500;
 
 async function newServer(t: TestContext, options: PostgresServerOptions = {}): Promise<PostgresServer> {
   const server = await startPostgres({ fsync: true, ...options });
@@ -98,8 +102,10 @@ class Load {
           writes: [
             { kind: "put", key, value: Buffer.from(`<${name}>`) },
             { kind: "add", key: counterKey, deltas: [1] },
+            ...(id % 3 === 0 ? [{ kind: "add", key: boundedKey, deltas: [1], max: [bound] } as const] : []),
           ],
         });
+        if (outcome === "exceeded") return;
         assert.equal(outcome, "committed");
         this.acknowledged.push(name);
       } catch (error) {
@@ -118,8 +124,13 @@ class Load {
       const rows = await kv.get(names.map((name) => Buffer.from(name)));
       rows.forEach((row, index) => assert.equal(row?.value.toString(), `<${names[index]!}>`));
     }
-    const [row] = await kv.get([counterKey]);
+    const [row, bounded] = await kv.get([counterKey, boundedKey]);
     const counted = readCounters(row!.value)[0]!;
+    const held = await scanAll(kv, { start: Buffer.from("w"), end: Buffer.from("x") });
+    assert.equal(counted, held.length, "what is there is counted once, whatever was told of it");
+    const ofBounded = held.filter(({ key }) => Number(/^w(\d+)-/.exec(key.toString())![1]) % 3 === 0).length;
+    assert.equal(readCounters(bounded!.value)[0], ofBounded);
+    assert.ok(ofBounded <= bound);
     const least = this.acknowledged.length;
     assert.ok(counted >= least && counted <= least + this.unknown, `${counted} of ${least} + ${this.unknown}`);
     assert.deepEqual(

@@ -17,6 +17,7 @@
  * no batch writes a row twice.
  */
 import { limits } from "../core/limits.ts";
+import { boundedFunctions } from "./postgres_bounded.ts";
 
 export const formatVersion = 1;
 
@@ -75,13 +76,20 @@ export type Statements = {
   readonly scan: Statement;
   readonly scanReverse: Statement;
   readonly commit: Statement;
+  readonly commitBounded: Statement;
+  /** Makes what a store of the same format lacks that an earlier build made. */
+  readonly complete: Statement;
 };
 
 export function statementsFor(schema: string): Statements {
   const range = `SELECT r.key, r.value, r.version FROM ${schema}.rows AS r WHERE r.key >= $1 AND r.key < $2 ORDER BY r.key`;
   return {
-    format: { name: "", text: `SELECT format::text FROM ${schema}.store` },
+    format: {
+      name: "",
+      text: `SELECT format::text, to_regproc('${schema}.commit_bounded_batch')::text FROM ${schema}.store`,
+    },
     create: { name: "", text: creation(schema) },
+    complete: { name: "", text: `${createLock(schema)}\n${boundedFunctions(schema)}` },
     get: {
       name: "holdfast_get",
       text: `SELECT k.at, r.value, r.version
@@ -93,6 +101,10 @@ export function statementsFor(schema: string): Statements {
       name: "holdfast_commit",
       text: `SELECT ${schema}.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
     },
+    commitBounded: {
+      name: "holdfast_commit_bounded",
+      text: `SELECT ${schema}.commit_bounded_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+    },
   };
 }
 
@@ -102,7 +114,7 @@ export function statementsFor(schema: string): Statements {
  */
 function creation(schema: string): string {
   return `
-SELECT pg_advisory_xact_lock(hashtext('${schema}.create'));
+${createLock(schema)}
 DO $body$ BEGIN
   IF to_regnamespace('${schema}') IS NULL THEN CREATE SCHEMA ${schema}; END IF;
 END $body$;
@@ -113,7 +125,12 @@ ALTER TABLE ${schema}.rows ALTER COLUMN key SET STORAGE PLAIN, ALTER COLUMN valu
 CREATE SEQUENCE IF NOT EXISTS ${schema}.versions;
 ${addCountersFunction(schema)}
 ${commitBatchFunction(schema)}
+${boundedFunctions(schema)}
 INSERT INTO ${schema}.store (format) VALUES (${formatVersion}) ON CONFLICT DO NOTHING;`;
+}
+
+function createLock(schema: string): string {
+  return `SELECT pg_advisory_xact_lock(hashtext('${schema}.create'));`;
 }
 
 /** Counters are signed 64-bit big-endian numbers side by side; there are as many afterwards as the longer of both has. */

@@ -193,6 +193,25 @@ void test("conflicts without end become slow_down, by attempts or by time", asyn
   assert.ok((await losing(fakeClock(limits.transactMsMax / 4))) < 10);
 });
 
+void test("who waits for a commit is told of the one that happened, once, and of none where nothing was written", async () => {
+  const { kv } = watched();
+  const told: string[] = [];
+  let runs = 0;
+  await transact(kv, async (tx) => {
+    const run = `run ${++runs}`;
+    await tx.get([bytes("a")]);
+    tx.put(bytes("b"), bytes(run));
+    tx.committed(() => told.push(run));
+    if (runs === 1) await set(kv, "a", "another's");
+    assert.deepEqual(told, []);
+  });
+  await transact(kv, async (tx) => {
+    await tx.get([bytes("a")]);
+    tx.committed(() => told.push("nothing"));
+  });
+  assert.deepEqual(told, ["run 2"]);
+});
+
 void test("an aborted signal ends the attempts", async () => {
   const { kv } = watched();
   const stop = new AbortController();

@@ -20,7 +20,7 @@ import { systemRandom } from "../core/random.ts";
 import type { Random } from "../core/random.ts";
 import { keyName } from "./bounds.ts";
 import { absent } from "./kv.ts";
-import type { Check, Entry, Key, KeyRange, Kv, ScanOptions, Version, Write } from "./kv.ts";
+import type { Check, CounterBounds, Entry, Key, KeyRange, Kv, ScanOptions, Version, Write } from "./kv.ts";
 
 export type Transaction = {
   /** Reads rows of one state and makes the commit depend on them. */
@@ -32,11 +32,16 @@ export type Transaction = {
   /** Of several writes to one key the last one counts. */
   put(key: Key, value: Uint8Array): void;
   delete(key: Key): void;
-  /** Twice for one key sums up; after a put or delete of that key it is an assertion. */
-  add(key: Key, deltas: readonly number[]): void;
+  /** Twice for one key sums up, under the stricter bounds; after a put or delete of that key it is an assertion. */
+  add(key: Key, deltas: readonly number[], bound?: AddBound): void;
   /** Makes the commit depend on a version learnt elsewhere. */
   check(key: Key, version: Version): void;
+  /** Called when the commit has happened; not in a run that is made again, nor where there was nothing to write. */
+  committed(then: () => void): void;
 };
+
+/** The commit does not happen, and `refusal` is thrown, where a counter would be above its `max` (see Write). */
+export type AddBound = { readonly max: CounterBounds; readonly refusal: () => Error };
 
 export type TransactOptions = { readonly signal?: AbortSignal; readonly clock?: Clock; readonly random?: Random };
 
@@ -93,6 +98,8 @@ class Run implements Transaction {
   #observations = 0;
   /** Two versions of one row were seen: no commit can succeed. */
   #torn = false;
+  readonly #then: (() => void)[] = [];
+  readonly #refusals = new Map<string, () => Error>();
 
   constructor(kv: Kv) {
     this.#kv = kv;
@@ -123,11 +130,14 @@ class Run implements Transaction {
     this.#writes.set(keyName(key), { kind: "delete", key });
   }
 
-  add(key: Key, deltas: readonly number[]): void {
-    const before = this.#writes.get(keyName(key));
+  add(key: Key, deltas: readonly number[], bound?: AddBound): void {
+    const name = keyName(key);
+    const before = this.#writes.get(name);
     assert(before === undefined || before.kind === "add", "add after a put or delete of the same key");
+    if (bound !== undefined) this.#refusals.set(name, bound.refusal);
     const sum = before?.kind === "add" ? sumOf(before.deltas, deltas) : deltas;
-    this.#writes.set(keyName(key), { kind: "add", key, deltas: sum });
+    const max = before?.kind === "add" ? strictest(before.max, bound?.max) : bound?.max;
+    this.#writes.set(name, { kind: "add", key, deltas: sum, max });
   }
 
   check(key: Key, version: Version): void {
@@ -136,12 +146,20 @@ class Run implements Transaction {
     this.#record(key, version);
   }
 
+  committed(then: () => void): void {
+    this.#then.push(then);
+  }
+
   /** Whether the commit happened. */
   async commit(): Promise<boolean> {
     if (this.#writes.size === 0) return this.confirm();
     if (this.#torn) return false;
     const commit = { checks: [...this.#checks.values()], writes: [...this.#writes.values()] };
-    return (await this.#kv.commit(commit)).outcome === "committed";
+    const result = await this.#kv.commit(commit);
+    if (result.outcome === "exceeded") throw this.#refusalOf(result.key);
+    if (result.outcome === "conflict") return false;
+    for (const then of this.#then) then();
+    return true;
   }
 
   /** Whether everything recorded was true at one time. */
@@ -149,6 +167,12 @@ class Run implements Transaction {
     if (this.#torn) return false;
     if (this.#observations <= 1) return true;
     return (await this.#kv.commit({ checks: [...this.#checks.values()], writes: [] })).outcome === "committed";
+  }
+
+  #refusalOf(key: Key): Error {
+    const refusal = this.#refusals.get(keyName(key));
+    assert(refusal !== undefined, "only a counter with a bound is exceeded");
+    return refusal();
   }
 
   #record(key: Key, version: Version): void {
@@ -167,5 +191,13 @@ class Run implements Transaction {
 function sumOf(left: readonly number[], right: readonly number[]): number[] {
   return Array.from({ length: Math.max(left.length, right.length) }, (_, index) => {
     return (left[index] ?? 0) + (right[index] ?? 0);
+  });
+}
+
+function strictest(left: CounterBounds | undefined, right: CounterBounds | undefined): CounterBounds | undefined {
+  if (left === undefined || right === undefined) return left ?? right;
+  return Array.from({ length: Math.max(left.length, right.length) }, (_, index) => {
+    const [one, other] = [left[index], right[index]];
+    return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
   });
 }

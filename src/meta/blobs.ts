@@ -1,9 +1,11 @@
 /**
  * `blob/<blob id>`: what a blob is and how many references it has (the root), and `blob/<blob id>/<page>`: where its bytes
  * are, in pages, so that no object makes a row or a commit large. A blob of kind `chunks` lists chunks; one of kind `parts`
- * lists the blobs of a multipart upload's parts, each of which is a blob of kind `chunks` with a reference of its own.
+ * lists the blobs of the parts of a multipart upload, or of an object that was appended to: each has a reference of its own, and is of
+ * kind `chunks`, but the first one, which may be of kind `parts` again.
  *
- * The bytes a page stands for never change; where their shards lie may (chunk_pages.ts). The root changes only in its refcount, which counts the rows that point to the blob
+ * The bytes a page stands for never change; where their shards lie may (chunk_pages.ts). A blob of parts may get more of them at its end
+ * (extendedPartsWrites). Else the root changes only in its refcount, which counts the rows that point to the blob
  * (heads, parts, blobs of kind `parts`) and the trash rows that bear its name. The commit that brings it to 0 deletes the
  * root and the pages.
  */
@@ -17,7 +19,7 @@ import { encodeChunkPage, isIncomplete, type ChunkRecord } from "./chunk_pages.t
 import { algorithmCode, algorithmOfCode, checksumBytes, MD5_BYTES } from "./fields.ts";
 import type { StoredAlgorithm } from "./fields.ts";
 import { blobPageKey, blobRootKey } from "./keys.ts";
-import { repairWrite } from "./repairs.ts";
+import { repairWrite, strayWrites, type RelocatedShard } from "./repairs.ts";
 
 type RootFacts = {
   readonly refcount: number;
@@ -54,6 +56,8 @@ export type NewChunkedBlob = {
   readonly sizeBytes: number;
   readonly chunkBytes: number;
   readonly chunks: readonly ChunkRecord[];
+  /** Shards that lie, or may come to lie, on drives where no chunk names them. */
+  readonly strays?: readonly (RelocatedShard & { readonly chunkIndex: number })[];
 };
 
 const newestVersion = 1;
@@ -159,10 +163,11 @@ function pagesOf<T>(entries: readonly T[], perPage: number): T[][] {
 type Put = Write & { readonly kind: "put" };
 
 /**
- * The rows of a new blob of chunks with one reference; pages with chunks that lack a shard are noted for repair. A blob of
- * many chunks makes many rows, within one commit's bounds.
+ * The rows of a new blob of chunks with one reference; pages with chunks that lack a shard are noted for repair, strays for
+ * removal: the first straysPerBlobMax of them, the others are found by the sweep when the session has ended. A blob of many
+ * chunks makes many rows, within one commit's bounds. `nextStamp`: Session.nextStamp, or as unique.
  */
-export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
+export function newChunkedBlobWrites(blob: NewChunkedBlob, nextStamp: () => string): Put[] {
   const pageEntries = limits.chunkMapPageEntries;
   const pages = pagesOf(blob.chunks, pageEntries);
   const { sizeBytes, chunkBytes } = blob;
@@ -175,12 +180,47 @@ export function newChunkedBlobWrites(blob: NewChunkedBlob): Put[] {
       value: encodeChunkPage(page),
     })),
     ...pages.flatMap((page, index) => repairWrites(blob.id, page, index)),
+    ...newStrayWrites(blob, nextStamp),
   ];
+}
+
+function newStrayWrites({ id, strays = [] }: NewChunkedBlob, nextStamp: () => string): Put[] {
+  const noted = strays.slice(0, limits.straysPerBlobMax);
+  const pages = Map.groupBy(noted, ({ chunkIndex }) => newBlobPage(chunkIndex));
+  return [...pages].flatMap(([page, shards]) => strayWrites(id, page, shards, nextStamp));
+}
+
+/** The page that a chunk of a new blob stands in. */
+export function newBlobPage(chunkIndex: number): number {
+  return Math.floor(chunkIndex / limits.chunkMapPageEntries);
 }
 
 function repairWrites(blob: BlobId, page: readonly ChunkRecord[], index: number): Put[] {
   const positions = page.flatMap((chunk, position) => (isIncomplete(chunk) ? [position] : []));
-  return positions.length === 0 ? [] : [repairWrite(blob, index, positions)];
+  return positions.length === 0 ? [] : [repairWrite(blob, index, { damaged: [], incomplete: positions })];
+}
+
+/**
+ * The rows of a blob of parts that gets one more part at its end, where only a head that changes with it refers to it. What readers know
+ * of it, its first bytes, stays as it is. `lastPage`: the parts in its last page.
+ */
+export function extendedPartsWrites(
+  id: BlobId,
+  root: BlobRoot & { readonly kind: "parts" },
+  lastPage: readonly PartRecord[],
+  part: PartRecord,
+): Put[] {
+  assert(lastPage.length > 0 && lastPage.length <= root.pageEntries, "a page of parts has entries");
+  const isFull = lastPage.length === root.pageEntries;
+  const pages = root.pages + (isFull ? 1 : 0);
+  const pageStarts = isFull ? [...root.pageStarts, root.sizeBytes] : root.pageStarts;
+  const sizeBytes = root.sizeBytes + part.sizeBytes;
+  const extended = { ...root, sizeBytes, pages, pageStarts, parts: root.parts + 1 };
+  const page = encodePartPage(isFull ? [part] : [...lastPage, part]);
+  return [
+    { kind: "put", key: blobRootKey(id), value: encodeBlobRoot(extended) },
+    { kind: "put", key: blobPageKey(id, pages - 1), value: page },
+  ];
 }
 
 /** The rows of a new blob of parts with one reference; the parts' own blobs keep the reference they have. */

@@ -1,8 +1,12 @@
-/** The bucket's row: `bucket/<name>`. Every write to the bucket checks it, so a change here is ordered against all. */
+/**
+ * The bucket's row: `bucket/<name>`. Every write to the bucket checks it, so a change here is ordered against all.
+ * `gone/<bucket id>`: written by the commit that deletes a bucket with uploads under way; a job ends them.
+ */
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { BUCKET_ID_BYTES } from "../core/ids.ts";
 import type { BucketId } from "../core/ids.ts";
 import { isRedundancy, type Redundancy } from "../core/redundancy.ts";
+import { readBucketQuota, writeBucketQuota, type BucketQuota } from "./quotas.ts";
 
 export type BucketRecord = {
   readonly id: BucketId;
@@ -13,15 +17,43 @@ export type BucketRecord = {
   readonly epoch: number;
   /** What new chunks are stored with; undefined: the store's default. */
   readonly redundancy: Redundancy | undefined;
+  readonly versioning: Versioning;
+  /** Object lock was switched on; it never goes off again. */
+  readonly objectLock: boolean;
+  /** Bit n: there is a configuration document of kind n (meta/configurations.ts), to be read from its own row. */
+  readonly configured: number;
+  /** Raised by every change of a setting or a document: what was made of them may be kept under (bucket id, revision). */
+  readonly revision: number;
+  /** 12 digits: the account that the bucket belongs to; undefined: the store's own. */
+  readonly account: string | undefined;
+  /** Undefined: sessions count in rows of their own, and nothing bounds them. */
+  readonly quota: BucketQuota | undefined;
 };
 
-/** Version 1 had no redundancy. */
-const newestVersion = 2;
+export type Versioning = "unversioned" | "enabled" | "suspended";
+
+/** What a bucket begins with. */
+export const newBucketSettings = {
+  state: "active",
+  epoch: 0,
+  redundancy: undefined,
+  versioning: "unversioned",
+  objectLock: false,
+  configured: 0,
+  revision: 0,
+  account: undefined,
+  quota: undefined,
+} as const satisfies Partial<BucketRecord>;
+
+/** Version 1 had no redundancy, version 2 nothing behind it. Version 4 ends with a quota, and is only written where there is one. */
+const newestVersion = 4;
+const unboundVersion = 3;
 const states = ["active", "deleting"] as const;
+const versionings = ["unversioned", "enabled", "suspended"] as const;
 
 export function encodeBucket(bucket: BucketRecord): Buffer {
-  return new ByteWriter()
-    .u8(newestVersion)
+  const writer = new ByteWriter()
+    .u8(bucket.quota === undefined ? unboundVersion : newestVersion)
     .hex(bucket.id)
     .u8(states.indexOf(bucket.state))
     .varint(bucket.epoch)
@@ -29,7 +61,13 @@ export function encodeBucket(bucket: BucketRecord): Buffer {
     .string(bucket.region)
     .u8(bucket.redundancy?.dataShards ?? 0)
     .u8(bucket.redundancy?.parityShards ?? 0)
-    .finish();
+    .u8(versionings.indexOf(bucket.versioning))
+    .u8(bucket.objectLock ? 1 : 0)
+    .varint(bucket.configured)
+    .varint(bucket.revision)
+    .string(bucket.account ?? "");
+  if (bucket.quota !== undefined) writeBucketQuota(writer, bucket.quota);
+  return writer.finish();
 }
 
 export function decodeBucket(value: Uint8Array): BucketRecord {
@@ -40,8 +78,34 @@ export function decodeBucket(value: Uint8Array): BucketRecord {
   if (state === undefined) throw reader.corrupt("its state is not known");
   const bucket = { id, state, epoch: reader.varint(), createdMs: reader.varint(), region: reader.string() };
   const redundancy = version === 1 ? undefined : readRedundancy(reader);
+  const settings = version < 3 ? oldSettings : readSettings(reader);
+  const quota = version < 4 ? undefined : readBucketQuota(reader);
   reader.end();
-  return { ...bucket, redundancy };
+  return { ...bucket, redundancy, ...settings, quota };
+}
+
+const { versioning, objectLock, configured, revision, account } = newBucketSettings;
+const oldSettings = { versioning, objectLock, configured, revision, account };
+
+function readSettings(reader: ByteReader): Pick<BucketRecord, keyof typeof oldSettings> {
+  const found = versionings[reader.u8()];
+  if (found === undefined) throw reader.corrupt("its versioning is not known");
+  const lock = reader.u8();
+  if (lock > 1) throw reader.corrupt("its object lock is not known");
+  const settings = { configured: reader.varint(), revision: reader.varint() };
+  const owner = reader.string();
+  return { versioning: found, objectLock: lock === 1, ...settings, account: owner === "" ? undefined : owner };
+}
+
+/** A gone row says everything in its key; its value is a format version. */
+export function encodeGone(): Buffer {
+  return new ByteWriter().u8(1).finish();
+}
+
+export function decodeGone(value: Uint8Array): void {
+  const reader = new ByteReader(value, "gone");
+  reader.version(1);
+  reader.end();
 }
 
 function readRedundancy(reader: ByteReader): Redundancy | undefined {

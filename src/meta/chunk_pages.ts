@@ -15,15 +15,21 @@ export type ChunkRecord = {
   readonly id: ChunkId;
   readonly rawBytes: number;
   readonly storedBytes: number;
-  /** Stored length of each compression block, or undefined: not compressed. */
+  /** Stored length of each block, or undefined: neither compressed nor encrypted. */
   readonly blockBytes: readonly number[] | undefined;
+  /** Encrypted: its blocks open with the key of its blob. All chunks of a blob are, or none. */
+  readonly isSealed?: true;
   readonly redundancy: Redundancy;
   /** In the order of shard indexes, each at most once; fewer than there should be while some are lost. */
   readonly places: readonly PlaceRecord[];
 };
 
-/** Version 1 knew whole copies only, and wrote one of each chunk. */
-const newestVersion = 2;
+/**
+ * Version 1 knew whole copies only, and wrote one of each chunk. Version 3 is version 2 of chunks that are encrypted: what is
+ * not is written as version 2 still, which needs no other word for it.
+ */
+const newestVersion = 3;
+const plainVersion = 2;
 
 /** Whether shards are missing that should be somewhere. */
 export function isIncomplete({ redundancy, places }: ChunkRecord): boolean {
@@ -35,13 +41,16 @@ export function encodeChunkPage(chunks: readonly ChunkRecord[]): Buffer {
   const drives = new Map<DriveId, number>();
   for (const chunk of chunks)
     for (const place of chunk.places) if (!drives.has(place.drive)) drives.set(place.drive, drives.size);
-  const writer = new ByteWriter().u8(newestVersion).varint(drives.size);
+  const isSealed = chunks[0]?.isSealed === true;
+  const writer = new ByteWriter().u8(isSealed ? newestVersion : plainVersion).varint(drives.size);
   for (const drive of drives.keys()) writer.hex(drive);
   writer.varint(chunks.length);
   for (const chunk of chunks) {
     writer.hex(chunk.id).varint(chunk.rawBytes).varint(chunk.storedBytes);
     const blocks = chunk.blockBytes;
     assert(blocks === undefined || blocks.length > 0, "a compressed chunk has blocks");
+    assert((chunk.isSealed === true) === isSealed, "all chunks of a page are encrypted, or none");
+    assert(!isSealed || blocks !== undefined, "an encrypted chunk has blocks");
     writer.varint(blocks?.length ?? 0);
     for (const block of blocks ?? []) writer.varint(block);
     writePlaces(writer, chunk, drives);
@@ -84,7 +93,10 @@ function readChunk(reader: ByteReader, version: number, drives: readonly DriveId
   const blocks: number[] = [];
   for (let left = reader.varint(); left > 0; left--) blocks.push(reader.varint());
   const coded = version === 1 ? readCopies(reader, drives) : readPlaces(reader, drives);
-  return { id, rawBytes, storedBytes, blockBytes: blocks.length === 0 ? undefined : blocks, ...coded };
+  const chunk = { id, rawBytes, storedBytes, blockBytes: blocks.length === 0 ? undefined : blocks, ...coded };
+  if (version <= plainVersion) return chunk;
+  if (blocks.length === 0) throw reader.corrupt("an encrypted chunk has no blocks");
+  return { ...chunk, isSealed: true };
 }
 
 type Coded = Pick<ChunkRecord, "redundancy" | "places">;

@@ -12,70 +12,72 @@
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { idBytes } from "../core/ids.ts";
 import type { DriveId } from "../core/ids.ts";
-import { limits } from "../core/limits.ts";
-import type { Entry, Kv, Write } from "../kv/kv.ts";
+import type { Entry, Kv } from "../kv/kv.ts";
+import { scanAll } from "../kv/scan_pages.ts";
 import { transact } from "../kv/transact.ts";
 import { driveIdOf, tagRange, tags } from "./keys.ts";
 
 export const driveStates = ["active", "draining", "drained", "removed"] as const;
 export type DriveState = (typeof driveStates)[number];
 
-/** `path` and `sizeBytes`: as they were at the last start with this drive. */
+/** `path`, `sizeBytes` and `node`: as they were at the last start with this drive. */
 export type DriveRecord = {
   readonly state: DriveState;
   readonly path: string;
   readonly sizeBytes: number;
   readonly addedMs: number;
+  /** The address of the node that has it; empty where the metadata is embedded in the drives. */
+  readonly node: string;
 };
 /** What background work needs to know of a drive. */
-export type KnownDrive = { readonly id: DriveId; readonly state: DriveState };
+export type KnownDrive = {
+  readonly id: DriveId;
+  readonly state: DriveState;
+  /** Its node says that the drive is well: it is not lost, whoever cannot reach it. */
+  readonly isHeld?: boolean;
+};
 export type Drive = DriveRecord & { readonly id: DriveId };
 
-const driveVersion = 1;
+const driveVersion = 2;
 
-function driveKey(id: DriveId): Buffer {
+export function driveKey(id: DriveId): Buffer {
   return Buffer.concat([Buffer.from([tags.drive]), idBytes(id)]);
 }
 
-export function encodeDrive({ state, path, sizeBytes, addedMs }: DriveRecord): Buffer {
+export function encodeDrive({ state, path, sizeBytes, addedMs, node }: DriveRecord): Buffer {
   return new ByteWriter()
     .u8(driveVersion)
     .u8(driveStates.indexOf(state))
     .string(path)
     .varint(sizeBytes)
     .varint(addedMs)
+    .string(node)
     .finish();
 }
 
 export function decodeDrive(value: Uint8Array): DriveRecord {
   const reader = new ByteReader(value, "drive");
-  reader.version(driveVersion);
+  const version = reader.version(driveVersion);
   const state = driveStates[reader.u8()];
   if (state === undefined) throw reader.corrupt("its state is not known");
-  const record = { state, path: reader.string(), sizeBytes: reader.varint(), addedMs: reader.varint() };
+  const known = { state, path: reader.string(), sizeBytes: reader.varint(), addedMs: reader.varint() };
+  // Version 1 ends here.
+  const node = version === 1 ? "" : reader.string();
   reader.end();
-  return record;
+  return { ...known, node };
 }
 
-function driveOf({ key, value }: Entry): Drive {
+export function driveOf({ key, value }: Entry): Drive {
   return { id: driveIdOf(key), ...decodeDrive(value) };
 }
 
 export async function readDrives(kv: Kv): Promise<Drive[]> {
-  const drives: Drive[] = [];
-  const { start, end } = tagRange(tags.drive);
-  for (let from: Uint8Array = start; ;) {
-    const page = await kv.scan({ start: from, end }, { limit: limits.scanEntriesMax });
-    drives.push(...page.map(driveOf));
-    const last = page.at(-1);
-    if (last === undefined || page.length < limits.scanEntriesMax) return drives;
-    from = Buffer.concat([last.key, Buffer.from([0])]);
-  }
+  return (await scanAll(kv, tagRange(tags.drive))).map(driveOf);
 }
 
 /**
  * Notes the drives that are there, and returns those that are in the record and are not. To be called by the one process
- * that prepares a start.
+ * that prepares a start and holds the locks of these drives.
  */
 export async function recordDrives(
   kv: Kv,
@@ -83,19 +85,26 @@ export async function recordDrives(
   nowMs: number,
 ): Promise<Drive[]> {
   const known = await readDrives(kv);
-  const writes = present.flatMap(({ id, path, sizeBytes }): Write[] => {
-    const before = known.find((drive) => drive.id === id);
-    if (before !== undefined && before.state !== "removed" && before.path === path && before.sizeBytes === sizeBytes)
-      return [];
+  for (const drive of present) await recordDrive(kv, drive, nowMs);
+  return known.filter(({ id, state }) => state !== "removed" && !present.some((drive) => drive.id === id));
+}
+
+/** An operator may change the drive's state meanwhile. */
+async function recordDrive(
+  kv: Kv,
+  { id, path, sizeBytes, node }: Omit<Drive, "addedMs" | "state">,
+  nowMs: number,
+): Promise<void> {
+  await transact(kv, async (tx) => {
+    const key = driveKey(id);
+    const [row] = await tx.get([key]);
+    const before = row && decodeDrive(row.value);
+    const isSame = before?.path === path && before.sizeBytes === sizeBytes && before.node === node;
+    if (before !== undefined && before.state !== "removed" && isSame) return;
     // One that was removed and is named again begins anew; what it has is looked through as that of any drive.
     const state = before === undefined || before.state === "removed" ? "active" : before.state;
-    const record = { state, path, sizeBytes, addedMs: before?.addedMs ?? nowMs };
-    return [{ kind: "put", key: driveKey(id), value: encodeDrive(record) }];
+    tx.put(key, encodeDrive({ state, path, sizeBytes, addedMs: before?.addedMs ?? nowMs, node }));
   });
-  for (let at = 0; at < writes.length; at += limits.commitOperationsMax) {
-    await kv.commit({ checks: [], writes: writes.slice(at, at + limits.commitOperationsMax) });
-  }
-  return known.filter(({ id, state }) => state !== "removed" && !present.some((drive) => drive.id === id));
 }
 
 /** Only from a state in `from`. Resolves to the state it has now, or undefined where there is no such drive. */

@@ -4,6 +4,11 @@
  *
  * A body is written and deleted by the commit that writes or deletes its head; both bear that write's stamp, and a reader
  * refuses a pair that does not agree.
+ *
+ * `past/<bucket id><escaped key><newest first>`: what is not an object's current version, its bytes included, and every
+ * delete marker. A head stands exactly where the current version is an object: so a listing never walks over markers. A
+ * marker that is current stands before the other past rows of its key, whatever its order: so two reads by key find what is
+ * current, and every change to a key that has a history changes one of these two rows.
  */
 import { assert } from "../core/assert.ts";
 import { ByteReader, ByteWriter } from "../core/codec.ts";
@@ -12,6 +17,8 @@ import { BLOB_ID_BYTES } from "../core/ids.ts";
 import type { BlobId } from "../core/ids.ts";
 import type { Entry } from "../kv/kv.ts";
 import { objectKeyOf } from "./keys.ts";
+import { extrasOf, readExtras, writeExtras } from "./extras.ts";
+import type { Extras } from "./extras.ts";
 import {
   checksumBytes,
   checksumKindOfCode,
@@ -28,7 +35,19 @@ export type HeadData =
   | { readonly kind: "empty" }
   /** The bytes are in the body row. */
   | { readonly kind: "inline" }
-  | { readonly kind: "blob"; readonly blob: BlobId };
+  | { readonly kind: "blob"; readonly blob: BlobId }
+  /** A delete marker: only in past rows. */
+  | { readonly kind: "marker" };
+
+/** Where a version stands in its key's history. A write to a bucket that was never versioned has none of this. */
+export type VersionRecord = {
+  /** 1, 2, 3 … of one key. What was there before versioning was switched on stands at 0. */
+  readonly order: number;
+  /** Written while versioning was suspended (or not yet on): the one that is called `null`. */
+  readonly isNull: boolean;
+  /** In the newest row of a key: where among its past versions the null version is, if it has one. May point nowhere, never to another one. */
+  readonly nullOrder: number | undefined;
+};
 
 export type HeadRecord = {
   readonly sizeBytes: number;
@@ -42,7 +61,8 @@ export type HeadRecord = {
   readonly epoch: number;
   /** Unique to the write: see Session.nextStamp. */
   readonly stamp: string;
-};
+  readonly version?: VersionRecord | undefined;
+} & Extras;
 
 /** What LIST prints of a head. */
 export type ListedHead = {
@@ -52,18 +72,24 @@ export type ListedHead = {
   readonly etag: string;
   readonly storageClass: string | undefined;
   readonly checksum: Pick<ChecksumRecord, "algorithm" | "type"> | undefined;
+  /** The canonical id of its owner; undefined: the bucket's. */
+  readonly owner: string | undefined;
 };
 
 /** Session id (8 bytes), then a counter of that session (6 bytes). */
 export const STAMP_BYTES = 14;
 
 const newestVersion = 1;
-const dataKinds = ["empty", "inline", "blob"] as const;
+const dataKinds = ["empty", "inline", "blob", "marker"] as const;
 const dataMask = 0x03;
 const checksumFlag = 0x04;
 const storageClassFlag = 0x08;
-/** The other bits are for delete markers and what else versioning will need; a head that has them is not read. */
-const knownFlags = dataMask | checksumFlag | storageClassFlag;
+const versionFlag = 0x10;
+const extrasFlag = 0x20;
+/** A head that has other bits is not read. */
+const knownFlags = dataMask | checksumFlag | storageClassFlag | versionFlag | extrasFlag;
+const nullVersion = 0x01;
+const hasNullOrder = 0x02;
 const storageClassHeader = "x-amz-storage-class";
 
 /** How many parts an ETag tells of; 0 when it is no multipart object's. */
@@ -73,10 +99,13 @@ export function partsCountOf(etag: string): number {
 
 export function encodeHead(head: HeadRecord): Buffer {
   const storageClass = head.metadata.headers[storageClassHeader];
+  const extras = extrasOf(head);
   const flags =
     dataKinds.indexOf(head.data.kind) |
     (head.checksum === undefined ? 0 : checksumFlag) |
-    (storageClass === undefined ? 0 : storageClassFlag);
+    (storageClass === undefined ? 0 : storageClassFlag) |
+    (head.version === undefined ? 0 : versionFlag) |
+    (extras.length === 0 ? 0 : extrasFlag);
   const writer = new ByteWriter()
     .u8(newestVersion)
     .u8(flags)
@@ -90,7 +119,22 @@ export function encodeHead(head: HeadRecord): Buffer {
   writer.varint(head.epoch).hex(head.stamp);
   if (head.data.kind === "blob") writer.hex(head.data.blob);
   writeMetadata(writer, storageClass === undefined ? head.metadata : withoutStorageClass(head.metadata));
+  if (head.version !== undefined) writeVersion(writer, head.version);
+  if (extras.length > 0) writeExtras(writer, extras);
   return writer.finish();
+}
+
+function writeVersion(writer: ByteWriter, { order, isNull, nullOrder }: VersionRecord): void {
+  writer.varint(order).u8((isNull ? nullVersion : 0) | (nullOrder === undefined ? 0 : hasNullOrder));
+  if (nullOrder !== undefined) writer.varint(nullOrder);
+}
+
+function readVersion(reader: ByteReader): VersionRecord {
+  const order = reader.varint();
+  const flags = reader.u8();
+  if (flags > (nullVersion | hasNullOrder)) throw reader.corrupt("its version has flags that are not known");
+  const nullOrder = (flags & hasNullOrder) === 0 ? undefined : reader.varint();
+  return { order, isNull: (flags & nullVersion) !== 0, nullOrder };
 }
 
 function withoutStorageClass(metadata: MetadataRecord): MetadataRecord {
@@ -129,7 +173,10 @@ function readHead(reader: ByteReader): HeadRecord {
     storageClass === undefined
       ? rest
       : { headers: { ...rest.headers, [storageClassHeader]: storageClass }, user: rest.user };
-  return { sizeBytes, modifiedMs, etag, checksum, metadata, data, epoch, stamp };
+  const head = { sizeBytes, modifiedMs, etag, checksum, metadata, data, epoch, stamp };
+  if ((flags & (versionFlag | extrasFlag)) === 0) return head;
+  const version = (flags & versionFlag) === 0 ? undefined : readVersion(reader);
+  return { ...head, version, ...((flags & extrasFlag) === 0 ? {} : readExtras(reader)) };
 }
 
 /**
@@ -165,7 +212,9 @@ export function decodeListed(entry: Entry): ListedHead {
   }
   if (at > value.length) throw corruptHead("it ends too early");
   const etag = partsCount === 0 ? md5 : formatEtag(md5, partsCount);
-  return { key: objectKeyOf(entry.key), sizeBytes, modifiedMs, etag, storageClass, checksum };
+  // Who owns it stands at the row's end: only few have an owner of their own, or anything there.
+  const owner = (flags & extrasFlag) === 0 ? undefined : decodeHead(value).acl?.owner;
+  return { key: objectKeyOf(entry.key), sizeBytes, modifiedMs, etag, storageClass, checksum, owner };
 }
 
 function corruptHead(why: string): HoldfastError {
@@ -195,7 +244,17 @@ export function decodeBody(head: HeadRecord, value: Buffer | undefined): Buffer 
   return value.subarray(1 + STAMP_BYTES);
 }
 
-// --- noncurrent versions (not written yet: versioning is not switched on) ---
+// --- noncurrent versions and delete markers ---
+
+/** Where a version stands; what was written before versioning was switched on stands at 0. */
+export function orderOf(head: HeadRecord): number {
+  return head.version?.order ?? 0;
+}
+
+/** Whether it is the version that is called `null`. */
+export function isNullVersion(head: HeadRecord): boolean {
+  return head.version?.isNull ?? true;
+}
 
 export type PastRecord = { readonly head: HeadRecord; readonly inline: Buffer | undefined };
 

@@ -13,7 +13,12 @@ import type { KeyRange } from "../kv/kv.ts";
 
 /** The families. Each number is written in docs/formats/records.md. */
 export const tags = {
+  store: 0x01,
+  raised: 0x02,
+  copying: 0x03,
   bucket: 0x10,
+  config: 0x11,
+  gone: 0x12,
   head: 0x20,
   body: 0x21,
   past: 0x22,
@@ -24,6 +29,8 @@ export const tags = {
   stray: 0x34,
   scrub: 0x35,
   conversion: 0x36,
+  mend: 0x37,
+  balance: 0x38,
   upload: 0x40,
   part: 0x41,
   finished: 0x42,
@@ -38,10 +45,32 @@ export const tags = {
   accessKey: 0x70,
   user: 0x71,
   policy: 0x72,
+  group: 0x73,
+  account: 0x74,
+  keyring: 0x75,
+  role: 0x76,
+  /** The one key that temporary credentials are sealed with. */
+  seal: 0x77,
+  provider: 0x78,
   job: 0x80,
   progress: 0x81,
   node: 0x90,
   drive: 0x91,
+  /** Notifications: where they go, what waits, and what could not be delivered. Records in meta/events.ts. */
+  destination: 0xa0,
+  event: 0xa1,
+  sequence: 0xa2,
+  queued: 0xa3,
+  undelivered: 0xa4,
+  departed: 0xa5,
+  trouble: 0xa6,
+  /** Lifecycle: keys and records in meta/lifecycle.ts. */
+  due: 0xb0,
+  lifecycle: 0xb1,
+  /** Quotas: records in meta/quotas.ts. */
+  held: 0xc8,
+  quota: 0xc9,
+  holding: 0xca,
 } as const;
 
 export type Tag = (typeof tags)[keyof typeof tags];
@@ -83,7 +112,8 @@ export function textKey(tag: Tag, text: string): Buffer {
   return key;
 }
 
-function idKey(tag: Tag, id: string, idBytes: number, extraBytes: number): Buffer {
+/** `tag`, the id, and room for what follows. */
+export function idKey(tag: Tag, id: string, idBytes: number, extraBytes: number): Buffer {
   const key = Buffer.allocUnsafe(1 + idBytes + extraBytes);
   key[0] = tag;
   const written = key.write(id, 1, "hex");
@@ -103,8 +133,25 @@ export function bucketKey(name: string): Buffer {
   return textKey(tags.bucket, name);
 }
 
+/** A bucket that was deleted while uploads to it were under way. */
+export function goneKey(bucket: BucketId): Buffer {
+  return idKey(tags.gone, bucket, BUCKET_ID_BYTES, 0);
+}
+
 export function bucketNameOf(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset + 1, key.byteLength - 1).toString("utf8");
+}
+
+/** `kind`: a number of meta/configurations.ts. */
+export function configurationKey(bucket: BucketId, kind: number): Buffer {
+  const key = idKey(tags.config, bucket, BUCKET_ID_BYTES, 1);
+  key[headPrefixBytes] = kind;
+  return key;
+}
+
+export function configurationKindOf(row: Buffer): number {
+  assert(row.length === headPrefixBytes + 1, "a configuration row's key ends with its kind");
+  return row[headPrefixBytes]!;
 }
 
 // --- current versions ---
@@ -163,7 +210,10 @@ function withEscapedKey(tag: Tag, bucket: BucketId, objectKey: Uint8Array, suffi
   return Buffer.concat([idKey(tag, bucket, BUCKET_ID_BYTES, 0), escapeKey(objectKey), suffix]);
 }
 
-// --- noncurrent versions ---
+// --- noncurrent versions and delete markers ---
+
+/** Where a delete marker stands while it is current: before all other versions of its key. No version has this order. */
+const currentMarkerOrder = 0xffff_ffff_ffff_ffffn;
 
 /** `order` grows with every version of a key; newer ones sort first. */
 export function pastKey(bucket: BucketId, objectKey: Uint8Array, order: bigint): Buffer {
@@ -172,15 +222,28 @@ export function pastKey(bucket: BucketId, objectKey: Uint8Array, order: bigint):
   return withEscapedKey(tags.past, bucket, objectKey, inverse);
 }
 
-export function parsePastKey(row: Buffer): { readonly key: Buffer; readonly order: bigint } {
-  const { key, end } = unescapeKey(row, headPrefixBytes);
-  assert(row.length === end + 8, "a past row's key ends with eight bytes of order");
-  return { key, order: 0xffff_ffff_ffff_ffffn - row.readBigUInt64BE(end) };
+/** The row of a key whose current version is a delete marker. */
+export function markerKey(bucket: BucketId, objectKey: Uint8Array): Buffer {
+  return pastKey(bucket, objectKey, currentMarkerOrder);
 }
 
-/** Every noncurrent version of one key, newest first. */
+/** `order` is undefined for the row of a marker that is current. */
+export function parsePastKey(row: Buffer): { readonly key: Buffer; readonly order: bigint | undefined } {
+  const { key, end } = unescapeKey(row, headPrefixBytes);
+  assert(row.length === end + 8, "a past row's key ends with eight bytes of order");
+  const order = 0xffff_ffff_ffff_ffffn - row.readBigUInt64BE(end);
+  return { key, order: order === currentMarkerOrder ? undefined : order };
+}
+
+/** Every past row of one key: the current marker, then newest first. */
 export function pastRange(bucket: BucketId, objectKey: Uint8Array): KeyRange {
   return prefixRange(withEscapedKey(tags.past, bucket, objectKey, Buffer.alloc(0)));
+}
+
+/** Past rows of every key that begins so. */
+export function pastPrefixRange(bucket: BucketId, keyPrefix: Uint8Array): KeyRange {
+  const ended = withEscapedKey(tags.past, bucket, keyPrefix, Buffer.alloc(0));
+  return prefixRange(ended.subarray(0, ended.length - 2));
 }
 
 // --- blobs ---
@@ -212,6 +275,26 @@ export function isWholeDrive(row: Uint8Array): boolean {
   return row.length === 1 + DRIVE_ID_BYTES;
 }
 
+/** In the order of urgency, then of `place` (2 bytes): see meta/mends.ts. */
+export function mendKey(urgency: number, place: number, blob: BlobId, page: number): Buffer {
+  return Buffer.concat([mendPrefix(urgency, place), pageKey(tags.blob, blob, page).subarray(1)]);
+}
+
+/** Where the rows of a place begin. */
+export function mendPrefix(urgency: number, place: number): Buffer {
+  return Buffer.of(tags.mend, urgency, place >> 8, place & 0xff);
+}
+
+export function parseMendKey(row: Buffer): {
+  readonly urgency: number;
+  readonly place: number;
+  readonly blob: BlobId;
+  readonly page: number;
+} {
+  const { blob, page } = parseBlobKey(row.subarray(3));
+  return { urgency: row[1]!, place: row.readUInt16BE(2), blob, page: page! };
+}
+
 export function conversionKey(bucket: BucketId): Buffer {
   return idKey(tags.conversion, bucket, BUCKET_ID_BYTES, 0);
 }
@@ -231,6 +314,15 @@ export function driveIdOf(row: Uint8Array): DriveId {
 
 export function relocationKey(blob: BlobId, page: number): Buffer {
   return pageKey(tags.relocation, blob, page);
+}
+
+/** A relocation of a session that was fenced while its process may have lived: it keeps nobody from the page any more. */
+export function hauntedKey(blob: BlobId, page: number, session: SessionId): Buffer {
+  return Buffer.concat([relocationKey(blob, page), Buffer.from(session, "hex")]);
+}
+
+export function isHaunted(row: Uint8Array): boolean {
+  return row.length === 1 + BLOB_ID_BYTES + 4 + SESSION_ID_BYTES;
 }
 
 /** The root and every page of one blob. */
@@ -354,12 +446,60 @@ export function accessKeyKey(accessKey: string): Buffer {
   return textKey(tags.accessKey, accessKey);
 }
 
+/** Rows of users, groups, roles and policies: the account's 12 digits, then the name in lower case, for case makes no other name. */
+export function namedKey(tag: Tag, account: string, name: string): Buffer {
+  assert(/^\d{12}$/.test(account), "an account has 12 digits");
+  return textKey(tag, account + name.toLowerCase());
+}
+
+/** The one row with the key that seals temporary credentials. */
+export function sessionSealKey(): Buffer {
+  return Buffer.from([tags.seal]);
+}
+
+/** The store's own account has a row without digits too, so that it is found. */
+export function accountKey(account: string): Buffer {
+  return textKey(tags.account, account);
+}
+
+/** A key that seals data keys (meta/keyring.ts). */
+export function keyringKey(id: string): Buffer {
+  return textKey(tags.keyring, id);
+}
+
+export function keyringIdOf(key: Uint8Array): string {
+  return bucketNameOf(key);
+}
+
 export function progressKey(name: string): Buffer {
   return textKey(tags.progress, name);
 }
 
 export function progressNameOf(key: Uint8Array): string {
   return bucketNameOf(key);
+}
+
+/** The one row that says which store this is. */
+export function storeKey(): Buffer {
+  return Buffer.from([tags.store]);
+}
+
+export function raisedKey(): Buffer {
+  return Buffer.from([tags.raised]);
+}
+
+/** Under the address at which other nodes reach it. */
+export function nodeKey(url: string): Buffer {
+  return textKey(tags.node, url);
+}
+
+export function nodeUrlOf(key: Uint8Array): string {
+  return bucketNameOf(key);
+}
+
+/** The one row of a store that is being copied, to here or away from here. */
+export function copyingKey(): Buffer {
+  return Buffer.from([tags.copying]);
 }
 
 export function jobKey(name: string): Buffer {

@@ -6,7 +6,7 @@ import type { BlobId, BucketId, ChunkId, DriveId, UploadId } from "../core/ids.t
 import { limits } from "../core/limits.ts";
 import { shardsOf } from "../core/redundancy.ts";
 import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "./blobs.ts";
-import { decodeBucket, encodeBucket } from "./buckets.ts";
+import { decodeBucket, encodeBucket, newBucketSettings } from "./buckets.ts";
 import { decodeChunkPage, encodeChunkPage } from "./chunk_pages.ts";
 import type { ChunkRecord } from "./chunk_pages.ts";
 import { decodeBody, decodeHead, decodeListed, decodePast, encodeBody, encodeHead, encodePast } from "./heads.ts";
@@ -79,6 +79,17 @@ const plain: HeadRecord = {
   data: { kind: "inline" },
 };
 
+const versioned: HeadRecord = {
+  ...plain,
+  version: { order: 300, isNull: false, nullOrder: 0 },
+  tags: new Map([
+    ["b", "1"],
+    ["a", ""],
+  ]),
+  retention: { mode: "GOVERNANCE", untilMs: 1_800_000_000_000 },
+  legalHold: true,
+};
+
 // These bytes are on disks: a change here is a new format version, never a new expectation.
 test("frozen bytes of version 1", () => {
   assert.equal(
@@ -87,14 +98,14 @@ test("frozen bytes of version 1", () => {
       "07474c4143494552031111111111111111111111111111abababababababababababababababab" +
       "020103612f620007782d6f74686572016f01016b0176",
   );
-  const record = { id: bucket, createdMs: 5, region: "eu", state: "active", epoch: 1, redundancy: undefined } as const;
-  assert.equal(encodeBucket(record).toString("hex"), "0201020304050607080001050265750000");
+  const record = { ...newBucketSettings, id: bucket, createdMs: 5, region: "eu", epoch: 1 };
+  assert.equal(encodeBucket(record).toString("hex"), "03010203040506070800010502657500000000000000");
   assert.equal(encodeTrash({ blob, atMs: 9 }).toString("hex"), `01${blob}09`);
   assert.equal(encodeBody(head.stamp, Buffer.from("hi")).toString("hex"), `01${head.stamp}6869`);
 });
 
 test("records come back", () => {
-  for (const record of [head, plain]) {
+  for (const record of [head, plain, versioned]) {
     const value = encodeHead(record);
     assert.deepEqual(decodeHead(value), record);
     const { key: listedKey, ...listed } = decodeListed({ key: headKey(bucket, Buffer.from("k")), value, version: 1 });
@@ -105,16 +116,10 @@ test("records come back", () => {
       etag: record.etag,
       storageClass: record.metadata.headers["x-amz-storage-class"],
       checksum: record.checksum && { algorithm: record.checksum.algorithm, type: record.checksum.type },
+      owner: undefined,
     });
   }
-  const record = {
-    id: bucket,
-    createdMs: 5,
-    region: "eu",
-    state: "deleting",
-    epoch: 1,
-    redundancy: undefined,
-  } as const;
+  const record = { ...newBucketSettings, id: bucket, createdMs: 5, region: "eu", state: "deleting", epoch: 1 } as const;
   assert.deepEqual(decodeBucket(encodeBucket(record)), record);
   assert.deepEqual(decodeTrash(encodeTrash({ blob, atMs: 9 })), { blob, atMs: 9 });
   const past = { head: { ...plain, sizeBytes: 2 }, inline: Buffer.from("hi") };
@@ -160,9 +165,11 @@ test("pages come back, and the largest fits a value", () => {
 
 test("a record that is cut, too long or of another version is corrupt, and so is a body of another write", () => {
   const value = encodeHead(head);
-  for (let length = 0; length < value.length; length++)
-    assert.throws(() => decodeHead(value.subarray(0, length)), corrupt);
-  assert.throws(() => decodeHead(Buffer.concat([value, Buffer.of(0)])), corrupt);
+  for (const whole of [value, encodeHead(versioned)]) {
+    for (let length = 0; length < whole.length; length++)
+      assert.throws(() => decodeHead(whole.subarray(0, length)), corrupt);
+    assert.throws(() => decodeHead(Buffer.concat([whole, Buffer.of(0)])), corrupt);
+  }
   const newer = Buffer.from(value).fill(2, 0, 1);
   assert.throws(() => decodeHead(newer), corrupt);
   for (const bad of [newer, value.subarray(0, 20), Buffer.from(value).fill(0xff, 1, 2)]) {

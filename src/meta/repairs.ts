@@ -1,15 +1,17 @@
 /**
  * `repair/<blob id>/<page>`: these chunks of the page, by their position in it, lack shards or have damaged ones. Written by
  * the commit that publishes such a page, or by whoever meets the damage; a job makes the shards anew and deletes the row.
+ * What lies on drives that are lost or leave is found otherwise (mends.ts).
  *
  * `relocation/<blob id>/<page>`: a session is putting shards of this page where the page does not say yet. Written before the
  * first of them is stored, deleted by the commit that puts them into the page. So whoever sweeps can tell a shard on its way
  * into a page from one that nobody wants, and finds the latter when the session has ended: the shards bear the id of the
  * session that wrote the chunk, not of this one. One at a time for a page.
  *
- * `stray/<drive id>/<stamp>`: these shards on the drive are named by no page any more; they are removed when no read can want
- * them. `stray/<drive id>`: the drive was away when a session's unpublished chunks were looked for; it is looked through as a
- * whole when it is back.
+ * `stray/<drive id>/<stamp>`: these shards on the drive are named by no page any more, or never were: a write did not wait for
+ * the drive, which may or may not have them. They are removed when no read can want them. `stray/<drive id>`: the drive was away
+ * when a session's unpublished chunks were looked for, or was taken out of the store; it is looked through as a whole when it
+ * is back.
  */
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { BLOB_ID_BYTES, CHUNK_ID_BYTES, DRIVE_ID_BYTES, SESSION_ID_BYTES } from "../core/ids.ts";
@@ -21,29 +23,44 @@ export type RelocatedShard = { readonly chunk: ChunkId; readonly shardIndex: num
 
 export type RelocationRecord = { readonly session: SessionId; readonly shards: readonly RelocatedShard[] };
 
-const newestVersion = 1;
+export type RepairRecord = {
+  /** Positions of chunks whose shards' bytes are in doubt: each has to be read. */
+  readonly damaged: readonly number[];
+  /** Of chunks that were published without some of their shards: the page says which. */
+  readonly incomplete: readonly number[];
+};
 
-export function encodeRepair(positions: readonly number[]): Buffer {
-  const writer = new ByteWriter().u8(newestVersion).varint(positions.length);
-  for (const position of positions) writer.varint(position);
+const newestVersion = 1;
+/** Version 1 had one list, of chunks to be read. */
+const newestRepairVersion = 2;
+
+export function encodeRepair({ damaged, incomplete }: RepairRecord): Buffer {
+  const writer = new ByteWriter().u8(newestRepairVersion);
+  for (const positions of [damaged, incomplete]) writePositions(writer, positions);
   return writer.finish();
 }
 
-export function decodeRepair(value: Uint8Array): number[] {
+export function decodeRepair(value: Uint8Array): RepairRecord {
   const reader = new ByteReader(value, "repair");
-  reader.version(newestVersion);
+  const version = reader.version(newestRepairVersion);
+  const record = { damaged: readPositions(reader), incomplete: version === 1 ? [] : readPositions(reader) };
+  reader.end();
+  return record;
+}
+
+export function writePositions(writer: ByteWriter, positions: readonly number[]): void {
+  writer.varint(positions.length);
+  for (const position of positions) writer.varint(position);
+}
+
+export function readPositions(reader: ByteReader): number[] {
   const positions: number[] = [];
   for (let left = reader.varint(); left > 0; left--) positions.push(reader.varint());
-  reader.end();
   return positions;
 }
 
-export function repairWrite(
-  blob: BlobId,
-  page: number,
-  positions: readonly number[],
-): Write & { readonly kind: "put" } {
-  return { kind: "put", key: repairKey(blob, page), value: encodeRepair(positions) };
+export function repairWrite(blob: BlobId, page: number, record: RepairRecord): Write & { readonly kind: "put" } {
+  return { kind: "put", key: repairKey(blob, page), value: encodeRepair(record) };
 }
 
 export function encodeRelocation({ session, shards }: RelocationRecord): Buffer {
@@ -57,7 +74,7 @@ export function relocationWrite(blob: BlobId, page: number, relocation: Relocati
 }
 
 export type StrayRecord = {
-  /** Where the shards were named. */
+  /** Where the shards were named, or would have been. */
   readonly blob: BlobId;
   readonly page: number;
   readonly shards: readonly Omit<RelocatedShard, "drive">[];

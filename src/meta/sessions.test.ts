@@ -65,6 +65,38 @@ test("the tick waits while the store is away", async () => {
   assert.equal((await readSessions(inner))[0]?.tick, 2);
 });
 
+test("a beat that was given up and is carried out later takes no tick back", async () => {
+  const inner = openMemoryKv();
+  let late: (() => Promise<unknown>) | undefined;
+  let isBroken = false;
+  const kv: Kv = {
+    name: "broken",
+    get: (keys) => inner.get(keys),
+    scan: (range, options) => inner.scan(range, options),
+    commit: async (commit) => {
+      if (!isBroken) return inner.commit(commit);
+      late = () => inner.commit(commit);
+      throw new HoldfastError("unavailable", "The connection broke.");
+    },
+    close: () => inner.close(),
+  };
+  const session = await start(kv);
+  isBroken = true;
+  await assert.rejects(session.heartbeat(), { reason: "unavailable" });
+  isBroken = false;
+  for (let beat = 0; beat < 4; beat++) await session.heartbeat();
+  // It read what is about to be dropped.
+  const release = session.beginRead();
+  await late!();
+  const targets = drainTargets(await readSessions(kv));
+  for (let beat = 0; beat < 4; beat++) await session.heartbeat();
+  assert.equal(hasDrained(targets, await readSessions(kv)), false);
+  release();
+  await session.heartbeat();
+  assert.equal(hasDrained(targets, await readSessions(kv)), true);
+  assert.equal(session.fenced, false);
+});
+
 test("fencing: only while the heartbeat stands still; afterwards the session knows", async () => {
   const kv = openMemoryKv();
   const session = await start(kv);

@@ -16,7 +16,8 @@
  * began before may have, and must end before the bytes go. So each session counts its reads by the tick at which they began:
  *
  *  - `tick` rises by one at each heartbeat, in the process first, then in the row. It does not rise again before the row
- *    is known to hold it, so the process is at most one tick ahead of the row.
+ *    is known to hold it, so the process is at most one tick ahead of the row. A commit that was given up may be carried out
+ *    later: each one checks that the row is as the process has just read it, so that none takes the row back.
  *  - `drained = n` in the row: every read that began at a tick below n has ended.
  *  - The reclaimer first sees trash rows, then reads all heartbeats. A session whose row says tick k was at k + 1 at
  *    most, so any read that could have seen those references began at a tick of k + 1 or below. The target is drained ≥ k + 2.
@@ -30,10 +31,11 @@ import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { newSessionId } from "../core/ids.ts";
 import type { SessionId } from "../core/ids.ts";
-import { limits } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { absent } from "../kv/kv.ts";
+import { scanAll } from "../kv/scan_pages.ts";
 import type { Check, Kv, Version } from "../kv/kv.ts";
+import { notCopying, refuseCopying } from "./copying.ts";
 import { endedKey, heartbeatKey, sessionIdOf, sessionKey, suspectKey, tagRange, tags } from "./keys.ts";
 
 export type SessionRecord = { readonly startedMs: number; readonly node: string };
@@ -119,7 +121,7 @@ export class Session {
     this.#check = { key: sessionKey(id), version };
   }
 
-  /** Takes a session row of its own. Errors: those of the store. */
+  /** Takes a session row of its own. Errors: `invalid_argument` in a store that is being copied; those of the store. */
   static async start(parts: SessionParts): Promise<Session> {
     const startedMs = parts.clock.nowMs();
     for (let attempt = 0; attempt < startAttemptsMax; attempt++) {
@@ -127,13 +129,16 @@ export class Session {
       const key = sessionKey(id);
       const beat = encodeHeartbeat({ atMs: startedMs, tick: 1, drained: 1 });
       const result = await parts.kv.commit({
-        checks: [{ key, version: absent }],
+        checks: [{ key, version: absent }, notCopying],
         writes: [
           { kind: "put", key, value: encodeSession({ startedMs, node: parts.node }) },
           { kind: "put", key: heartbeatKey(id), value: beat },
         ],
       });
-      if (result.outcome === "conflict") continue;
+      if (result.outcome === "conflict") {
+        await refuseCopying(parts.kv);
+        continue;
+      }
       const [row] = await parts.kv.get([key]);
       if (row === undefined) throw fencedError(id);
       return new Session(parts, id, row.version);
@@ -195,16 +200,26 @@ export class Session {
   async #beat(): Promise<void> {
     // After a beat of unknown outcome the same tick is written again: the process is never two ahead of the row.
     if (this.#tick === this.#publishedTick) this.#tick += 1;
+    const key = heartbeatKey(this.id);
+    // A beat that was given up may be carried out later: not any more when another one has been written.
+    const [before] = await this.#kv.get([key]);
+    if (before === undefined) throw this.#isFenced();
     const beat = { atMs: this.#clock.nowMs(), tick: this.#tick, drained: this.#drained() };
     const result = await this.#kv.commit({
-      checks: [this.#check],
-      writes: [{ kind: "put", key: heartbeatKey(this.id), value: encodeHeartbeat(beat) }],
+      checks: [this.#check, { key, version: before.version }],
+      writes: [{ kind: "put", key, value: encodeHeartbeat(beat) }],
     });
     if (result.outcome === "conflict") {
-      this.#fenced = true;
-      throw fencedError(this.id);
+      const [session] = await this.#kv.get([this.#check.key]);
+      if (session?.version !== this.#check.version) throw this.#isFenced();
+      throw new HoldfastError("unavailable", "An earlier heartbeat came late; the next one will do.");
     }
     this.#publishedTick = beat.tick;
+  }
+
+  #isFenced(): HoldfastError {
+    this.#fenced = true;
+    return fencedError(this.id);
   }
 
   #drained(): number {
@@ -233,19 +248,21 @@ export function fencedError(id: SessionId): HoldfastError {
   return new HoldfastError("session_fenced", `Session ${id} was fenced; none of its writes can be published any more.`);
 }
 
-/** Every session that is not fenced. Sessions are few (one per worker process): two scans, bounded by scanEntriesMax. */
+/**
+ * Every session that is not fenced: one for each worker process. Pages are read at different moments: one that lives through all
+ * of it is in the list, one that starts or ends meanwhile may be.
+ */
 export async function readSessions(kv: Kv): Promise<LiveSession[]> {
   const [sessions, beats] = await Promise.all([
-    kv.scan(tagRange(tags.session), { limit: limits.scanEntriesMax }),
-    kv.scan(tagRange(tags.heartbeat), { limit: limits.scanEntriesMax }),
+    scanAll(kv, tagRange(tags.session)),
+    scanAll(kv, tagRange(tags.heartbeat)),
   ]);
-  assert(sessions.length < limits.scanEntriesMax, "sessions fit one scan");
   const beatOf = new Map(beats.map((entry) => [sessionIdOf(entry.key), entry]));
   const live: LiveSession[] = [];
   for (const entry of sessions) {
     const id = sessionIdOf(entry.key);
     const beat = beatOf.get(id);
-    // The two scans are two moments. A session without a heartbeat started or ended between them: its tick is unknown, and
+    // The scans are two moments and more. A session without a heartbeat started or ended between them: its tick is unknown, and
     // 1 is the least it can be; one that ended is gone by the next look.
     live.push({
       id,

@@ -51,11 +51,10 @@ void test("an upload's record is read back as it was written", () => {
     blob.map((partsMap) => ({ kind: "completing" as const, partsMap })),
   );
   const chosen = fc.option(kind, { nil: undefined });
-  agrees(
-    fc.record({ state, startedMs: number, metadata, checksum: chosen }, { noNullPrototype: true }),
-    encodeUpload,
-    decodeUpload,
-  );
+  const upload = fc.record({ state, startedMs: number, metadata, checksum: chosen }, { noNullPrototype: true });
+  const tags = fc.array(fc.tuple(fc.string({ minLength: 1 }), fc.string()), { minLength: 1 });
+  const tagged = fc.tuple(upload, tags).map(([record, pairs]) => ({ ...record, tags: new Map(pairs) }));
+  agrees(fc.oneof(upload, tagged), encodeUpload, decodeUpload);
 });
 
 void test("a part's record is read back as it was written", () => {
@@ -81,6 +80,7 @@ void test("a finished upload's record is read back as it was written", () => {
       checksum: fc.option(checksum, { nil: undefined }),
       fingerprint: bytes(32),
       atMs: number,
+      versionId: fc.option(text, { nil: undefined }),
     },
     { noNullPrototype: true },
   );

@@ -17,6 +17,8 @@ import { BLOB_ID_BYTES, BUCKET_ID_BYTES } from "../core/ids.ts";
 import type { BlobId, BucketId } from "../core/ids.ts";
 import { readPart, writePart } from "./blobs.ts";
 import type { PartRecord } from "./blobs.ts";
+import { extrasOf, readExtras, writeExtras } from "./extras.ts";
+import type { Extras } from "./extras.ts";
 import {
   checksumKindCode,
   checksumKindOfCode,
@@ -38,7 +40,7 @@ export type UploadRecord = {
   readonly metadata: MetadataRecord;
   /** What the client chose at the start. */
   readonly checksum: Pick<ChecksumRecord, "algorithm" | "type"> | undefined;
-};
+} & Extras;
 
 export type FinishedRecord = {
   readonly bucket: BucketId;
@@ -50,36 +52,46 @@ export type FinishedRecord = {
   /** SHA-256 of the parts asked for: another list is another request. */
   readonly fingerprint: Buffer;
   readonly atMs: number;
+  /** Of the version that was made, where there are versions. */
+  readonly versionId: string | undefined;
 };
 
 /** `listed`: one bit per part number (bit n of the bytes, least significant first) that the object took. */
 export type LeftoverRecord = { readonly listed: Buffer; readonly atMs: number };
 
 const newestVersion = 1;
+/** Version 2 of a finished row ends with the version's id, and is only written where there is one. */
+const finishedVersion = 2;
+/** Version 2 of an upload's own row ends with its extras, and is only written where there are some. */
+const uploadVersion = 2;
 const FINGERPRINT_BYTES = 32;
 const noChecksum = 0xff;
 
 export function encodeUpload(upload: UploadRecord): Buffer {
-  const writer = new ByteWriter().u8(newestVersion);
+  // Before the writer: writers are not nested.
+  const extras = extrasOf(upload);
+  const writer = new ByteWriter().u8(extras.length === 0 ? newestVersion : uploadVersion);
   if (upload.state.kind === "open") writer.u8(0);
   else writer.u8(1).hex(upload.state.partsMap);
   writer.varint(upload.startedMs);
   writer.u8(upload.checksum === undefined ? noChecksum : checksumKindCode(upload.checksum));
   writeMetadata(writer, upload.metadata);
+  if (extras.length > 0) writeExtras(writer, extras);
   return writer.finish();
 }
 
 export function decodeUpload(value: Uint8Array): UploadRecord {
   const reader = new ByteReader(value, "upload");
-  reader.version(newestVersion);
+  const version = reader.version(uploadVersion);
   const state = readState(reader);
   const startedMs = reader.varint();
   const code = reader.u8();
   const checksum = code === noChecksum ? undefined : checksumKindOfCode(code);
   if (checksum === undefined && code !== noChecksum) throw reader.corrupt("its checksum algorithm is not known");
   const metadata = readMetadata(reader);
+  const extras = version === 1 ? {} : readExtras(reader);
   reader.end();
-  return { state, startedMs, metadata, checksum };
+  return { state, startedMs, metadata, checksum, ...extras };
 }
 
 function readState(reader: ByteReader): UploadState {
@@ -107,25 +119,28 @@ export function decodePart(bytes: Uint8Array): PartRecord {
 
 export function encodeFinished(finished: FinishedRecord): Buffer {
   assert(finished.fingerprint.length === FINGERPRINT_BYTES, "a fingerprint has 32 bytes");
-  const writer = new ByteWriter().u8(newestVersion).hex(finished.bucket).bytes(finished.key);
+  const version = finished.versionId === undefined ? 1 : finishedVersion;
+  const writer = new ByteWriter().u8(version).hex(finished.bucket).bytes(finished.key);
   writer.varint(finished.sizeBytes).string(finished.etag).varint(finished.modifiedMs);
   writer.raw(finished.fingerprint).varint(finished.atMs);
   writer.u8(finished.checksum === undefined ? 0 : 1);
   if (finished.checksum !== undefined) writeChecksum(writer, finished.checksum);
+  if (finished.versionId !== undefined) writer.string(finished.versionId);
   return writer.finish();
 }
 
 export function decodeFinished(value: Uint8Array): FinishedRecord {
   const reader = new ByteReader(value, "finished upload");
-  reader.version(newestVersion);
+  const version = reader.version(finishedVersion);
   const bucket = reader.hex(BUCKET_ID_BYTES) as BucketId;
   const key = reader.bytes();
   const result = { sizeBytes: reader.varint(), etag: reader.string(), modifiedMs: reader.varint() };
   const fingerprint = reader.raw(FINGERPRINT_BYTES);
   const atMs = reader.varint();
   const checksum = reader.u8() === 0 ? undefined : readChecksum(reader);
+  const versionId = version === 1 ? undefined : reader.string();
   reader.end();
-  return { bucket, key, ...result, checksum, fingerprint, atMs };
+  return { bucket, key, ...result, checksum, fingerprint, atMs, versionId };
 }
 
 export function encodeLeftover(leftover: LeftoverRecord): Buffer {

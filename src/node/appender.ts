@@ -2,7 +2,8 @@
  * The group commit of one drive in one process: appends that arrive while a batch is being synced wait and go together
  * in the next one. One batch is one vectored write, one fdatasync and one commit to the index; then all are answered.
  *
- * What waits is bounded by appendQueueBytesMax; more is refused with `slow_down`.
+ * What waits is bounded by appendQueueBytesMax; more is refused with `slow_down`. Whoever leaves while waiting gives the place
+ * back at once, so that a drive that hangs does not stay full of what nobody wants; what is in the batch stays in it.
  */
 import { assert, AssertionError } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
@@ -23,7 +24,8 @@ type Waiting = {
   readonly shard: Shard;
   readonly key: string;
   readonly bytes: number;
-  readonly signal: AbortSignal | undefined;
+  /** It is in a batch from now on. */
+  readonly taken: () => void;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 };
@@ -71,10 +73,7 @@ export class Appender {
       // On a small drive segments are small, and a batch must fit one.
       this.#batchBytesMax = Math.min(limits.appendBatchBytesMax, await this.#state.segmentBytesMax());
       this.#refuseIfStopped(signal);
-      await new Promise<void>((resolve, reject) => {
-        this.#queue.push({ shard, key, bytes, signal, resolve, reject });
-        this.#running ??= this.#run();
-      });
+      await this.#wait({ shard, key, bytes }, signal);
     } finally {
       this.#underWay.delete(key);
       this.#underWayBytes -= bytes;
@@ -83,8 +82,25 @@ export class Appender {
 
   #refuseIfStopped(signal: AbortSignal | undefined): void {
     if (this.#closed) throw new HoldfastError("unavailable", "The chunk node is closed.");
-    if (signal?.aborted) throw new HoldfastError("cancelled", "The append was cancelled.");
+    if (signal?.aborted) throw cancelled();
     this.#state.assertWritable();
+  }
+
+  /** Until the shard was written in a batch; or until the signal aborts, if none has taken it by then. */
+  #wait(what: Pick<Waiting, "shard" | "key" | "bytes">, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        const place = this.#queue.indexOf(waiting);
+        assert(place >= 0, "an append that no batch has taken waits");
+        this.#queue.splice(place, 1);
+        reject(cancelled());
+      };
+      const taken = (): void => signal?.removeEventListener("abort", leave);
+      const waiting: Waiting = { ...what, taken, resolve, reject };
+      signal?.addEventListener("abort", leave, { once: true });
+      this.#queue.push(waiting);
+      this.#running ??= this.#run();
+    });
   }
 
   async #run(): Promise<void> {
@@ -101,10 +117,7 @@ export class Appender {
       const next = this.#queue[0];
       if (!next || (batch.length > 0 && bytes + next.bytes > this.#batchBytesMax)) break;
       this.#queue.shift();
-      if (next.signal?.aborted) {
-        next.reject(new HoldfastError("cancelled", "The append was cancelled."));
-        continue;
-      }
+      next.taken();
       batch.push(next);
       bytes += next.bytes;
     }
@@ -185,6 +198,10 @@ export class Appender {
     this.#writer = undefined;
     await writer?.seal();
   }
+}
+
+function cancelled(): HoldfastError {
+  return new HoldfastError("cancelled", "The append was cancelled.");
 }
 
 /** Errors of the index stay what they are; system errors become errors of the drive. */

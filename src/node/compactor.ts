@@ -24,6 +24,9 @@ import type { ShardReader } from "./shard_reader.ts";
 /** Body bytes held in memory by a compaction, give or take one chunk. */
 const batchBytesMax = 8 * 1024 * 1024;
 
+/** Awaited after bytes were copied. */
+type Pause = (bytes: number) => Promise<void>;
+
 type Live = { readonly ref: ShardRef; readonly from: Found };
 
 export type CompactorOptions = {
@@ -49,18 +52,18 @@ export class Compactor {
   }
 
   /** Returns bytes given back to the file system. A second call joins the first. Errors: `drive_failed`. */
-  async compact(signal?: AbortSignal): Promise<number> {
-    this.#running ??= this.#compactAll(signal).finally(() => (this.#running = undefined));
+  async compact(signal?: AbortSignal, pause: Pause = async () => undefined): Promise<number> {
+    this.#running ??= this.#compactAll(signal, pause).finally(() => (this.#running = undefined));
     return this.#running;
   }
 
-  async #compactAll(signal: AbortSignal | undefined): Promise<number> {
+  async #compactAll(signal: AbortSignal | undefined, pause: Pause): Promise<number> {
     this.#options.state.assertWritable();
     let freedBytes = 0;
     try {
       for (const stats of await this.#candidates()) {
         if (signal?.aborted) break;
-        freedBytes += await this.#compactSegment(stats, signal);
+        freedBytes += await this.#compactSegment(stats, signal, pause);
       }
     } catch (error) {
       if (error instanceof HoldfastError) this.#options.state.note(error);
@@ -87,13 +90,15 @@ export class Compactor {
     return sealed.sort((left, right) => left.liveBytes - right.liveBytes);
   }
 
-  async #compactSegment(stats: SegmentStats, signal: AbortSignal | undefined): Promise<number> {
+  async #compactSegment(stats: SegmentStats, signal: AbortSignal | undefined, pause: Pause): Promise<number> {
     const { segment } = stats;
     const { log } = this.#options;
     let copiedBytes = 0;
     try {
       if (stats.liveBytes > 0) {
-        copiedBytes = await this.#options.files.with(segment, (file) => this.#copyLive(file, segment, signal));
+        copiedBytes = await this.#options.files.with(segment, (file) =>
+          this.#copyLive(file, segment, { signal, pause }),
+        );
       }
     } catch (error) {
       // Another process was faster.
@@ -125,23 +130,32 @@ export class Compactor {
   }
 
   /** Returns the bytes copied. */
-  async #copyLive(file: DiskFile, segment: SegmentId, signal: AbortSignal | undefined): Promise<number> {
+  async #copyLive(
+    file: DiskFile,
+    segment: SegmentId,
+    { signal, pause }: { readonly signal: AbortSignal | undefined; readonly pause: Pause },
+  ): Promise<number> {
     const range = { from: SEGMENT_HEADER_BYTES, end: await file.sizeBytes() };
     let refs: (ShardRef & { offset: number })[] = [];
     let waitingBytes = 0;
     let copiedBytes = 0;
+    const copy = async (): Promise<void> => {
+      const bytes = await this.#copyBatch(file, await this.#liveOf(segment, refs));
+      refs = [];
+      waitingBytes = 0;
+      copiedBytes += bytes;
+      await pause(bytes);
+    };
     for await (const step of walkSegment(file, segment, range)) {
       if (signal?.aborted) return copiedBytes;
       if (step.kind === "gap") continue;
       const { chunk, shardIndex } = step.header;
       refs.push({ chunk, shardIndex, offset: step.offset });
       waitingBytes += step.bytes;
-      if (refs.length < shardsPerCommitMax && waitingBytes < batchBytesMax) continue;
-      copiedBytes += await this.#copyBatch(file, await this.#liveOf(segment, refs));
-      refs = [];
-      waitingBytes = 0;
+      if (refs.length >= shardsPerCommitMax || waitingBytes >= batchBytesMax) await copy();
     }
-    return copiedBytes + (await this.#copyBatch(file, await this.#liveOf(segment, refs)));
+    await copy();
+    return copiedBytes;
   }
 
   async #liveOf(segment: SegmentId, refs: readonly (ShardRef & { offset: number })[]): Promise<Live[]> {

@@ -68,7 +68,7 @@ async function readAll(node: LocalNode, ref: ShardRef, length: number): Promise<
 }
 
 async function checkCounters(machine: FakeMachine): Promise<void> {
-  for await (const stats of new DriveIndex(machine.kv).segments()) {
+  for await (const stats of new DriveIndex(machine.kv, machine.random).segments()) {
     assert.ok(stats.liveBytes >= 0 && stats.deadBytes >= 0);
     assert.equal(stats.liveBytes + stats.deadBytes + SEGMENT_HEADER_BYTES, stats.indexedBytes);
   }
@@ -200,7 +200,7 @@ void test("after a clean stop no lost removal leaves a segment that nobody knows
     machine.disk.crash();
     const after = await machine.start();
     const known = new Set<SegmentId>();
-    for await (const { segment } of new DriveIndex(machine.kv).segments()) known.add(segment);
+    for await (const { segment } of new DriveIndex(machine.kv, machine.random).segments()) known.add(segment);
     for (const name of await machine.disk.list(`${machine.path}/segments`))
       assert.ok(known.has(name.slice(0, -".seg".length) as SegmentId), `seed ${seed}: ${name}`);
     await model.check(after);

@@ -3,11 +3,12 @@
  *
  *   drive.json    format version and id; made once
  *   state.json    whether the index may be trusted (see below)
+ *   store.json    in a cluster: the id of the store that the drive belongs to
  *   segments/     the shards
  *   index/        the index's store; derived, never synced while in use
  *   lock          held by the server that uses the drive (drive_lock.ts)
  *
- * Both JSON files are replaced atomically: written aside, synced, renamed, the folder synced.
+ * The JSON files are replaced atomically: written aside, synced, renamed, the folder synced.
  *
  * The index is trusted if it bears the generation that state.json names, and either the drive was closed cleanly (the
  * index was synced then) or the machine has not stopped since (what was written is in the kernel's cache). Otherwise it
@@ -16,7 +17,7 @@
  */
 import { dirname } from "node:path";
 import { HoldfastError, systemCode } from "../core/errors.ts";
-import { newDriveId, type DriveId } from "../core/ids.ts";
+import { newDriveId, type DriveId, type SessionId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Kv } from "../kv/kv.ts";
@@ -40,10 +41,13 @@ export type PreparedDrive = {
    * sweep. It stays due, over any number of starts, until `markDriveSwept`.
    */
   readonly sweepDue: boolean;
+  /** Whose shards were found behind what the index knew: processes had died before they could tell it. */
+  readonly replayed: readonly SessionId[];
 };
 
 const driveFormat = 1;
 const stateFormat = 1;
+const storeFormat = 1;
 /** What a folder may hold and still count as empty. */
 const ignoredNames = /^(lock.*|lost\+found|drive\.json\.new)$/;
 
@@ -80,25 +84,25 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
     await writeState(disk, path, { ...state!, bootId, clean: false });
     // Fences processes of an earlier server that may be woken yet, before their segments are brought to an end.
     await trusted.setGeneration(state!.generation);
-    await replayTails({ disk, drive: id, drivePath: path, index: trusted, log });
+    const replayed = await replayTails({ disk, drive: id, drivePath: path, index: trusted, log });
     await trusted.close();
-    return { id, path, sweepDue: state!.sweepDue };
+    return { id, path, sweepDue: state!.sweepDue, replayed: [...replayed] };
   }
   const rebuilt = knownId !== undefined;
   log.info({ drive: id, path }, rebuilt ? "rebuilding the drive's index" : "a new drive");
   await wipeIndexFolder(disk, path);
-  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: true }));
+  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: true }), random);
   await rebuildIndex({ disk, drive: id, drivePath: path, index, log });
   const generation = Buffer.from(random.bytes(8)).toString("hex");
   await index.setGeneration(generation);
   await index.close();
   await writeState(disk, path, { bootId, clean: false, generation, sweepDue: rebuilt });
-  return { id, path, sweepDue: rebuilt };
+  return { id, path, sweepDue: rebuilt, replayed: [] };
 }
 
 async function openTrusted(options: PrepareOptions, state: State): Promise<DriveIndex | undefined> {
-  const { path, openIndex, log } = options;
-  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }));
+  const { path, openIndex, random, log } = options;
+  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }), random);
   if ((await index.generation()) === state.generation) return index;
   log.warn({ path }, "the drive's index is not the one it was closed with");
   await index.close();
@@ -106,8 +110,11 @@ async function openTrusted(options: PrepareOptions, state: State): Promise<Drive
 }
 
 /** Opens the index of a drive that was prepared. */
-export async function openPreparedIndex(path: string, openIndex: OpenIndex): Promise<DriveIndex> {
-  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }));
+export async function openPreparedIndex(
+  path: string,
+  { openIndex, random }: Pick<PrepareOptions, "openIndex" | "random">,
+): Promise<DriveIndex> {
+  const index = new DriveIndex(await openIndex({ drivePath: path, path: indexPath(path), wipe: false }), random);
   try {
     await index.join();
     return index;
@@ -168,6 +175,30 @@ export async function readDriveId(disk: Disk, path: string): Promise<DriveId | u
   if (typeof id !== "string" || !/^[0-9a-f]{16}$/.test(id))
     throw new HoldfastError("corrupt_record", `${path}/drive.json bears no valid drive id.`);
   return id as DriveId;
+}
+
+export function storeFile(drivePath: string): string {
+  return `${drivePath}/store.json`;
+}
+
+/** The id of the store that the drive was last used by, or undefined: by none that noted it. */
+export async function readDriveStore(disk: Disk, path: string): Promise<string | undefined> {
+  const content = await readJson(disk, storeFile(path));
+  if (content === undefined) return undefined;
+  const { format, store } = content;
+  if (format !== storeFormat)
+    throw new HoldfastError(
+      "invalid_argument",
+      `${storeFile(path)} has format ${String(format)}, which this build does not know.`,
+    );
+  if (typeof store !== "string" || !/^[0-9a-f]{32}$/.test(store))
+    throw new HoldfastError("corrupt_record", `${storeFile(path)} bears no valid id of a store.`);
+  return store;
+}
+
+/** To be called by the holder of the drive's lock. */
+export async function markDriveStore(disk: Disk, path: string, store: string): Promise<void> {
+  await replaceFile(disk, storeFile(path), { format: storeFormat, store });
 }
 
 /** Errors: `invalid_argument` for a folder that bears no drive and holds something else. Writes nothing. */

@@ -4,7 +4,7 @@
  * of all processes on the drive are ordered and survive the death of a process.
  *
  *   g                        the generation: written once the index is complete; drive.ts compares it with its marker
- *   c <chunk> <shard index>  where the shard stands, how long it is, who owns it
+ *   c <chunk> <shard index>  where the shard stands, how long it is, who owns it, which record it is (node.ts)
  *   s <segment>              counters: live bytes, dead bytes, bytes indexed (an offset: the end of what is known)
  *   o <segment>              the process that may still append to the segment; no row once it is sealed
  *
@@ -15,15 +15,17 @@
  * it joined under; who adds rows to one or moves rows there checks the owner row it wrote (its lease). So nothing of a
  * process that was taken for dead enters the index any more: its segments may be gone.
  */
+import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { HoldfastError } from "../core/errors.ts";
-import { BLOB_ID_BYTES, CHUNK_ID_BYTES } from "../core/ids.ts";
-import type { BlobId, ChunkId } from "../core/ids.ts";
+import { BLOB_ID_BYTES, CHUNK_ID_BYTES, newRecordId, RECORD_ID_BYTES } from "../core/ids.ts";
+import type { BlobId, ChunkId, RecordId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
+import type { Random } from "../core/random.ts";
 import { absent, readCounters } from "../kv/kv.ts";
 import type { Check, Entry, Kv, Version, Write } from "../kv/kv.ts";
-import type { ListedShard, ShardOwner, ShardRef } from "./node.ts";
+import { SHARD_INDEX_MAX, type ListedShard, type Removal, type ShardOwner, type ShardRef } from "./node.ts";
 import { recordBytes, SEGMENT_HEADER_BYTES, SEGMENT_ID_BYTES } from "./segment.ts";
 import type { SegmentId } from "./segment.ts";
 
@@ -35,7 +37,7 @@ export type Place = {
   readonly owner: ShardOwner;
 };
 
-export type Found = Place & { readonly version: Version };
+export type Found = Place & { readonly record: RecordId; readonly version: Version };
 
 export type SegmentStats = {
   readonly segment: SegmentId;
@@ -49,7 +51,8 @@ export type Move = NewRow & { readonly from: Found };
 /** That a segment is still its writer's own. */
 export type Lease = { readonly segment: SegmentId; readonly check: Check };
 
-const placeVersion = 1;
+/** Version 1 had no record id. */
+const newestPlaceVersion = 2;
 const PREFIX = { generation: 0x67, shard: 0x63, stats: 0x73, owner: 0x6f } as const;
 const generationKey = Buffer.from([PREFIX.generation]);
 /** Shards in one commit of a removal or a move: each takes a check, a write and up to two counters. */
@@ -67,6 +70,7 @@ function shardKey(ref: ShardRef): Buffer {
   const key = Buffer.alloc(2 + CHUNK_ID_BYTES);
   key[0] = PREFIX.shard;
   assert(key.write(ref.chunk, 1, "hex") === CHUNK_ID_BYTES, "a chunk id has 16 bytes");
+  assert(ref.shardIndex <= SHARD_INDEX_MAX, "a shard index is one byte");
   key[1 + CHUNK_ID_BYTES] = ref.shardIndex;
   return key;
 }
@@ -79,29 +83,37 @@ function segmentOfKey(key: Buffer): SegmentId {
   return key.toString("hex", 1, 1 + SEGMENT_ID_BYTES) as SegmentId;
 }
 
-function encodePlace(place: Place): Buffer {
+function encodePlace(place: Place, record: RecordId): Buffer {
   return new ByteWriter()
-    .u8(placeVersion)
+    .u8(newestPlaceVersion)
     .hex(place.segment)
     .varint(place.offset)
     .varint(place.bodyBytes)
     .varint(place.blockBytes)
     .hex(place.owner.blob)
     .varint(place.owner.chunkIndex)
+    .hex(record)
     .finish();
 }
 
 function decodePlace(entry: Entry): Found {
   const reader = new ByteReader(entry.value, "drive index");
-  reader.version(placeVersion);
+  const version = reader.version(newestPlaceVersion);
   const segment = reader.hex(SEGMENT_ID_BYTES) as SegmentId;
   const offset = reader.varint();
   const bodyBytes = reader.varint();
   const blockBytes = reader.varint();
   const blob = reader.hex(BLOB_ID_BYTES) as BlobId;
-  const found = { segment, offset, bodyBytes, blockBytes, owner: { blob, chunkIndex: reader.varint() } };
+  const place = { segment, offset, bodyBytes, blockBytes, owner: { blob, chunkIndex: reader.varint() } };
+  const record = version === 1 ? recordAt(place) : (reader.hex(RECORD_ID_BYTES) as RecordId);
   reader.end();
-  return { ...found, version: entry.version };
+  return { ...place, record, version: entry.version };
+}
+
+/** Of a row that does not say it: no two shards of a drive ever stood in the same place. */
+function recordAt({ segment, offset }: Pick<Place, "segment" | "offset">): RecordId {
+  const digest = createHash("sha256").update(`${segment}/${offset}`).digest();
+  return digest.toString("hex", 0, RECORD_ID_BYTES) as RecordId;
 }
 
 function decodeStats(entry: Entry): SegmentStats {
@@ -132,11 +144,13 @@ class StatsDelta {
 
 export class DriveIndex {
   readonly #kv: Kv;
+  readonly #random: Random;
   /** The generation as it stood when this process joined; none for recovery, which is the one that sets it. */
   #joined: readonly Check[] = [];
 
-  constructor(kv: Kv) {
+  constructor(kv: Kv, random: Random) {
     this.#kv = kv;
+    this.#random = random;
   }
 
   async find(refs: readonly ShardRef[]): Promise<(Found | undefined)[]> {
@@ -156,7 +170,7 @@ export class DriveIndex {
       const place = decodePlace(entry);
       const chunk = entry.key.toString("hex", 1, 1 + CHUNK_ID_BYTES) as ChunkId;
       const shardIndex = entry.key[1 + CHUNK_ID_BYTES]!;
-      return { chunk, shardIndex, owner: place.owner, storedBytes: place.bodyBytes };
+      return { chunk, shardIndex, owner: place.owner, storedBytes: place.bodyBytes, record: place.record };
     });
   }
 
@@ -207,7 +221,7 @@ export class DriveIndex {
     const writes: Write[] = [];
     for (const { ref, place } of rows) {
       stats.add(segment, { live: placeBytes(place), indexed: placeBytes(place) });
-      writes.push({ kind: "put", key: shardKey(ref), value: encodePlace(place) });
+      writes.push({ kind: "put", key: shardKey(ref), value: encodePlace(place, newRecordId(this.#random)) });
     }
     const added = await this.#commitFenced([...writes, ...stats.writes()], [check], []);
     assert(added, "only a fence keeps rows out");
@@ -218,7 +232,7 @@ export class DriveIndex {
     const stats = new StatsDelta();
     stats.add(from.segment, { live: -placeBytes(from), dead: placeBytes(from) });
     stats.add(row.place.segment, { live: placeBytes(row.place), indexed: placeBytes(row.place) });
-    const put: Write = { kind: "put", key: shardKey(row.ref), value: encodePlace(row.place) };
+    const put: Write = { kind: "put", key: shardKey(row.ref), value: encodePlace(row.place, from.record) };
     return this.#commit([put, ...stats.writes()], [{ key: shardKey(row.ref), version: from.version }]);
   }
 
@@ -229,21 +243,40 @@ export class DriveIndex {
     await this.#commit(stats.writes());
   }
 
-  async remove(refs: readonly ShardRef[]): Promise<void> {
-    for (let at = 0; at < refs.length; at += shardsPerCommitMax) {
-      await this.#removeSome(uniqueRefs(refs.slice(at, at + shardsPerCommitMax)));
+  async remove(shards: readonly Removal[]): Promise<void> {
+    for (let at = 0; at < shards.length; at += shardsPerCommitMax) {
+      await this.#removeSome(shards.slice(at, at + shardsPerCommitMax));
     }
   }
 
-  async #removeSome(refs: readonly ShardRef[]): Promise<void> {
+  /** The shard stays where it is and is another record from then on; unless its row is not the one that was found any more. */
+  takeOver(ref: ShardRef, found: Found): Promise<boolean> {
+    const key = shardKey(ref);
+    const value = encodePlace(found, newRecordId(this.#random));
+    return this.#commit([{ kind: "put", key, value }], [{ key, version: found.version }]);
+  }
+
+  /** Only the row that was found. Resolves to whether it was removed. */
+  removeFound(ref: ShardRef, found: Found): Promise<boolean> {
+    const stats = new StatsDelta();
+    stats.add(found.segment, { live: -placeBytes(found), dead: placeBytes(found) });
+    const key = shardKey(ref);
+    return this.#commit([{ kind: "delete", key }, ...stats.writes()], [{ key, version: found.version }]);
+  }
+
+  async #removeSome(shards: readonly Removal[]): Promise<void> {
     for (let attempt = 0; attempt < removeAttemptsMax; attempt++) {
-      const found = await this.find(refs);
+      const found = await this.find(shards);
+      const removed = new Set<string>();
       const stats = new StatsDelta();
       const writes: Write[] = [];
       const checks: Check[] = [];
       found.forEach((place, index) => {
-        if (!place) return;
-        const key = shardKey(refs[index]!);
+        const { chunk, shardIndex, record = place?.record } = shards[index]!;
+        const name = `${chunk}/${shardIndex}`;
+        if (!place || record !== place.record || removed.has(name)) return;
+        removed.add(name);
+        const key = shardKey(shards[index]!);
         checks.push({ key, version: place.version });
         writes.push({ kind: "delete", key });
         stats.add(place.segment, { live: -placeBytes(place), dead: placeBytes(place) });
@@ -270,7 +303,7 @@ export class DriveIndex {
         const key = shardKey(move.ref);
         if (now[index]?.version !== move.from.version) return stats.add(to, { dead: bytes, indexed: bytes });
         checks.push({ key, version: move.from.version });
-        writes.push({ kind: "put", key, value: encodePlace(move.place) });
+        writes.push({ kind: "put", key, value: encodePlace(move.place, move.from.record) });
         stats.add(move.from.segment, { live: -placeBytes(move.from), dead: placeBytes(move.from) });
         stats.add(to, { live: bytes, indexed: bytes });
       });
@@ -364,8 +397,4 @@ export class DriveIndex {
 
 function fenced(): HoldfastError {
   return new HoldfastError("unavailable", "Another server has taken the drive over.");
-}
-
-function uniqueRefs(refs: readonly ShardRef[]): ShardRef[] {
-  return [...new Map(refs.map((ref) => [`${ref.chunk}/${ref.shardIndex}`, ref])).values()];
 }

@@ -1,16 +1,23 @@
 /**
  * What one process knows of a drive's condition: whether it failed, how much space is left.
  *
+ * Whether the drive is still there at all is looked at whenever its space is asked for: a folder that was removed, or a mount
+ * that was taken away, takes bytes all the same as long as a file in it is open, and they are on no drive then.
+ *
  * The free space is asked from the file system again after `recheckBytes` of own writes, after `recheckMs` (other
  * processes write too), and at every attempt while the drive is full, so that it takes writes again by itself.
  */
 import type { Clock } from "../core/clock.ts";
-import { HoldfastError } from "../core/errors.ts";
+import { HoldfastError, systemCode } from "../core/errors.ts";
+import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Disk, DiskSpace } from "./disk.ts";
+import { readDriveId } from "./drive.ts";
 
 const recheckBytes = 16 * 1024 * 1024;
 const recheckMs = 1_000;
+/** What the system says of a device that is gone. */
+const goneCodes = ["EIO", "ENXIO", "ENODEV", "ENOTDIR", "ESTALE"];
 /** A share of the drive that bounds the reserve, and one that bounds a segment, so that small drives work too. */
 const reserveShare = 0.01;
 const segmentShare = 1 / 64;
@@ -20,6 +27,7 @@ const compactionExtraBytes = 1024 * 1024;
 
 export class DriveState {
   readonly #disk: Disk;
+  readonly #drive: DriveId;
   readonly #path: string;
   readonly #clock: Clock;
   #failure: HoldfastError | undefined;
@@ -28,8 +36,9 @@ export class DriveState {
   #writtenSinceBytes = 0;
   #full = false;
 
-  constructor(options: { disk: Disk; path: string; clock: Clock }) {
+  constructor(options: { disk: Disk; drive: DriveId; path: string; clock: Clock }) {
     this.#disk = options.disk;
+    this.#drive = options.drive;
     this.#path = options.path;
     this.#clock = options.clock;
   }
@@ -54,12 +63,34 @@ export class DriveState {
     throw new HoldfastError("drive_failed", this.#failure.message, { cause: this.#failure });
   }
 
+  /** As it was known last; undefined: never. */
+  get lastSpace(): DiskSpace | undefined {
+    return this.#space;
+  }
+
+  /** Errors: `drive_failed` when the drive is not there any more, for good. */
   async space(): Promise<DiskSpace> {
+    await this.#assertThere();
     const space = await this.#disk.space(this.#path);
     this.#space = space;
     this.#askedAtMs = this.#clock.monotonicMs();
     this.#writtenSinceBytes = 0;
     return space;
+  }
+
+  async #assertThere(): Promise<void> {
+    let found: DriveId | undefined;
+    try {
+      found = await readDriveId(this.#disk, this.#path);
+    } catch (error) {
+      const code = systemCode(error) ?? "";
+      if (!goneCodes.includes(code)) throw error;
+    }
+    if (found === this.#drive) return;
+    const message = `The drive failed: ${this.#path} does not hold it any more. When it is back, restart the server.`;
+    const error = new HoldfastError("drive_failed", message);
+    this.note(error);
+    throw error;
   }
 
   async segmentBytesMax(): Promise<number> {

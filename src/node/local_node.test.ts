@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { systemClock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
-import { IdSource, type SessionId } from "../core/ids.ts";
+import { IdSource, type DriveId, type SessionId } from "../core/ids.ts";
 import { silentLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
 import { openLmdbKv } from "../kv/lmdb.ts";
@@ -71,10 +71,51 @@ nodeConformance("local, system disk", async () => {
   return { node, dispose };
 });
 
+for (const what of ["is removed", "is another one now"] as const)
+  void test(`a drive whose folder ${what} under a running node has failed, and says so`, () =>
+    inFolder(async (folder) => {
+      const path = join(folder, "drive");
+      await mkdir(path);
+      await prepareOn(path);
+      const node = await openOn(path);
+      const [drive] = node.drives as [DriveId];
+      await node.append(drive, shard(100));
+      await rename(path, join(folder, "elsewhere"));
+      if (what === "is another one now") {
+        await mkdir(path);
+        await prepareOn(path);
+      }
+      // Space is asked for again after a second.
+      const { state, totalBytes } = await node.status(drive);
+      assert.deepEqual([state, totalBytes > 0], ["failed", true]);
+      await assert.rejects(node.append(drive, shard(100)), (error) => hasReason(error, "drive_failed"));
+      await node.close().catch(() => undefined);
+    }));
+
 async function readsBack(node: ChunkNode, one: Shard): Promise<boolean> {
   const bytes = Buffer.concat(one.body);
   return (await node.read(node.drives[0]!, one, { offset: 0, length: bytes.length })).equals(bytes);
 }
+
+void test("what cannot be read of a drive whose folder went away is no damage of its shards", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "drive");
+    await prepareOn(path);
+    const writer = await openOn(path);
+    const [drive] = writer.drives as readonly [DriveId];
+    const stored = shard(100);
+    await writer.append(drive, stored);
+    await writer.close();
+    // Without a file that is open still.
+    const node = await openOn(path);
+    await rename(path, join(folder, "elsewhere"));
+    const range = { offset: 0, length: 100 };
+    await assert.rejects(node.read(drive, stored, range), (error) => hasReason(error, "drive_failed"));
+    await rename(join(folder, "elsewhere"), path);
+    await assert.rejects(node.append(drive, shard(1)), (error) => hasReason(error, "drive_failed"));
+    assert.equal((await node.read(drive, stored, range)).length, 100);
+    await node.close();
+  }));
 
 void test("every flipped bit of a record is noticed, by read and by verify", async () => {
   const machine = new FakeMachine(1);
@@ -95,6 +136,27 @@ void test("every flipped bit of a record is noticed, by read and by verify", asy
     machine.disk.flipBit(file, 8 * SEGMENT_HEADER_BYTES + bit);
   }
   assert.equal((await node.verify(drive, one)).outcome, "good");
+});
+
+void test("only the record that was found damaged is discarded, not one that was made anew since", async () => {
+  const machine = new FakeMachine(1);
+  let node = await machine.start();
+  const drive = node.drives[0]!;
+  const [one, kept] = [shard(37), shard(41)];
+  await node.append(drive, one);
+  await node.append(drive, kept);
+  const [name] = await machine.disk.list(`${machine.path}/segments`);
+  machine.disk.flipBit(`${machine.path}/segments/${name}`, 8 * SEGMENT_HEADER_BYTES + 8 * 100);
+  node = await machine.openNode();
+  assert.equal((await node.verify(drive, one)).outcome, "corrupt");
+  // Two that found it so at once: one of them makes it anew before the other one comes to discard it.
+  assert.equal(await node.discard(drive, one), "missing");
+  await node.append(drive, one);
+  assert.equal(await node.discard(drive, one), "good");
+  assert.ok(await readsBack(node, one));
+  assert.ok(await readsBack(node, kept));
+  const { liveBytes } = await node.status(drive);
+  assert.equal(liveBytes, recordBytes(37, 65_536) + recordBytes(41, 65_536));
 });
 
 void test("a damaged block hides no other block, and a damaged shard is not compacted away", async () => {
@@ -140,6 +202,15 @@ void test("a shard removed while it is being compacted stays removed", async () 
   assert.ok(await readsBack(node, kept));
   const status = await node.status(drive);
   assert.deepEqual([status.liveBytes, status.deadBytes], [recordBytes(1_000, 65_536), recordBytes(1_000, 65_536)]);
+});
+
+void test("a compaction pauses after what it copied", async () => {
+  const machine = new FakeMachine(1);
+  const { node, kept } = await twoHalfDead(machine);
+  let copiedBytes = 0;
+  await node.compact(node.drives[0]!, undefined, async (bytes) => void (copiedBytes += bytes));
+  assert.ok(kept.length > 0 && copiedBytes > 0);
+  assert.equal(copiedBytes, (await node.status(node.drives[0]!)).liveBytes);
 });
 
 for (const operation of ["write", "sync"] as const) {
@@ -359,4 +430,59 @@ void test("the queue of appends is bounded", async () => {
   const refused = results.filter((result) => result.status === "rejected");
   assert.ok(refused.length >= 6 && refused.length < 20, `${refused.length} refused`);
   for (const { reason } of refused) assert.ok(hasReason(reason, "slow_down"));
+});
+
+test("a drive that cannot be opened is shown as failed, and is away to every call; the others are used", async () => {
+  await inFolder(async (folder) => {
+    const [good, gone, givenUp] = ["good", "gone", "given-up"].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    const known = new Map<string, DriveId>();
+    for (const path of [good, gone, givenUp]) {
+      const prepared = await prepareDrive({
+        path,
+        disk: systemDisk("/"),
+        openIndex,
+        random: systemRandom,
+        log: silentLog,
+      });
+      known.set(path, prepared.id);
+    }
+    await rename(gone, `${gone}-away`);
+    const failed: string[] = [];
+    const failing = {
+      idOf: (path: string) => known.get(path),
+      isGivenUp: (path: string) => path === givenUp,
+      onFailed: (path: string) => void failed.push(path),
+    };
+    const seams = { processes: await systemProcesses(), clock: systemClock, random: systemRandom, log: silentLog };
+    const open = (drives: string[]) => openLocalNode({ drives, disk: systemDisk("/"), openIndex, ...seams, failing });
+    const node = await open([gone, good, givenUp]);
+    assert.deepEqual(failed, [gone]);
+    assert.deepEqual(
+      node.drives,
+      [gone, good, givenUp].map((path) => known.get(path)),
+    );
+    const states = await Promise.all(node.drives.map(async (drive) => (await node.status(drive)).state));
+    assert.deepEqual(states, ["failed", "up", "failed"]);
+    const ref = { chunk: ids.chunk(), shardIndex: 0 };
+    for (const path of [gone, givenUp]) {
+      const drive = known.get(path)!;
+      for (const call of [
+        () => node.append(drive, shard(10)),
+        () => node.read(drive, ref, { offset: 0, length: 1 }),
+        () => node.remove(drive, [ref]),
+        () => node.list(drive, { limit: 1 }),
+        () => node.verify(drive, ref),
+        () => node.discard(drive, ref),
+        () => node.compact(drive),
+      ])
+        await assert.rejects(call, (error) => hasReason(error, "drive_missing"));
+    }
+    await node.append(known.get(good)!, shard(10));
+    await node.close();
+    await assert.rejects(open([gone, givenUp]), (error) => hasReason(error, "drive_failed"), "none is left");
+  });
 });

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { hasReason, type ErrorReason } from "../core/errors.ts";
 import { IdSource, type DriveId, type SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { ChunkNode, Shard } from "./node.ts";
+import { SHARD_INDEX_MAX, type ChunkNode, type Shard } from "./node.ts";
 
 export type NodeUnderTest = { readonly node: ChunkNode; readonly dispose: () => Promise<void> };
 
@@ -94,6 +94,38 @@ const cases: Readonly<Record<string, Case>> = {
     assert.equal(good.outcome, "good");
     assert.deepEqual(good.owner, kept.owner);
     assert.equal(good.storedBytes, 4);
+    assert.equal(await node.discard(drive, gone), "missing");
+    assert.equal(await node.discard(drive, kept), "good");
+    assert.equal((await readWhole(node, drive, kept)).toString(), "kept");
+  },
+  "a removal that names a record takes no other one away": async (node, drive, shards) => {
+    const [replaced, takenOver, left] = [shards.make("replaced"), shards.make("taken over"), shards.make("left")];
+    for (const shard of [replaced, takenOver, left]) await node.append(drive, shard);
+    const seen = await node.list(drive, { limit: 10 });
+    assert.equal(new Set(seen.map(({ record }) => record)).size, 3);
+    await node.remove(drive, [replaced]);
+    await node.append(drive, replaced);
+    assert.equal(await node.discard(drive, takenOver), "good");
+    await node.remove(drive, seen);
+    const kept = await node.list(drive, { limit: 10 });
+    assert.deepEqual(
+      kept.map(({ chunk }) => chunk),
+      [replaced.chunk, takenOver.chunk],
+    );
+    for (const shard of [replaced, takenOver])
+      assert.ok((await readWhole(node, drive, shard)).equals(Buffer.concat(shard.body)));
+    await node.remove(drive, [kept[0]!, ...kept, kept[1]!]);
+    assert.deepEqual(await node.list(drive, { limit: 10 }), []);
+  },
+  "a shard that a compaction has moved is the same record": async (node, drive, shards) => {
+    const all = Array.from({ length: 20 }, () => shards.make(1_000));
+    for (const shard of all) await node.append(drive, shard);
+    await node.remove(drive, all.slice(1));
+    const seen = await node.list(drive, { limit: 10 });
+    await node.compact(drive);
+    assert.deepEqual(await node.list(drive, { limit: 10 }), seen);
+    await node.remove(drive, seen);
+    assert.deepEqual(await node.list(drive, { limit: 10 }), []);
   },
   "shards are listed in order, page by page": async (node, drive, shards) => {
     const first = shards.make(10);
@@ -104,8 +136,20 @@ const cases: Readonly<Record<string, Case>> = {
     const expected = all.map(({ chunk, shardIndex, owner, body }) => {
       return { chunk, shardIndex, owner, storedBytes: body[0]!.length };
     });
-    assert.deepEqual([...one, ...two], expected);
+    assert.deepEqual(
+      [...one, ...two].map(({ record: _record, ...rest }) => rest),
+      expected,
+    );
     assert.deepEqual([one.length, two.length], [3, 1]);
+  },
+  "a page begins behind all shards that another chunk may have": async (node, drive, shards) => {
+    const [first, second] = [shards.make("first"), shards.make("second")];
+    for (const shard of [first, { ...first, shardIndex: SHARD_INDEX_MAX }, second]) await node.append(drive, shard);
+    const page = await node.list(drive, { after: { chunk: first.chunk, shardIndex: SHARD_INDEX_MAX }, limit: 2 });
+    assert.deepEqual(
+      page.map(({ chunk }) => chunk),
+      [second.chunk],
+    );
   },
   "many appends and removals at once": async (node, drive, shards) => {
     const all = Array.from({ length: 600 }, (_, index) => shards.make(100 + index));

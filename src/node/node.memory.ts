@@ -4,11 +4,23 @@
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
-import { newDriveId, type DriveId } from "../core/ids.ts";
+import { newDriveId, RECORD_ID_BYTES, type DriveId, type RecordId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { systemRandom } from "../core/random.ts";
-import { driveMissing } from "./node.ts";
-import type { ByteRange, ChunkNode, DriveStatus, ListedShard, Shard, ShardRef, VerifyResult } from "./node.ts";
+import { driveMissing, SHARD_INDEX_MAX } from "./node.ts";
+import type {
+  ByteRange,
+  ChunkNode,
+  DriveStatus,
+  ListedShard,
+  RecordBytes,
+  Removal,
+  Shard,
+  ShardRef,
+  VerifyResult,
+} from "./node.ts";
+import { encodeTable } from "./segment.ts";
+import { sealRecord } from "./shard_copy.ts";
 
 type StoredShard = { readonly listed: ListedShard; readonly bytes: Buffer };
 
@@ -28,6 +40,7 @@ export type MemoryNodeOptions = {
 
 /** Chunk ids are of one length and the index is padded, so the order of these strings is the contract's order. */
 function keyOf({ chunk, shardIndex }: ShardRef): string {
+  assert(shardIndex <= SHARD_INDEX_MAX, "a shard index is one byte");
   return chunk + shardIndex.toString(16).padStart(4, "0");
 }
 
@@ -39,6 +52,7 @@ class MemoryNode implements ChunkNode {
   readonly drives: readonly DriveId[];
   readonly #drives: ReadonlyMap<DriveId, MemoryDrive>;
   readonly #totalBytes: number;
+  #records = 0;
   #closed = false;
 
   constructor({ drives = [newDriveId(systemRandom)], totalBytes = 2 ** 40 }: MemoryNodeOptions) {
@@ -52,6 +66,11 @@ class MemoryNode implements ChunkNode {
     const drive = this.#drives.get(id);
     if (drive === undefined) throw driveMissing(id);
     return drive;
+  }
+
+  #newRecord(): RecordId {
+    this.#records += 1;
+    return this.#records.toString(16).padStart(2 * RECORD_ID_BYTES, "0") as RecordId;
   }
 
   #shard(id: DriveId, ref: ShardRef): StoredShard {
@@ -71,7 +90,8 @@ class MemoryNode implements ChunkNode {
     assert(bytes.length >= 1 && bytes.length <= limits.chunkBytesMax, "a shard has 1 to chunkBytesMax bytes");
     if (drive.liveBytes + bytes.length > this.#totalBytes)
       throw new HoldfastError("drive_full", `Drive ${id} has too little free space.`);
-    drive.shards.set(key, { listed: { chunk, shardIndex, owner, storedBytes: bytes.length }, bytes });
+    const listed = { chunk, shardIndex, owner, storedBytes: bytes.length, record: this.#newRecord() };
+    drive.shards.set(key, { listed, bytes });
     drive.sorted = undefined;
     drive.liveBytes += bytes.length;
   }
@@ -85,11 +105,22 @@ class MemoryNode implements ChunkNode {
     return Buffer.from(bytes.subarray(offset, offset + length));
   }
 
-  async remove(id: DriveId, refs: readonly ShardRef[]): Promise<void> {
+  async readRecord(id: DriveId, ref: ShardRef, storedBytes: number, signal?: AbortSignal): Promise<RecordBytes> {
+    failIfAborted(signal);
+    const { bytes } = this.#shard(id, ref);
+    if (bytes.length !== storedBytes)
+      throw new HoldfastError("corrupt_chunk", `Chunk ${ref.chunk} has another length.`);
+    const blockBytes = limits.segmentBlockBytes;
+    const record = sealRecord({ blockBytes, table: encodeTable(ref, [bytes], blockBytes), body: bytes });
+    return { bytes: record, release: () => undefined };
+  }
+
+  async remove(id: DriveId, shards: readonly Removal[]): Promise<void> {
     const drive = this.#drive(id);
-    for (const key of refs.map(keyOf)) {
+    for (const removal of shards) {
+      const key = keyOf(removal);
       const shard = drive.shards.get(key);
-      if (shard === undefined) continue;
+      if (shard === undefined || (removal.record ?? shard.listed.record) !== shard.listed.record) continue;
       drive.shards.delete(key);
       drive.sorted = undefined;
       drive.liveBytes -= shard.bytes.length;
@@ -110,10 +141,22 @@ class MemoryNode implements ChunkNode {
 
   async verify(id: DriveId, ref: ShardRef): Promise<VerifyResult> {
     const shard = this.#drive(id).shards.get(keyOf(ref));
-    if (shard !== undefined) return { ...shard.listed, outcome: "good" };
     const { chunk, shardIndex } = ref;
+    if (shard !== undefined) {
+      const { owner, storedBytes } = shard.listed;
+      return { chunk, shardIndex, owner, storedBytes, outcome: "good" };
+    }
     const owner = { blob: "" as ListedShard["owner"]["blob"], chunkIndex: 0 };
     return { chunk, shardIndex, owner, storedBytes: 0, outcome: "missing" };
+  }
+
+  /** Nothing rots in memory. */
+  async discard(id: DriveId, ref: ShardRef): Promise<"good" | "missing"> {
+    const { shards } = this.#drive(id);
+    const shard = shards.get(keyOf(ref));
+    if (shard === undefined) return "missing";
+    shards.set(keyOf(ref), { ...shard, listed: { ...shard.listed, record: this.#newRecord() } });
+    return "good";
   }
 
   async compact(id: DriveId): Promise<number> {

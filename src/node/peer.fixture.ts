@@ -1,11 +1,11 @@
 /** A chunk node served over loopback by the real listener, and a client of it; for tests and bench/peer.ts. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { systemClock, type Clock } from "../core/clock.ts";
 import { errorReply, type DoorRequest } from "../core/door.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { silentLog, type Log } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
+import { claimPort } from "../core/ports.fixture.ts";
 import { systemRandom } from "../core/random.ts";
 import { send } from "../gateway/respond.ts";
 import { Listener } from "../server/http.ts";
@@ -23,13 +23,21 @@ type ServeOptions = {
   readonly secret?: string;
   readonly tls?: Tls | undefined;
   readonly port?: number;
+  readonly copy?: NonNullable<ChunkNode["copy"]>;
   readonly clock?: Clock;
   readonly log?: Log;
 };
 
 export async function serveNode(node: ChunkNode, options: ServeOptions = {}): Promise<Served> {
   const parts = { clock: options.clock ?? systemClock, log: options.log ?? silentLog };
-  const door = createNodeDoor({ node, secret: options.secret ?? secret, random: systemRandom, ...parts });
+  const { copy } = options;
+  const door = createNodeDoor({
+    node,
+    ...(copy && { copy }),
+    secret: options.secret ?? secret,
+    random: systemRandom,
+    ...parts,
+  });
   const listener = new Listener({
     door: (req, res) => throughDoor(door, req, res),
     tls: options.tls,
@@ -37,8 +45,10 @@ export async function serveNode(node: ChunkNode, options: ServeOptions = {}): Pr
     clock: systemClock,
     log: silentLog,
   });
-  const address: AddressInfo = await listener.listen({ host: "127.0.0.1", port: options.port ?? 0 });
-  return { port: address.port, door, stop: () => listener.stop(0) };
+  // One that stays its own: some come back at it.
+  const port = options.port ?? (await claimPort());
+  await listener.listen({ host: "127.0.0.1", port });
+  return { port, door, stop: () => listener.stop(0) };
 }
 
 export function requestOf(req: IncomingMessage, res: ServerResponse): DoorRequest {
@@ -65,8 +75,11 @@ async function throughDoor(door: NodeDoor, req: IncomingMessage, res: ServerResp
   await send({ req, res, reply, common: [], awaitsContinue: false });
 }
 
+/** A process that has to wait for its turn, with the peer in it, is not to take it for away. */
+export const patient = { connectMsMax: 120_000, callMsMax: 240_000 };
+
 export function connectTo(port: number, node: ChunkNode, options: Partial<PeerOptions> = {}): PeerNode {
-  const seams = { clock: systemClock, random: systemRandom, log: silentLog };
+  const seams = { clock: systemClock, random: systemRandom, log: silentLog, ...patient };
   const drives = node.drives;
   return connectPeer({ url: `http://127.0.0.1:${port}`, name: "b", from, secret, drives, ...seams, ...options });
 }
@@ -74,12 +87,17 @@ export function connectTo(port: number, node: ChunkNode, options: Partial<PeerOp
 /** The node with another way of appending. */
 export function withAppend(inner: ChunkNode, append: ChunkNode["append"]): ChunkNode {
   return {
-    drives: inner.drives,
+    get drives() {
+      return inner.drives;
+    },
+    ...(inner.distance && { distance: (drive) => inner.distance!(drive) }),
+    ...(inner.isHeld && { isHeld: (drive) => inner.isHeld!(drive) }),
     append,
     read: (...given) => inner.read(...given),
     remove: (...given) => inner.remove(...given),
     list: (...given) => inner.list(...given),
     verify: (...given) => inner.verify(...given),
+    discard: (...given) => inner.discard(...given),
     compact: (...given) => inner.compact(...given),
     status: (...given) => inner.status(...given),
     close: () => inner.close(),

@@ -46,7 +46,7 @@ async function greeted(door: NodeDoor, connection: object) {
   const key = seals.clusterKey(secret);
   const hello = { from, nonce, proof: seals.clientProof(key, { from, nonce }) };
   const headers = { [seals.helloHeader]: seals.clientHelloText(hello) };
-  const reply = await door.handle(request({ segments: ["v1", "hello"], headers, connection }));
+  const reply = await door.handle(request({ segments: ["v2", "hello"], headers, connection }));
   const answer = seals.parseServerHello(reply.headers[1])!;
   assert.equal(answer.proof, seals.serverProof(key, hello, answer.nonce));
   return seals.connectionKeys(key, hello, answer.nonce);
@@ -66,7 +66,7 @@ function sealedRequest(keys: seals.ConnectionKeys, connection: object, sent: Sen
   const tag = seals.bodyTag(keys, "request", number, sealed);
   const seal = seals.sealRequest(keys, { number, call, args, bodyBytes, tag });
   const headers = { [seals.sealHeader]: seal, "content-length": String(bodyBytes) };
-  return request({ segments: ["v1", call], headers, connection, body });
+  return request({ segments: ["v2", call], headers, connection, body });
 }
 
 async function bytesOf({ body }: PeerReply): Promise<Buffer> {
@@ -83,10 +83,10 @@ function isRefusal(status: number, code: string): (error: unknown) => boolean {
 test("who has not greeted is told to, whatever is asked", async () => {
   const door = doorOf(createMemoryNode());
   for (const call of ["append", "status", "x"])
-    await assert.rejects(door.handle(request({ segments: ["v1", call] })), isRefusal(401, "hello_first"));
-  await assert.rejects(door.handle(request({ segments: ["v2", "hello"] })), isRefusal(404, "unknown_version"));
-  await assert.rejects(door.handle(request({ segments: ["v1"] })), isRefusal(404, "no_such_address"));
-  const get = request({ segments: ["v1", "status"], method: "GET" });
+    await assert.rejects(door.handle(request({ segments: ["v2", call] })), isRefusal(401, "hello_first"));
+  await assert.rejects(door.handle(request({ segments: ["v1", "hello"] })), isRefusal(404, "unknown_version"));
+  await assert.rejects(door.handle(request({ segments: ["v2"] })), isRefusal(404, "no_such_address"));
+  const get = request({ segments: ["v2", "status"], method: "GET" });
   await assert.rejects(door.handle(get), isRefusal(405, "method_not_allowed"));
 });
 
@@ -98,10 +98,10 @@ test("a wrong secret is refused, and logged once for an address", async () => {
   const headers = { [seals.helloHeader]: seals.clientHelloText(hello) };
   for (let index = 0; index < 5; index++) {
     const connection = {};
-    const greeting = request({ segments: ["v1", "hello"], headers, connection });
+    const greeting = request({ segments: ["v2", "hello"], headers, connection });
     await assert.rejects(door.handle(greeting), isRefusal(401, "wrong_secret"));
     await assert.rejects(
-      door.handle(request({ segments: ["v1", "drives"], connection })),
+      door.handle(request({ segments: ["v2", "drives"], connection })),
       isRefusal(401, "hello_first"),
     );
   }
@@ -113,7 +113,7 @@ test("a hello of one name does not pass for another's, and a connection has one"
   const key = seals.clusterKey(secret);
   const proof = seals.clientProof(key, { from, nonce });
   const headers = { [seals.helloHeader]: seals.clientHelloText({ from: "node-x", nonce, proof }) };
-  await assert.rejects(door.handle(request({ segments: ["v1", "hello"], headers })), isRefusal(401, "wrong_secret"));
+  await assert.rejects(door.handle(request({ segments: ["v2", "hello"], headers })), isRefusal(401, "wrong_secret"));
   const connection = {};
   const keys = await greeted(door, connection);
   await assert.rejects(greeted(door, connection), isRefusal(401, "hello_once"));
@@ -142,7 +142,7 @@ test("a call counts once, in its place, on its connection, as it was sealed", as
   await refused((keys, connection) => sealedRequest(keys, connection, { ...append, number: 2 }));
   await refused((keys, connection) => {
     const sealed = sealedRequest(keys, connection, { ...append, number: 1 });
-    return { ...sealed, segments: ["v1", "remove"] };
+    return { ...sealed, segments: ["v2", "remove"] };
   });
   await refused((keys, connection) => {
     const sealed = sealedRequest(keys, connection, { ...append, number: 1 });
@@ -192,7 +192,7 @@ test("a connection's calls go on after one that failed; an unknown one is told s
 
 test("whatever a stranger sends is refused with 401, 404 or 405, and nothing is read", async () => {
   const door = doorOf(createMemoryNode());
-  const word = fc.oneof(fc.string(), fc.constantFrom("v1", "hello", "append", "holdfast-hello", "__proto__"));
+  const word = fc.oneof(fc.string(), fc.constantFrom("v2", "hello", "append", "holdfast-hello", "__proto__"));
   const headers = fc.dictionary(
     fc.constantFrom(seals.helloHeader, seals.sealHeader, "content-length", "transfer-encoding"),
     fc.oneof(
@@ -203,8 +203,8 @@ test("whatever a stranger sends is refused with 401, 404 or 405, and nothing is 
   );
   const segments = fc.oneof(
     fc.array(word, { maxLength: 4 }),
-    fc.constant(["v1", "hello"]),
-    fc.constant(["v1", "read"]),
+    fc.constant(["v2", "hello"]),
+    fc.constant(["v2", "read"]),
   );
   await fc.assert(
     fc.asyncProperty(segments, fc.constantFrom("POST", "GET", "PUT"), headers, async (segments, method, headers) => {
@@ -223,7 +223,10 @@ test("whatever a stranger sends is refused with 401, 404 or 405, and nothing is 
 test("whatever a peer that knows the secret asks gets a sealed reply", async () => {
   const node = createMemoryNode();
   const door = doorOf(node);
-  const call = fc.oneof(fc.constantFrom("append", "read", "remove", "list", "verify", "status", "drives"), fc.string());
+  const call = fc.oneof(
+    fc.constantFrom("append", "read", "remove", "list", "verify", "discard", "status", "drives"),
+    fc.string(),
+  );
   const drive = Buffer.from(node.drives[0]!, "hex");
   const args = fc
     .tuple(fc.boolean(), fc.uint8Array({ maxLength: 60 }))

@@ -1,8 +1,8 @@
 /**
  * The door below `/_/node`: this process's chunk node for the other nodes of the cluster (docs/formats/node-protocol.md).
  *
- *   POST /_/node/v1/hello   opens a connection: both sides prove that they know the cluster secret.
- *   POST /_/node/v1/CALL    append, read, remove, list, verify, status, drives; sealed with the keys of the connection.
+ *   POST /_/node/v2/hello   opens a connection: both sides prove that they know the cluster secret.
+ *   POST /_/node/v2/CALL    append, copy, read, record, remove, list, verify, discard, status, drives; sealed with the keys of the connection.
  *
  * Promises:
  *  1. Nothing is done, read or kept for who has not proven the secret on the same connection; a call counts once, in its
@@ -18,7 +18,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { giveBack } from "../core/give_back.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
-import type { ChunkNode } from "./node.ts";
+import { driveMissing, type ChunkNode, type RecordBytes } from "./node.ts";
 import { encodeError } from "./peer_errors.ts";
 import { InFlight } from "./peer_in_flight.ts";
 import { RefusalLog } from "./peer_refusals.ts";
@@ -43,15 +43,19 @@ import {
 import {
   checkCall,
   decodeRequest,
+  encodeDiscarded,
   encodeDrives,
   encodeListed,
   encodeStatus,
   encodeVerified,
+  unknownCall,
   type PeerRequest,
 } from "./peer_wire.ts";
 
 export type NodeDoorOptions = {
   readonly node: ChunkNode;
+  /** Copies to a drive of that node what is read from any drive of the cluster; without it the call is not known. */
+  readonly copy?: NonNullable<ChunkNode["copy"]>;
   readonly secret: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -59,7 +63,19 @@ export type NodeDoorOptions = {
 };
 
 /** For metrics. */
-export type NodeOperation = "Hello" | "Append" | "Read" | "Remove" | "List" | "Verify" | "Status" | "Drives" | "Other";
+export type NodeOperation =
+  | "Hello"
+  | "Append"
+  | "Copy"
+  | "Read"
+  | "Record"
+  | "Remove"
+  | "List"
+  | "Verify"
+  | "Discard"
+  | "Status"
+  | "Drives"
+  | "Other";
 
 /** Bytes in pieces that belong to whoever takes them, so that their memory can be given back once it is sent. */
 export type PeerReplyBody = {
@@ -88,7 +104,7 @@ type Session = {
   number: number;
 };
 
-const version = "v1";
+const version = "v2";
 
 /** Errors: `invalid_argument` for a secret that is none. */
 export function createNodeDoor(options: NodeDoorOptions): NodeDoor {
@@ -97,10 +113,9 @@ export function createNodeDoor(options: NodeDoorOptions): NodeDoor {
 }
 
 const operations: ReadonlyMap<string, NodeOperation> = new Map(
-  (["Hello", "Append", "Read", "Remove", "List", "Verify", "Status", "Drives"] as const).map((name) => [
-    name.toLowerCase(),
-    name,
-  ]),
+  (
+    ["Hello", "Append", "Copy", "Read", "Record", "Remove", "List", "Verify", "Discard", "Status", "Drives"] as const
+  ).map((name) => [name.toLowerCase(), name]),
 );
 
 function operationOf({ segments }: DoorRequest): NodeOperation {
@@ -158,27 +173,24 @@ class Door {
       throw refusal("not_sealed", "The call is not sealed for this place on this connection.");
     }
     session.number = head.number;
-    const { status, body } = await this.#answer(session, head, request);
+    const { status, body, release } = await this.#answer(session, head, request);
     const tag = bodyTag(session.keys, "reply", head.number, [body]);
     const seal = sealReply(session.keys, { number: head.number, status, bodyBytes: body.length, tag });
-    return { status, headers: [sealHeader, seal], body: body.length < givenBackBytesMin ? body : givenAway(body) };
+    return {
+      status,
+      headers: [sealHeader, seal],
+      body: release === undefined && body.length < givenBackBytesMin ? body : givenAway(body, release),
+    };
   }
 
-  async #answer(
-    session: Session,
-    head: RequestHead,
-    request: DoorRequest,
-  ): Promise<{ readonly status: number; readonly body: Buffer }> {
+  async #answer(session: Session, head: RequestHead, request: DoorRequest): Promise<Answered> {
     try {
       const call = checkCall(head.call, head.bodyBytes);
       const leave = this.#inFlight.enter(session.from, head.bodyBytes);
       let body: readonly Buffer[] = [];
       try {
         body = await readBody(session.keys, head, request);
-        return {
-          status: 200,
-          body: await run(this.#options.node, decodeRequest(call, head.args, body), request.signal),
-        };
+        return await this.#run(session.from, decodeRequest(call, head.args, body), request.signal);
       } finally {
         leave();
         for (const piece of body) giveBack(piece);
@@ -190,7 +202,41 @@ class Door {
       return { status: reply.status, body: encodeError(error) };
     }
   }
+
+  /** A shard that is moved whole counts as bytes under way, as one that is appended does. */
+  async #run(from: string, request: PeerRequest, signal: AbortSignal): Promise<Answered> {
+    const { node, copy } = this.#options;
+    if (request.call === "copy") {
+      if (copy === undefined) throw unknownCall();
+      if (!node.drives.includes(request.drive)) throw driveMissing(request.drive);
+      const leave = this.#inFlight.enter(from, request.shard.storedBytes);
+      await copy(request.drive, request.shard, signal).finally(leave);
+      return { status: 200, body: Buffer.alloc(0) };
+    }
+    if (request.call !== "record") return { status: 200, body: await run(node, request, signal) };
+    if (node.readRecord === undefined) throw unknownCall();
+    const leave = this.#inFlight.enter(from, request.storedBytes);
+    let record: RecordBytes;
+    try {
+      record = await node.readRecord(request.drive, request.ref, request.storedBytes, signal);
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    const release = (): void => {
+      record.release();
+      leave();
+    };
+    return { status: 200, body: record.bytes, release };
+  }
 }
+
+type Answered = {
+  readonly status: number;
+  readonly body: Buffer;
+  /** When the body was sent, or given up. */
+  readonly release?: () => void;
+};
 
 /** Undefined: a length that is not told before the body. */
 function lengthOf({
@@ -220,7 +266,9 @@ async function readBody(keys: ConnectionKeys, head: RequestHead, request: DoorRe
   throw new HoldfastError("drive_missing", "The bytes of a call were changed on their way between two nodes.");
 }
 
-async function run(node: ChunkNode, request: PeerRequest, signal: AbortSignal): Promise<Buffer> {
+type PlainRequest = Exclude<PeerRequest, { readonly call: "copy" | "record" }>;
+
+async function run(node: ChunkNode, request: PlainRequest, signal: AbortSignal): Promise<Buffer> {
   switch (request.call) {
     case "append":
       await node.append(request.drive, request.shard, signal);
@@ -228,7 +276,7 @@ async function run(node: ChunkNode, request: PeerRequest, signal: AbortSignal): 
     case "read":
       return node.read(request.drive, request.ref, request.range, signal);
     case "remove":
-      await node.remove(request.drive, request.refs);
+      await node.remove(request.drive, request.shards);
       return Buffer.alloc(0);
     case "list": {
       const { after, limit } = request;
@@ -236,6 +284,8 @@ async function run(node: ChunkNode, request: PeerRequest, signal: AbortSignal): 
     }
     case "verify":
       return encodeVerified(await node.verify(request.drive, request.ref));
+    case "discard":
+      return encodeDiscarded(await node.discard(request.drive, request.ref));
     case "status":
       return encodeStatus(await node.status(request.drive));
     case "drives":
@@ -246,9 +296,9 @@ async function run(node: ChunkNode, request: PeerRequest, signal: AbortSignal): 
 /** Smaller replies go out with their heads. */
 const givenBackBytesMin = 16 * 1024;
 
-function givenAway(bytes: Buffer): PeerReplyBody {
+function givenAway(bytes: Buffer, release: () => void = () => undefined): PeerReplyBody {
   async function* pieces(): AsyncGenerator<Buffer> {
     yield bytes;
   }
-  return { lengthBytes: bytes.length, pieces, release: () => undefined };
+  return { lengthBytes: bytes.length, pieces, release };
 }

@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
-import { Lane, type Answer, type LaneCall, type LaneOptions } from "./peer_lane.ts";
+import { Greetings, Lane, type Answer, type LaneCall, type LaneOptions } from "./peer_lane.ts";
 
 type Waiting = { readonly resolve: (lane: Lane) => void; readonly reject: (error: unknown) => void };
 
@@ -21,8 +21,8 @@ export class Lanes {
   readonly #free: Lane[] = [];
   readonly #waiting = new Set<Waiting>();
 
-  constructor(options: LaneOptions) {
-    this.#options = options;
+  constructor(options: Omit<LaneOptions, "greetings">) {
+    this.#options = { ...options, greetings: new Greetings() };
   }
 
   /**

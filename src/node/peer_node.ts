@@ -4,7 +4,7 @@
  * Promises beyond the contract's:
  *  1. Every call ends within peerCallMsMax. A peer that cannot be reached, does not know the secret or does not answer is
  *     `drive_missing`; from then on calls fail at once, until one that is let through finds the peer well (peer_health.ts).
- *  2. An append that failed with `isOutcomeUnknown` may have been carried out, or may still be: the shard has to be taken
+ *  2. An append or a copy that failed with `isOutcomeUnknown` may have been carried out, or may still be: the shard has to be taken
  *     for a stray until it was removed or found by `list`. Any other failure of an append left nothing.
  *  3. Connections, calls that wait and bytes of replies are bounded. Bytes of an append are sent from where they lie.
  *  4. A cancelled call ends its connection, unless it was still waiting for one. Like every append that is cancelled it may
@@ -17,20 +17,34 @@
  */
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import { HoldfastError } from "../core/errors.ts";
+import { hasReason, HoldfastError } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
-import type { ByteRange, ChunkNode, DriveStatus, ListedShard, Shard, ShardRef, VerifyResult } from "./node.ts";
+import type {
+  ByteRange,
+  ChunkNode,
+  DriveStatus,
+  ListedShard,
+  RecordBytes,
+  Removal,
+  Shard,
+  ShardCopy,
+  ShardRef,
+  VerifyResult,
+} from "./node.ts";
 import { Late, within } from "./peer_deadline.ts";
 import { decodeError, peerAway, type Trouble } from "./peer_errors.ts";
 import { PeerHealth } from "./peer_health.ts";
-import type { Answer, Lost } from "./peer_lane.ts";
+import type { Answer, LaneCall, Lost } from "./peer_lane.ts";
 import { Lanes } from "./peer_lanes.ts";
 import { clusterKey, peerNamePattern } from "./peer_seal.ts";
+import { takeRoom, type Room } from "./record_rooms.ts";
+import { openRecord } from "./shard_copy.ts";
 import {
   bodyOf,
+  decodeDiscarded,
   decodeDrives,
   decodeListed,
   decodeStatus,
@@ -51,6 +65,8 @@ export type PeerOptions = {
   readonly tls?: { readonly ca: string | Buffer };
   /** Those that the metadata store says the peer has; the peer itself decides about each call. */
   readonly drives: readonly DriveId[];
+  /** Told when the peer stops to answer and when it answers again. Must not throw. */
+  readonly onHealth?: () => void;
   /** Tests shorten them. */
   readonly connectMsMax?: number;
   readonly callMsMax?: number;
@@ -103,12 +119,14 @@ class Peer implements PeerNode {
   readonly #lanes: Lanes;
   readonly #health = new PeerHealth();
   readonly #underWay = new Set<Promise<unknown>>();
+  /** Calls that the peer's build does not know. A peer that was started anew is met anew. */
+  readonly #unknown = new Set<PeerRequest["call"]>();
   #isClosed = false;
 
   constructor(options: PeerOptions) {
     const url = urlOf(options);
     if (!peerNamePattern.test(options.from))
-      throw invalid("A node's name has 1 to 64 letters, digits, '.', '_', '-', ':'.");
+      throw invalid(`A node's name has 1 to ${limits.peerNameCharsMax} letters, digits, '.', '_', '-', ':'.`);
     this.name = options.name ?? url.host;
     this.drives = options.drives;
     this.#options = options;
@@ -138,9 +156,9 @@ class Peer implements PeerNode {
     return bytes;
   }
 
-  async remove(drive: DriveId, refs: readonly ShardRef[]): Promise<void> {
-    for (let first = 0; first === 0 || first < refs.length; first += limits.peerRemoveRefsMax)
-      await this.#ask({ call: "remove", drive, refs: refs.slice(first, first + limits.peerRemoveRefsMax) });
+  async remove(drive: DriveId, shards: readonly Removal[]): Promise<void> {
+    for (let first = 0; first === 0 || first < shards.length; first += limits.peerRemoveRefsMax)
+      await this.#ask({ call: "remove", drive, shards: shards.slice(first, first + limits.peerRemoveRefsMax) });
   }
 
   async list(
@@ -155,12 +173,28 @@ class Peer implements PeerNode {
     return this.#read(decodeVerified, await this.#ask({ call: "verify", drive, ref }));
   }
 
+  async discard(drive: DriveId, ref: ShardRef): Promise<"good" | "missing"> {
+    return this.#read(decodeDiscarded, await this.#ask({ call: "discard", drive, ref }));
+  }
+
   async compact(): Promise<number> {
     return 0;
   }
 
   async status(drive: DriveId): Promise<DriveStatus> {
     return this.#read(decodeStatus, await this.#ask({ call: "status", drive }));
+  }
+
+  async copy(drive: DriveId, shard: ShardCopy, signal?: AbortSignal): Promise<void> {
+    await this.#askNewer({ call: "copy", drive, shard }, signal);
+  }
+
+  async readRecord(drive: DriveId, ref: ShardRef, storedBytes: number, signal?: AbortSignal): Promise<RecordBytes> {
+    let taken: Room | undefined;
+    const room = (bytes: number): Buffer => (taken = takeRoom(bytes)).bytes;
+    const bytes = await this.#askNewer({ call: "record", drive, ref, storedBytes }, signal, room);
+    if (openRecord(bytes, storedBytes) === undefined) throw this.#broken("answered with what is no record");
+    return { bytes, release: () => taken?.release() };
   }
 
   async askDrives(): Promise<DriveId[]> {
@@ -174,10 +208,22 @@ class Peer implements PeerNode {
     this.#lanes.close();
   }
 
+  /** For a call that not every build knows which one may meet. Errors: `unavailable` where the peer does not. */
+  async #askNewer(request: PeerRequest, signal: AbortSignal | undefined, room?: LaneCall["room"]): Promise<Buffer> {
+    const { call } = request;
+    try {
+      if (!this.#unknown.has(call)) return await this.#ask(request, signal, room);
+    } catch (error) {
+      if (!hasReason(error, "invalid_request")) throw error;
+      this.#unknown.add(call);
+    }
+    throw this.#broken(`does not know the call ${call}`);
+  }
+
   /** The reply's body. */
-  async #ask(request: PeerRequest, signal?: AbortSignal): Promise<Buffer> {
+  async #ask(request: PeerRequest, signal?: AbortSignal, room?: LaneCall["room"]): Promise<Buffer> {
     if (this.#isClosed) throw new HoldfastError("unavailable", "The connection to another node is closed.");
-    const asked = this.#exchange(request, signal);
+    const asked = this.#exchange(request, signal, room);
     this.#underWay.add(asked);
     try {
       return await asked;
@@ -186,13 +232,13 @@ class Peer implements PeerNode {
     }
   }
 
-  async #exchange(request: PeerRequest, signal: AbortSignal | undefined): Promise<Buffer> {
+  async #exchange(request: PeerRequest, signal: AbortSignal | undefined, room: LaneCall["room"]): Promise<Buffer> {
     if (signal?.aborted) throw cancelled(signal);
     const { clock } = this.#options;
-    const call = { name: request.call, args: encodeArgs(request), body: bodyOf(request) };
+    const call = { name: request.call, args: encodeArgs(request), body: bodyOf(request), room };
     const permit = this.#health.begin(clock.monotonicMs());
     if (permit.kind === "refused") throw this.#away(permit.why);
-    const asked: Asked = { wasTry: permit.kind === "try", changes: request.call === "append", signal };
+    const asked: Asked = { wasTry: permit.kind === "try", changes: ["append", "copy"].includes(request.call), signal };
     const onAnswer = (answer: Answer): void => this.#learn(answer, asked);
     let answer: Answer;
     try {
@@ -211,10 +257,12 @@ class Peer implements PeerNode {
   }
 
   #learn(answer: Answer, { wasTry, signal }: Asked): void {
-    const { clock, random, log } = this.#options;
+    const { clock, random, log, onHealth } = this.#options;
     const nowMs = clock.monotonicMs();
     if (answer.kind === "answered") {
-      if (this.#health.answered()) log.info({ peer: this.name }, "A node is back.");
+      if (!this.#health.answered()) return;
+      log.info({ peer: this.name }, "A node is back.");
+      onHealth?.();
     } else if (signal?.aborted) {
       if (wasTry) this.#health.leftOpen(nowMs);
     } else if (answer.blame === "peer" || wasTry || answer.cause instanceof Late) {
@@ -222,6 +270,7 @@ class Peer implements PeerNode {
       const [why, jitter] = [whyOf(answer), random.below(1_000) / 1_000];
       if (!this.#health.failed(why, { nowMs, wasTry, jitter })) return;
       log.warn({ peer: this.name, error: answer.cause }, `A node is away: it ${why}.`);
+      onHealth?.();
       this.#lanes.refuseWaiting(this.#away(why));
     }
   }

@@ -35,7 +35,7 @@ test("the proofs and keys are those of docs/formats/node-protocol.md", () => {
   const secret = createSecretKey(Buffer.from("s".repeat(32)));
   const mac = (...lines: string[]): string => {
     return createHmac("sha256", secret)
-      .update(["holdfast node 1", ...lines].join("\n"))
+      .update(["holdfast node 2", ...lines].join("\n"))
       .digest("hex");
   };
   const server = "02".repeat(32);

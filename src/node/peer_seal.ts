@@ -25,13 +25,13 @@ import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 
 /** Part of everything that is sealed: peers of another version never take it for theirs. */
-const label = "holdfast node 1";
+const label = "holdfast node 2";
 export const nonceBytes = 32;
 const tagBytes = 16;
 const noTag = "-";
 
 /** What a node calls itself to others; it stands in their logs. */
-export const peerNamePattern = /^[A-Za-z0-9._:[\]-]{1,64}$/;
+export const peerNamePattern = new RegExp(`^[A-Za-z0-9._:[\\]-]{1,${limits.peerNameCharsMax}}$`);
 
 /** Errors: `invalid_argument`. */
 export function clusterKey(secret: string): KeyObject {
@@ -147,7 +147,7 @@ export function clientHelloText({ from, nonce, proof }: ClientHello): string {
 }
 
 export function parseClientHello(text: unknown): ClientHello | undefined {
-  const match = typeof text === "string" ? /^([!-~]{1,64}) ([0-9a-f]{64}) ([0-9a-f]{64})$/.exec(text) : null;
+  const match = typeof text === "string" ? /^([!-~]+) ([0-9a-f]{64}) ([0-9a-f]{64})$/.exec(text) : null;
   if (match === null || !peerNamePattern.test(match[1]!)) return undefined;
   return { from: match[1]!, nonce: match[2]!, proof: match[3]! };
 }

@@ -3,9 +3,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { AssertionError } from "../core/assert.ts";
 import { HoldfastError, hasReason } from "../core/errors.ts";
-import type { BlobId, ChunkId, DriveId } from "../core/ids.ts";
+import type { BlobId, ChunkId, DriveId, RecordId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { DriveStatus, ListedShard, ShardRef, VerifyResult } from "./node.ts";
+import type { DriveStatus, ListedShard, Removal, ShardCopy, ShardRef, VerifyResult } from "./node.ts";
 import { decodeError, encodeError, isOutcomeUnknown, peerAway } from "./peer_errors.ts";
 import {
   bodyOf,
@@ -39,18 +39,32 @@ const owner = plain({ blob: hex<BlobId>(16), chunkIndex: fc.maxSafeNat() });
 const body = fc.array(fc.uint8Array({ minLength: 1, maxLength: 40 }), { minLength: 1, maxLength: 3 });
 const range = plain({ offset: fc.nat(limits.chunkBytesMax), length: fc.nat(limits.readBytesPerCall) });
 const limit = fc.integer({ min: 1, max: limits.scanEntriesMax });
-const listed: fc.Arbitrary<ListedShard> = fc
+const owned = fc
   .tuple(refs, owner, fc.nat(limits.chunkBytesMax))
   .map(([ref, owner, storedBytes]) => ({ ...ref, owner, storedBytes }));
+const listed: fc.Arbitrary<ListedShard> = fc
+  .tuple(owned, hex<RecordId>(8))
+  .map(([each, record]) => ({ ...each, record }));
+const removals: fc.Arbitrary<Removal> = fc
+  .tuple(refs, fc.option(hex<RecordId>(8), { nil: undefined }))
+  .map(([ref, record]) => (record === undefined ? ref : { ...ref, record }));
+
+const storedBytes = fc.integer({ min: 1, max: limits.chunkBytesMax });
+const copies: fc.Arbitrary<ShardCopy> = fc
+  .tuple(refs, owner, storedBytes, plain({ drive, shardIndex: fc.nat(255) }))
+  .map(([ref, owner, storedBytes, from]) => ({ ...ref, owner, storedBytes, from }));
 
 const requests: fc.Arbitrary<PeerRequest> = fc.oneof(
   fc
     .tuple(drive, refs, owner, body)
     .map(([drive, ref, owner, body]) => ({ call: "append" as const, drive, shard: { ...ref, owner, body } })),
   plain({ call: fc.constant("read" as const), drive, ref: refs, range }),
-  plain({ call: fc.constant("remove" as const), drive, refs: fc.array(refs, { maxLength: 20 }) }),
+  plain({ call: fc.constant("copy" as const), drive, shard: copies }),
+  plain({ call: fc.constant("record" as const), drive, ref: refs, storedBytes }),
+  plain({ call: fc.constant("remove" as const), drive, shards: fc.array(removals, { maxLength: 20 }) }),
   plain({ call: fc.constant("list" as const), drive, after: fc.option(refs, { nil: undefined }), limit }),
   plain({ call: fc.constant("verify" as const), drive, ref: refs }),
+  plain({ call: fc.constant("discard" as const), drive, ref: refs }),
   plain({ call: fc.constant("status" as const), drive }),
   plain({ call: fc.constant("drives" as const) }),
 );
@@ -68,8 +82,10 @@ test("every call comes over as it was", () => {
   );
 });
 
+const callNames = ["append", "copy", "read", "record", "remove", "list", "verify", "discard", "status", "drives"];
+
 test("arguments that are no call's are refused, and never anything else", () => {
-  const names = fc.constantFrom("append", "read", "remove", "list", "verify", "status", "drives");
+  const names = fc.constantFrom(...callNames);
   fc.assert(
     fc.property(names, fc.uint8Array({ maxLength: 80 }), fc.array(fc.uint8Array()), (name, args, pieces) => {
       try {
@@ -86,8 +102,10 @@ test("bounds of a call are held", () => {
   for (const [name, bytes] of [
     ["append", 0],
     ["append", limits.chunkBytesMax + 1],
-    ["remove", 17 * limits.peerRemoveRefsMax + 1],
+    ["remove", 26 * limits.peerRemoveRefsMax + 1],
     ["read", 1],
+    ["copy", 1],
+    ["record", 1],
     ["compact", 0],
     ["constructor", 0],
     ["", 0],
@@ -95,20 +113,27 @@ test("bounds of a call are held", () => {
     assert.throws(() => checkCall(name, bytes), isInvalid, name);
   const [chunk, id] = ["00".repeat(16) as ChunkId, "00".repeat(8) as DriveId];
   const ref = { chunk, shardIndex: 0 };
+  const owner = { blob: "00".repeat(16) as BlobId, chunkIndex: 0 };
+  const from = { drive: id, shardIndex: 1 };
   const tooMuch: PeerRequest[] = [
     { call: "read", drive: id, ref, range: { offset: 0, length: limits.readBytesPerCall + 1 } },
     { call: "read", drive: id, ref, range: { offset: limits.chunkBytesMax + 1, length: 0 } },
+    { call: "record", drive: id, ref, storedBytes: 0 },
+    { call: "record", drive: id, ref, storedBytes: limits.chunkBytesMax + 1 },
+    { call: "copy", drive: id, shard: { ...ref, owner, storedBytes: limits.chunkBytesMax + 1, from } },
     { call: "list", drive: id, after: undefined, limit: limits.scanEntriesMax + 1 },
     { call: "list", drive: id, after: undefined, limit: 0 },
   ];
   for (const each of tooMuch) assert.throws(() => decodeRequest(each.call, encodeArgs(each), []), isInvalid);
   assert.throws(
-    () => decodeRequest("remove", encodeArgs({ call: "remove", drive: id, refs: [] }), [chunk18]),
+    () => decodeRequest("remove", encodeArgs({ call: "remove", drive: id, shards: [] }), [chunk19]),
     isInvalid,
   );
+  const many = Buffer.alloc(18 * (limits.peerRemoveRefsMax + 1));
+  assert.throws(() => decodeRequest("remove", Buffer.alloc(8), [many]), isInvalid);
 });
 
-const chunk18 = Buffer.alloc(18);
+const chunk19 = Buffer.alloc(19);
 
 test("every result comes over as it was", () => {
   const figures = plain({
@@ -123,7 +148,7 @@ test("every result comes over as it was", () => {
     .tuple(drive, fc.string({ unit: "grapheme" }), states, figures)
     .map(([id, path, state, rest]) => ({ id, path, state, ...rest }));
   const verified: fc.Arbitrary<VerifyResult> = fc
-    .tuple(listed, fc.constantFrom("good" as const, "corrupt" as const, "missing" as const), fc.string())
+    .tuple(owned, fc.constantFrom("good" as const, "corrupt" as const, "missing" as const), fc.string())
     .map(([each, outcome, why]) => (outcome === "corrupt" ? { ...each, outcome, why } : { ...each, outcome }));
   fc.assert(
     fc.property(

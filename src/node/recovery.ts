@@ -5,13 +5,14 @@
  *    Every record with a valid header is indexed, so a shard removed before may be there again; the caller then runs an
  *    orphan sweep. Of two copies of one shard (a compaction was cut short) a good one wins.
  *  - `replayTails`: the index is to be trusted, but processes may have died between the sync of a record and its row.
- *    Such a record was never acknowledged. It is indexed all the same: its session is over, and the end of a session
- *    removes what it did not publish. A compaction's tail holds only second copies, and counts as dead.
+ *    Such a record was never acknowledged. It is indexed all the same, and the sessions of such records are told: one that is
+ *    over, and was looked through when nobody knew of them, has to be looked through again. A compaction's tail holds only
+ *    second copies, and counts as dead.
  *
  * Memory is bounded by one window of a file and one commit's rows.
  */
 import { systemCode } from "../core/errors.ts";
-import type { DriveId } from "../core/ids.ts";
+import { sessionOf, type DriveId, type SessionId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 import { placeBytes, shardsPerCommitMax, type DriveIndex, type Lease, type NewRow } from "./drive_index.ts";
@@ -40,22 +41,28 @@ export async function rebuildIndex(options: RecoveryOptions): Promise<void> {
   }
 }
 
-export async function replayTails(options: RecoveryOptions): Promise<void> {
+/** Resolves to the sessions of what was indexed. */
+export async function replayTails(options: RecoveryOptions): Promise<ReadonlySet<SessionId>> {
+  const sessions = new Set<SessionId>();
   for (const lease of await options.index.leases()) {
     const [stats] = await options.index.stats([lease.segment]);
     const from = stats?.indexedBytes ?? SEGMENT_HEADER_BYTES;
-    await new SegmentRecovery(options, lease).run({ from, indexCompactions: false });
+    await new SegmentRecovery(options, lease, sessions).run({ from, indexCompactions: false });
   }
+  return sessions;
 }
 
 class SegmentRecovery {
   readonly #options: RecoveryOptions;
   readonly #segment: SegmentId;
   readonly #lease: Lease;
+  readonly #sessions: Set<SessionId> | undefined;
   #rows: NewRow[] = [];
 
-  constructor(options: RecoveryOptions, lease: Lease) {
+  /** `sessions`: those of what is indexed are added to it. */
+  constructor(options: RecoveryOptions, lease: Lease, sessions?: Set<SessionId>) {
     this.#options = options;
+    this.#sessions = sessions;
     this.#segment = lease.segment;
     this.#lease = lease;
   }
@@ -115,6 +122,7 @@ class SegmentRecovery {
     const known = await this.#options.index.find(rows.map((row) => row.ref));
     const fresh = rows.filter((_, index) => !known[index]);
     if (fresh.length > 0) await this.#options.index.addRows(this.#lease, fresh);
+    for (const { ref } of fresh) this.#sessions?.add(sessionOf(ref.chunk));
     for (const [index, row] of rows.entries()) {
       if (known[index]) await this.#settleDuplicate(row);
     }

@@ -91,6 +91,12 @@ function blockSeed(identity: Buffer, block: number): number {
   return crc32(identity);
 }
 
+/** Of so many blocks of a shard, in order. */
+export function blockSeeds(ref: ShardRef, count: number): number[] {
+  const identity = identityOf(ref);
+  return Array.from({ length: count }, (_, block) => blockSeed(identity, block));
+}
+
 function identityOf(ref: ShardRef): Buffer {
   const identity = Buffer.alloc(CHUNK_ID_BYTES + 5);
   idBytes(ref.chunk).copy(identity, 0);
@@ -138,7 +144,8 @@ export type RecordContent = ShardRef & {
 export function recordContent(shard: Shard): RecordContent {
   const blockBytes = limits.segmentBlockBytes;
   const { chunk, shardIndex, owner, body } = shard;
-  return { chunk, shardIndex, owner, body, blockBytes, table: encodeTable(shard, body, blockBytes) };
+  const known = shard.table?.blockBytes === blockBytes ? shard.table.crcs : undefined;
+  return { chunk, shardIndex, owner, body, blockBytes, table: known ?? encodeTable(shard, body, blockBytes) };
 }
 
 /** The pieces of one record, to be written one after another at `position.offset`. */

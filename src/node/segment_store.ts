@@ -7,7 +7,7 @@
  *   compactor.ts       space given back         drive_state.ts    failed, full
  *   drive_index.ts     what stands where
  */
-import { HoldfastError, systemCode } from "../core/errors.ts";
+import { hasReason, HoldfastError, systemCode } from "../core/errors.ts";
 import type { Clock } from "../core/clock.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
@@ -15,10 +15,19 @@ import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compactor.ts";
-import type { Disk } from "./disk.ts";
+import type { Disk, DiskSpace } from "./disk.ts";
 import type { DriveIndex } from "./drive_index.ts";
 import { DriveState, reserveBytes } from "./drive_state.ts";
-import type { ByteRange, DriveStatus, ListedShard, Shard, ShardRef, VerifyResult } from "./node.ts";
+import type {
+  ByteRange,
+  DriveStatus,
+  ListedShard,
+  RecordBytes,
+  Removal,
+  Shard,
+  ShardRef,
+  VerifyResult,
+} from "./node.ts";
 import type { Processes } from "./processes.ts";
 import type { SegmentId, SegmentKind } from "./segment.ts";
 import { SegmentFiles, segmentPath } from "./segment_files.ts";
@@ -36,6 +45,9 @@ export type SegmentStoreOptions = {
   readonly log: Log;
 };
 
+/** A shard that is looked at is moved by a compaction, or made anew by somebody else. */
+const discardAttemptsMax = 10;
+
 export class SegmentStore {
   readonly #options: SegmentStoreOptions;
   readonly #state: DriveState;
@@ -47,10 +59,10 @@ export class SegmentStore {
   #segmentsMade = 0;
 
   constructor(options: SegmentStoreOptions) {
-    const { disk, drivePath, index, clock, log } = options;
+    const { disk, drive, drivePath, index, clock, log } = options;
     this.#options = options;
     this.#segmentPrefix = Buffer.from(options.random.bytes(8)).toString("hex");
-    this.#state = new DriveState({ disk, path: drivePath, clock });
+    this.#state = new DriveState({ disk, drive, path: drivePath, clock });
     this.#files = new SegmentFiles({ disk, drivePath, openMax: limits.openSegmentsMax });
     this.#reader = new ShardReader(index, this.#files);
     this.#appender = new Appender({ index, state: this.#state, newWriter: () => this.#newWriter("append") });
@@ -90,12 +102,31 @@ export class SegmentStore {
     await this.#appender.sealIfMostlyDead();
   }
 
-  read(ref: ShardRef, range: ByteRange): Promise<Buffer> {
-    return this.#reader.read(ref, range);
+  async read(ref: ShardRef, range: ByteRange): Promise<Buffer> {
+    try {
+      return await this.#reader.read(ref, range);
+    } catch (error) {
+      throw hasReason(error, "corrupt_chunk") ? await this.#damageOrFailure(error) : error;
+    }
   }
 
-  remove(refs: readonly ShardRef[]): Promise<void> {
-    return this.#options.index.remove(refs);
+  async readRecord(ref: ShardRef, storedBytes: number): Promise<RecordBytes> {
+    try {
+      return await this.#reader.readRecord(ref, storedBytes);
+    } catch (error) {
+      throw hasReason(error, "corrupt_chunk") ? await this.#damageOrFailure(error) : error;
+    }
+  }
+
+  /** What a drive that has failed, or is not there any more, does not give is no damage of its shards: it is not to be mended there. */
+  async #damageOrFailure(error: unknown): Promise<unknown> {
+    await this.#state.space().catch(() => undefined);
+    const { failure } = this.#state;
+    return failure === undefined ? error : new HoldfastError("drive_failed", failure.message, { cause: error });
+  }
+
+  remove(shards: readonly Removal[]): Promise<void> {
+    return this.#options.index.remove(shards);
   }
 
   list(after: ShardRef | undefined, limit: number): Promise<ListedShard[]> {
@@ -106,10 +137,24 @@ export class SegmentStore {
     return this.#reader.verify(ref);
   }
 
-  async compact(signal?: AbortSignal): Promise<number> {
+  async discard(ref: ShardRef): Promise<"good" | "missing"> {
+    const { index } = this.#options;
+    for (let attempt = 0; attempt < discardAttemptsMax; attempt++) {
+      const before = await index.findOne(ref);
+      const result = await this.#reader.verify(ref);
+      if (before === undefined || result === undefined) return "missing";
+      // As long as the row is the one that was found before, it is its record that was read.
+      const isGood = result.outcome === "good";
+      if (isGood && (await index.takeOver(ref, before))) return "good";
+      if (!isGood && (await index.removeFound(ref, before))) return "missing";
+    }
+    throw new HoldfastError("operation_aborted", "The shard is being moved; try again.");
+  }
+
+  async compact(signal?: AbortSignal, pause?: (bytes: number) => Promise<void>): Promise<number> {
     await this.sealAbandoned();
     await this.#letGoOfSpace();
-    return this.#compactor.compact(signal);
+    return this.#compactor.compact(signal, pause);
   }
 
   /**
@@ -133,10 +178,21 @@ export class SegmentStore {
       segments += 1;
     }
     const { drive: id, drivePath: path } = this.#options;
-    const { totalBytes, freeBytes } = await this.#state.space();
-    const full = freeBytes < reserveBytes(totalBytes);
+    const { totalBytes, freeBytes } = await this.#spaceOrLast();
+    // As soon as it does not take every chunk: one that refuses most of them has to be compacted for any dead byte.
+    const full = freeBytes < reserveBytes(totalBytes) + limits.chunkBytesMax;
     const state = this.#state.failure ? "failed" : full ? "full" : "up";
     return { id, path, state, totalBytes, freeBytes, liveBytes, deadBytes, segments };
+  }
+
+  /** Of a drive that is not there any more, what was known of it. */
+  async #spaceOrLast(): Promise<DiskSpace> {
+    try {
+      return await this.#state.space();
+    } catch (error) {
+      if (this.#state.failure === undefined) throw error;
+      return this.#state.lastSpace ?? { totalBytes: 0, freeBytes: 0 };
+    }
   }
 
   async close(): Promise<void> {

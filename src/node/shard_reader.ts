@@ -7,7 +7,8 @@ import { HoldfastError, systemCode } from "../core/errors.ts";
 import type { DiskFile } from "./disk.ts";
 import { placeBytes } from "./drive_index.ts";
 import type { DriveIndex, Found, Place } from "./drive_index.ts";
-import type { ByteRange, ShardRef, VerifyResult } from "./node.ts";
+import type { ByteRange, RecordBytes, ShardRef, VerifyResult } from "./node.ts";
+import { takeRoom } from "./record_rooms.ts";
 import {
   blockCount,
   decodeRecordHeader,
@@ -18,9 +19,12 @@ import {
   type Decoded,
 } from "./segment.ts";
 import { tooManyFiles, type SegmentFiles } from "./segment_files.ts";
+import { recordStartBytes } from "./shard_copy.ts";
 
 /** Tables of records read lately: a table has 4 bytes per block, so 1,024 of them are 256 KiB at most. */
 const tablesKeptMax = 1_024;
+/** What is read is to fill its buffer from so many bytes on (decision 0004). */
+const givenBackBytesMin = 128 * 1_024;
 
 export class ShardReader {
   readonly #index: DriveIndex;
@@ -68,8 +72,8 @@ export class ShardReader {
     const end = Math.min(Math.ceil((range.offset + range.length) / blockBytes) * blockBytes, bodyBytes);
     const head = headBytes(bodyBytes, blockBytes);
     const knownTable = this.#tables.get(tableKey(place));
-    // The head stands right before the first block, so one read serves both.
-    const together = knownTable === undefined && firstBlock === 0;
+    // The head stands right before the first block, so one read serves both; but then nobody can give back what was read.
+    const together = knownTable === undefined && firstBlock === 0 && end - start < givenBackBytesMin;
     const from = together ? place.offset : place.offset + head + start;
     const bytes = await readExactly(file, { ref, offset: from, length: end - start + (together ? head : 0) });
     const table = knownTable ?? (await this.#table(ref, place, together ? bytes.subarray(0, head) : file));
@@ -89,6 +93,25 @@ export class ShardReader {
     this.#tables.set(tableKey(place), copy);
     if (this.#tables.size > tablesKeptMax) this.#tables.delete(this.#tables.keys().next().value!);
     return copy;
+  }
+
+  /** Its head is checked here, its blocks by whoever takes them. */
+  async readRecord(ref: ShardRef, storedBytes: number): Promise<RecordBytes> {
+    return this.#atItsPlace(ref, async (file, place) => {
+      if (place.bodyBytes !== storedBytes) throw corrupt(ref, "it has another length");
+      const { bytes, release } = takeRoom(placeBytes(place));
+      try {
+        if ((await file.read(bytes, place.offset)) < bytes.length) throw corrupt(ref, "its segment ends too early");
+        const headEnd = headBytes(place.bodyBytes, place.blockBytes);
+        const table = checkHead(bytes.subarray(0, headEnd), ref, place);
+        if (!table.ok) throw corrupt(ref, table.why);
+        bytes.writeUInt32BE(place.blockBytes, recordStartBytes);
+        return { bytes: bytes.subarray(recordStartBytes, headEnd + place.bodyBytes), release };
+      } catch (error) {
+        release();
+        throw error;
+      }
+    });
   }
 
   /** The whole record from the disk, never from memory; the body only if every check passes. */

@@ -77,7 +77,7 @@ async function readsBack(node: ChunkNode, one: Shard): Promise<boolean> {
 }
 
 async function checkCounters(machine: FakeMachine): Promise<void> {
-  for await (const stats of new DriveIndex(machine.kv).segments()) {
+  for await (const stats of new DriveIndex(machine.kv, machine.random).segments()) {
     assert.ok(stats.liveBytes >= 0 && stats.deadBytes >= 0);
     assert.equal(stats.liveBytes + stats.deadBytes + SEGMENT_HEADER_BYTES, stats.indexedBytes);
   }

@@ -2,7 +2,7 @@
  * Buckets: making, finding, listing, deleting, counting.
  *
  * *Deleting an empty bucket* must not lose a write that comes at the same time, and emptiness is not a row that a commit
- * could check. So: a commit sets the bucket's state to `deleting`; then heads and uploads are scanned; then a commit that
+ * could check. So: a commit sets the bucket's state to `deleting`; then heads, past rows and uploads are scanned; then a commit that
  * checks this very row deletes it (or, if something was found, makes it active again: `bucket_not_empty`). Every write
  * checks the bucket's row, so one that read the row before it changed fails its commit and reads again, and one that reads
  * `deleting` waits a moment and then, in its own commit, makes the bucket active again: the last commit of the deletion then
@@ -14,38 +14,45 @@ import { newBucketId } from "../core/ids.ts";
 import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { oneCopy, type Redundancy } from "../core/redundancy.ts";
-import { readCounters } from "../kv/kv.ts";
-import type { Entry, KeyRange, Kv } from "../kv/kv.ts";
+import { absent, readCounters } from "../kv/kv.ts";
+import { scanPages } from "../kv/scan_pages.ts";
+import type { Commit, Entry, KeyRange, Kv, Write } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
-import { decodeBucket, encodeBucket } from "../meta/buckets.ts";
+import { decodeBucket, encodeBucket, encodeGone, newBucketSettings } from "../meta/buckets.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
+import { hasConfiguration } from "../meta/configurations.ts";
 import { encodeConversion } from "../meta/conversions.ts";
 import {
+  goneKey,
   bucketKey,
   bucketNameOf,
   conversionKey,
   headRange,
+  pastPrefixRange,
   tagRange,
   tags,
   uploadRange,
   usageRange,
 } from "../meta/keys.ts";
+import { encodeLifecycle, lifecycleKey } from "../meta/lifecycle.ts";
+import { encodeObjectLock } from "../meta/object_lock.ts";
+import { accountUsageKey, countedKey } from "../meta/quota_keys.ts";
+import { configurationRows, putDocuments } from "./configurations.ts";
 import type { ObjectContext } from "./context.ts";
 import { checkBucketName } from "./names.ts";
-import type { BucketInfo, Objects } from "./object.ts";
-import { keepBucketAlive, readBucket, readRows } from "./target.ts";
+import type { BucketInfo, BucketUsage, Objects } from "./object.ts";
+import { leavesAccount, quotaOfNewBucket } from "./quotas.ts";
+import { bucketInfoOf, hasVersions, keepBucketAlive, readBucket, readRows } from "./target.ts";
 
 const deleteAttemptsMax = 8;
 
-function infoOf(name: string, bucket: BucketRecord): BucketInfo {
-  const { id, createdMs, region, redundancy } = bucket;
-  return { name, id, createdMs, region, redundancy };
-}
+/** A bucket that is made with object lock has versions from the first; no retention comes by itself. */
+const lockedDocument = ["objectLock", encodeObjectLock(undefined)] as const;
 
 export async function createBucket(
   ctx: ObjectContext,
   name: string,
-  region: string,
+  { region, account, documents = new Map(), objectLock = false }: Parameters<Objects["createBucket"]>[1],
 ): Promise<{ readonly created: boolean; readonly bucket: BucketInfo }> {
   checkBucketName(name);
   const { kv, clock, random } = ctx;
@@ -55,48 +62,37 @@ export async function createBucket(
     if (row !== undefined) {
       const bucket = decodeBucket(row.value);
       await keepBucketAlive(ctx, tx, name, bucket);
-      return { created: false, bucket: infoOf(name, bucket) };
+      return { created: false, bucket: bucketInfoOf(name, bucket) };
     }
     await refuseTooMany(kv);
     const id = newBucketId(random);
-    const bucket: BucketRecord = {
-      id,
-      createdMs: clock.nowMs(),
-      region,
-      state: "active",
-      epoch: 0,
-      redundancy: undefined,
-    };
+    const createdMs = clock.nowMs();
+    const all = objectLock ? new Map([...documents, lockedDocument]) : documents;
+    const configured = putDocuments(tx, { id, documents: all, modifiedMs: createdMs });
+    const versioning = objectLock ? "enabled" : "unversioned";
+    const settings = { ...newBucketSettings, versioning, objectLock } as const;
+    const quota = await quotaOfNewBucket(tx, account);
+    const bucket: BucketRecord = { ...settings, id, createdMs, region, configured, account, quota };
     tx.put(key, encodeBucket(bucket));
-    return { created: true, bucket: infoOf(name, bucket) };
+    return { created: true, bucket: bucketInfoOf(name, bucket) };
   };
   const result = await transact(kv, work, { clock, random });
-  ctx.bucketIds.learn(name, result.bucket.id);
+  ctx.bucketIds.learn(name, result.bucket.id, result.bucket.versioning !== "unversioned");
   return result;
 }
 
 /** Counts the rows there are: buckets are made rarely, and a counter would be one more thing to keep right. */
 async function refuseTooMany(kv: Kv): Promise<void> {
   let count = 0;
-  for await (const entries of pages(kv, tagRange(tags.bucket))) count += entries.length;
+  for await (const entries of scanPages(kv, tagRange(tags.bucket))) count += entries.length;
   if (count >= limits.bucketsMax) {
     throw new HoldfastError("too_many_buckets", `There are ${limits.bucketsMax} buckets, the most there can be.`);
   }
 }
 
-async function* pages(kv: Kv, range: KeyRange): AsyncGenerator<Entry[]> {
-  let start = range.start;
-  for (;;) {
-    const entries = await kv.scan({ start, end: range.end }, { limit: limits.scanEntriesMax });
-    if (entries.length > 0) yield entries;
-    if (entries.length < limits.scanEntriesMax) return;
-    start = Buffer.concat([entries.at(-1)!.key, Buffer.of(0)]);
-  }
-}
-
 export async function bucketInfo(ctx: ObjectContext, name: string): Promise<BucketInfo> {
   const { bucket } = await readBucket(ctx, readRows(ctx.kv), name);
-  return infoOf(name, bucket);
+  return bucketInfoOf(name, bucket);
 }
 
 /** Orders against every write to the bucket, which checks this row. What is there is converted by a job. */
@@ -112,9 +108,38 @@ export async function setRedundancy(
       const { entry, bucket } = await readBucket(ctx, (keys) => tx.get(keys), name);
       const changed: BucketRecord = { ...bucket, redundancy };
       tx.put(entry.key, encodeBucket(changed));
-      const conversion = { redundancy: redundancy ?? ctx.redundancy ?? oneCopy, after: undefined, isWaiting: false };
+      const conversion = {
+        redundancy: redundancy ?? ctx.redundancy?.() ?? oneCopy,
+        after: undefined,
+        isWaiting: false,
+      };
       tx.put(conversionKey(bucket.id), encodeConversion(conversion));
-      return infoOf(name, changed);
+      return bucketInfoOf(name, changed);
+    },
+    { clock, random },
+  );
+}
+
+/** Every write to the bucket checks its row, so each one happens wholly before or wholly after this. */
+export async function setVersioning(
+  ctx: ObjectContext,
+  name: string,
+  versioning: "enabled" | "suspended",
+): Promise<BucketInfo> {
+  const { kv, clock, random } = ctx;
+  return transact(
+    kv,
+    async (tx) => {
+      const { entry, bucket } = await readBucket(ctx, (keys) => tx.get(keys), name);
+      if (bucket.objectLock && versioning === "suspended")
+        throw new HoldfastError(
+          "invalid_bucket_state",
+          "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
+        );
+      await keepBucketAlive(ctx, tx, name, bucket);
+      const changed: BucketRecord = { ...bucket, state: "active", versioning, revision: bucket.revision + 1 };
+      tx.put(entry.key, encodeBucket(changed));
+      return bucketInfoOf(name, changed);
     },
     { clock, random },
   );
@@ -124,19 +149,21 @@ type ListBucketsOptions = Parameters<Objects["listBuckets"]>[0];
 type ListBucketsResult = Awaited<ReturnType<Objects["listBuckets"]>>;
 
 export async function listBuckets(ctx: ObjectContext, options: ListBucketsOptions): Promise<ListBucketsResult> {
-  const { prefix = "", after, limit } = options;
+  const { prefix = "", after, account, limit } = options;
   if (limit <= 0) return { buckets: [], next: undefined };
   const family = tagRange(tags.bucket);
   let start = clippedRow(prefix);
   const pastAfter = after === undefined ? start : Buffer.concat([clippedRow(after), Buffer.of(0)]);
   if (Buffer.compare(pastAfter, start) > 0) start = pastAfter;
   const buckets: BucketInfo[] = [];
-  for await (const entries of pages(ctx.kv, { start, end: family.end })) {
+  for await (const entries of scanPages(ctx.kv, { start, end: family.end })) {
     for (const entry of entries) {
       const name = bucketNameOf(entry.key);
       if (!name.startsWith(prefix)) return { buckets, next: undefined };
+      const info = bucketInfoOf(name, decodeBucket(entry.value));
+      if (account !== undefined && account !== (info.account ?? "own")) continue;
       if (buckets.length === limit) return { buckets, next: buckets.at(-1)?.name };
-      buckets.push(infoOf(name, decodeBucket(entry.value)));
+      buckets.push(info);
     }
   }
   return { buckets, next: undefined };
@@ -147,26 +174,54 @@ function clippedRow(name: string): Buffer {
   return bucketKey(name).subarray(0, 1 + limits.bucketNameCharsMax);
 }
 
-/** Errors: `no_such_bucket`, `bucket_not_empty`, `operation_aborted` when writes kept coming between. */
+/**
+ * Uploads under way hold no bucket back: they end with it, as with AWS. From the commit on nobody can add to them or
+ * complete them, for that needs the bucket's row; a job takes away what they stored.
+ *
+ * Errors: `no_such_bucket`, `bucket_not_empty`, `operation_aborted` when writes kept coming between.
+ */
 export async function deleteBucket(ctx: ObjectContext, name: string): Promise<void> {
   for (let attempt = 0; attempt < deleteAttemptsMax; attempt++) {
     const marked = await markDeleting(ctx, name);
-    const isEmpty = await isBucketEmpty(ctx.kv, marked.bucket.id);
+    const holds = await heldBy(ctx.kv, marked.bucket);
     const check = { key: marked.entry.key, version: marked.entry.version };
-    if (!isEmpty) {
+    if (holds.objects) {
       const value = encodeBucket({ ...marked.bucket, state: "active" });
       // If this fails someone else has made it active already, or is deleting it too.
       await ctx.kv.commit({ checks: [check], writes: [{ kind: "put", key: check.key, value }] });
       const details = { bucket: name };
       throw new HoldfastError("bucket_not_empty", "The bucket you tried to delete is not empty.", { details });
     }
-    const result = await ctx.kv.commit({ checks: [check], writes: [{ kind: "delete", key: check.key }] });
+    const { id, configured } = marked.bucket;
+    const gone = [check.key, ...configurationRows(id, configured)];
+    const writes: Write[] = gone.map((key) => ({ kind: "delete", key }));
+    if (hasConfiguration(configured, "lifecycle"))
+      writes.push({ kind: "put", key: lifecycleKey(id), value: encodeLifecycle({ kind: "clearing" }) });
+    if (holds.uploads) writes.push({ kind: "put", key: goneKey(id), value: encodeGone() });
+    const leaving = await leaveAccount(ctx.kv, marked.bucket);
+    const result = await ctx.kv.commit({
+      checks: [check, ...leaving.checks],
+      writes: [...writes, ...leaving.writes],
+    });
     if (result.outcome === "conflict") continue;
     ctx.bucketIds.forget(name);
-    await deleteUsage(ctx, marked.bucket.id);
+    await deleteUsage(ctx, id);
     return;
   }
   throw new HoldfastError("operation_aborted", "Writes to the bucket kept its deletion from ending; try again.");
+}
+
+/** What the bucket still counts for its account: no more, once it is gone. */
+async function leaveAccount(kv: Kv, bucket: BucketRecord): Promise<Commit> {
+  if (bucket.quota === undefined || bucket.quota.account === "none") return { checks: [], writes: [] };
+  const key = countedKey(bucket.id);
+  const [counted] = await kv.get([key]);
+  const deltas = leavesAccount(bucket, counted?.value);
+  const checks = [{ key, version: counted?.version ?? absent }];
+  return {
+    checks,
+    writes: deltas === undefined ? [] : [{ kind: "add", key: accountUsageKey(bucket.account ?? ""), deltas }],
+  };
 }
 
 /** The row in state `deleting`, as it stands in the store. */
@@ -184,18 +239,22 @@ async function markDeleting(
   throw new HoldfastError("operation_aborted", "Other requests kept changing the bucket; try again.");
 }
 
-async function isBucketEmpty(kv: Kv, bucket: BucketId): Promise<boolean> {
-  const [heads, uploads] = await Promise.all([
-    kv.scan(headRange(bucket), { limit: 1 }),
-    kv.scan(uploadRange(bucket), { limit: 1 }),
+type Held = { readonly objects: boolean; readonly uploads: boolean };
+
+async function heldBy(kv: Kv, bucket: BucketRecord): Promise<Held> {
+  const any = async (range: KeyRange): Promise<boolean> => (await kv.scan(range, { limit: 1 })).length > 0;
+  const [heads, past, uploads] = await Promise.all([
+    any(headRange(bucket.id)),
+    hasVersions(bucket) && any(pastPrefixRange(bucket.id, Buffer.alloc(0))),
+    any(uploadRange(bucket.id)),
   ]);
-  return heads.length === 0 && uploads.length === 0;
+  return { objects: heads || past, uploads };
 }
 
 /** Counters of a bucket that is gone; nobody reads them any more, so a failure leaves only a few small rows. */
 async function deleteUsage(ctx: ObjectContext, bucket: BucketId): Promise<void> {
   try {
-    for await (const entries of pages(ctx.kv, usageRange(bucket))) {
+    for await (const entries of scanPages(ctx.kv, usageRange(bucket))) {
       for (let at = 0; at < entries.length; at += limits.jobBatchMax) {
         const batch = entries.slice(at, at + limits.jobBatchMax);
         await ctx.kv.commit({ checks: [], writes: batch.map(({ key }) => ({ kind: "delete", key })) });
@@ -206,16 +265,14 @@ async function deleteUsage(ctx: ObjectContext, bucket: BucketId): Promise<void> 
   }
 }
 
-export async function bucketUsage(
-  ctx: ObjectContext,
-  name: string,
-): Promise<{ readonly objects: number; readonly bytes: number }> {
+export async function bucketUsage(ctx: ObjectContext, name: string): Promise<BucketUsage> {
   const { bucket } = await readBucket(ctx, readRows(ctx.kv), name);
-  const total = { objects: 0, bytes: 0 };
-  for await (const entries of pages(ctx.kv, usageRange(bucket.id))) {
+  const total = { objects: 0, versions: 0, bytes: 0 };
+  for await (const entries of scanPages(ctx.kv, usageRange(bucket.id))) {
     for (const entry of entries) {
-      const [objects = 0, bytes = 0] = readCounters(entry.value);
+      const [objects = 0, bytes = 0, versions = 0] = readCounters(entry.value);
       total.objects += objects;
+      total.versions += versions;
       total.bytes += bytes;
     }
   }

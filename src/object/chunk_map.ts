@@ -7,6 +7,8 @@ import type { BlobStore, ChunkRef, ChunkSource } from "../blob/blob.ts";
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { BlobId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
+import type { DataKey } from "../crypto/data_key.ts";
 import type { Kv } from "../kv/kv.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import type { BlobRoot, PartRecord } from "../meta/blobs.ts";
@@ -24,13 +26,21 @@ class ChunkPages implements ChunkSource {
   readonly chunkBytes: number;
   readonly sizeBytes: number;
   readonly blob: BlobId;
+  readonly dataKey: DataKey | undefined;
   readonly #kv: Kv;
   readonly #root: ChunksRoot;
   #page: { readonly index: number; readonly chunks: readonly ChunkRef[] } | undefined;
 
-  constructor(kv: Kv, blob: BlobId, root: ChunksRoot, firstPage: Uint8Array | undefined) {
+  constructor(
+    kv: Kv,
+    blob: BlobId,
+    rows: { readonly root: ChunksRoot; readonly firstPage: Uint8Array | undefined },
+    dataKey: DataKey | undefined,
+  ) {
+    const { root, firstPage } = rows;
     this.#kv = kv;
     this.blob = blob;
+    this.dataKey = dataKey;
     this.#root = root;
     this.chunkBytes = root.chunkBytes;
     this.sizeBytes = root.sizeBytes;
@@ -51,15 +61,25 @@ class ChunkPages implements ChunkSource {
 
 export type OpenBlob =
   | { readonly kind: "chunks"; readonly root: ChunksRoot; readonly source: ChunkSource }
-  | { readonly kind: "parts"; readonly id: BlobId; readonly root: PartsRoot };
+  | { readonly kind: "parts"; readonly id: BlobId; readonly root: PartsRoot; readonly dataKey: DataKey | undefined };
 
-/** Reads the root, and the first page with it. Errors: `corrupt_record` when it is not there. */
-export async function openBlob(kv: Kv, blob: BlobId): Promise<OpenBlob> {
+/** What whoever refers to a blob knows of it. */
+export type BlobReference = {
+  /** Its first bytes, which are all of it unless it was appended to after the reference was read. */
+  readonly sizeBytes: number;
+  /** What its bytes, those of its parts, were encrypted with; only reading those needs it. */
+  readonly dataKey?: DataKey | undefined;
+};
+
+/** Reads the root, and the first page with it. Errors: `corrupt_record` when it is not there, or shorter. */
+export async function openBlob(kv: Kv, blob: BlobId, { sizeBytes, dataKey }: BlobReference): Promise<OpenBlob> {
   const [rootRow, pageRow] = await kv.get([blobRootKey(blob), blobPageKey(blob, 0)]);
   if (rootRow === undefined) throw missing(blob, "The root");
   const root = decodeBlobRoot(rootRow.value);
-  if (root.kind === "parts") return { kind: "parts", id: blob, root };
-  return { kind: "chunks", root, source: new ChunkPages(kv, blob, root, pageRow?.value) };
+  if (root.sizeBytes < sizeBytes)
+    throw new HoldfastError("corrupt_record", `Blob ${blob} has ${root.sizeBytes} bytes instead of ${sizeBytes}.`);
+  if (root.kind === "parts") return { kind: "parts", id: blob, root: { ...root, sizeBytes }, dataKey };
+  return { kind: "chunks", root, source: new ChunkPages(kv, blob, { root, firstPage: pageRow?.value }, dataKey) };
 }
 
 async function readPartPage(kv: Kv, blob: BlobId, page: number): Promise<PartRecord[]> {
@@ -71,19 +91,21 @@ async function readPartPage(kv: Kv, blob: BlobId, page: number): Promise<PartRec
 /** A part and where it begins in the object. */
 export type PlacedPart = { readonly part: PartRecord; readonly offset: number; readonly index: number };
 
-/** Parts in order, from the page that holds byte `offset` on. */
+/** Parts in order, from the page that holds byte `offset` on, as far as the blob was opened. */
 export async function* partsFrom(
   kv: Kv,
   open: OpenBlob & { kind: "parts" },
   offset: number,
 ): AsyncGenerator<PlacedPart> {
-  const { pageStarts, pageEntries, pages } = open.root;
+  const { pageStarts, pageEntries, pages, sizeBytes } = open.root;
   let page = 0;
   while (page + 1 < pages && pageStarts[page + 1]! <= offset) page += 1;
   for (; page < pages; page++) {
     let at = pageStarts[page]!;
     let index = page * pageEntries;
     for (const part of await readPartPage(kv, open.id, page)) {
+      // Appended meanwhile, for what is appended is never empty.
+      if (at + part.sizeBytes > sizeBytes) return;
       yield { part, offset: at, index };
       at += part.sizeBytes;
       index += 1;
@@ -93,7 +115,7 @@ export async function* partsFrom(
 
 /** The part of that number. Errors: `invalid_part_number`. */
 export async function findPart(kv: Kv, open: OpenBlob & { kind: "parts" }, partNumber: number): Promise<PlacedPart> {
-  const { pageStarts, pageEntries, pages } = open.root;
+  const { pageStarts, pageEntries, pages, sizeBytes } = open.root;
   // Part numbers rise but may have gaps: the part of number n is the n-th at the latest.
   let page = Math.min(pages - 1, Math.floor((partNumber - 1) / pageEntries));
   for (; page >= 0; page--) {
@@ -101,6 +123,7 @@ export async function findPart(kv: Kv, open: OpenBlob & { kind: "parts" }, partN
     if (page > 0 && parts[0]!.partNumber > partNumber) continue;
     let offset = pageStarts[page]!;
     for (const [position, part] of parts.entries()) {
+      if (offset + part.sizeBytes > sizeBytes) break;
       if (part.partNumber === partNumber) return { part, offset, index: page * pageEntries + position };
       offset += part.sizeBytes;
     }
@@ -125,6 +148,10 @@ export function readBlob(
   return readParts(parts, open, span, signal);
 }
 
+/**
+ * Part after part. Small ones, as appends make them, are read some ahead, for each costs reads of its own however few bytes it has; a
+ * large one reads ahead within itself.
+ */
 async function* readParts(
   stores: { readonly kv: Kv; readonly blobs: BlobStore },
   open: OpenBlob & { kind: "parts" },
@@ -132,12 +159,45 @@ async function* readParts(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Buffer> {
   const end = span.offset + span.length;
-  for await (const { part, offset } of partsFrom(stores.kv, open, span.offset)) {
-    if (offset >= end) return;
-    const from = Math.max(span.offset, offset);
-    const until = Math.min(end, offset + part.sizeBytes);
-    if (from >= until) continue;
-    const child = await openBlob(stores.kv, part.blob);
-    yield* readBlob(stores, child, { offset: from - offset, length: until - from }, signal);
+  const ahead: Promise<readonly Buffer[]>[] = [];
+  try {
+    for await (const { part, offset } of partsFrom(stores.kv, open, span.offset)) {
+      if (offset >= end) break;
+      const from = Math.max(span.offset, offset);
+      const length = Math.min(end, offset + part.sizeBytes) - from;
+      if (length <= 0) continue;
+      const pieces = readPart(stores, { part, dataKey: open.dataKey }, { offset: from - offset, length }, signal);
+      const isSmall = length <= limits.smallPartBytesMax;
+      while (ahead.length >= (isSmall ? limits.smallPartsAtOnce : 1)) yield* await ahead.shift()!;
+      if (isSmall) ahead.push(readSoon(pieces));
+      else yield* pieces;
+    }
+    while (ahead.length > 0) yield* await ahead.shift()!;
+  } finally {
+    // What nobody will take ends before the read does, which keeps its chunks.
+    await Promise.allSettled(ahead);
   }
+}
+
+/** A failure is told when its turn comes. */
+function readSoon(pieces: AsyncIterable<Buffer>): Promise<readonly Buffer[]> {
+  const whole = allOf(pieces);
+  whole.catch(() => undefined);
+  return whole;
+}
+
+async function allOf(pieces: AsyncIterable<Buffer>): Promise<readonly Buffer[]> {
+  const all: Buffer[] = [];
+  for await (const piece of pieces) all.push(piece);
+  return all;
+}
+
+async function* readPart(
+  stores: { readonly kv: Kv; readonly blobs: BlobStore },
+  { part, dataKey }: { readonly part: PartRecord; readonly dataKey: DataKey | undefined },
+  span: ByteSpan,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer> {
+  const child = await openBlob(stores.kv, part.blob, { sizeBytes: part.sizeBytes, dataKey });
+  yield* readBlob(stores, child, span, signal);
 }

@@ -57,6 +57,18 @@ export function judgeWrite(
   }
 }
 
+/** Of what a rename would replace, with S3's dates too: what is not there was not modified. Errors: those of `judgeWrite`. */
+export function judgeRenameTarget(current: Validators | undefined, conditions: ReadConditions | undefined): void {
+  judgeWrite(current, conditions);
+  if (conditions === undefined) return;
+  const { ifModifiedSinceMs, ifUnmodifiedSinceMs } = conditions;
+  const modified = current && wholeSeconds(current.modifiedMs);
+  if (ifModifiedSinceMs !== undefined && (modified === undefined || modified <= wholeSeconds(ifModifiedSinceMs)))
+    throw failed("If-Modified-Since");
+  if (ifUnmodifiedSinceMs !== undefined && modified !== undefined && modified > wholeSeconds(ifUnmodifiedSinceMs))
+    throw failed("If-Unmodified-Since");
+}
+
 export type DeleteConditions = WriteConditions & { readonly sizeBytes?: number; readonly modifiedMs?: number };
 
 /** DeleteObject's x-amz-if-match-size and -last-modified-time come on top. Errors: those of `judgeWrite`. */

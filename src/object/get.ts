@@ -1,40 +1,43 @@
 /**
- * GET and HEAD. Bucket, head and inline body come from one read of one state, so an answer is a whole version. A read of
+ * GET and HEAD. Bucket, head and inline body come from one read of one state, so an answer is a whole version (a past one is
+ * one row with its bytes). A read of
  * chunks is announced to the session before that, so that nothing it leads to is reclaimed until `release`.
  */
 import { HoldfastError } from "../core/errors.ts";
-import { decodeBody } from "../meta/heads.ts";
+import type { DataKey } from "../crypto/data_key.ts";
 import type { HeadRecord } from "../meta/heads.ts";
 import { findPart, openBlob, readBlob } from "./chunk_map.ts";
 import type { OpenBlob, PlacedPart } from "./chunk_map.ts";
 import { judgeRead } from "./conditions.ts";
 import type { ObjectContext } from "./context.ts";
-import { checkObjectKey, checkVersionId } from "./names.ts";
+import { endingOf } from "./due.ts";
+import { checkObjectKeyOf, openInline, openObjectKey } from "./encryption.ts";
+import { checkObjectKey } from "./names.ts";
 import type { GetOptions, GetOutcome, HeadOutcome, ObjectInfo, ResolvedRange, StoredChecksum } from "./object.ts";
 import { resolveRange } from "./ranges.ts";
-import { infoOf, noSuchKey, readRows, readTarget } from "./target.ts";
-import type { Target } from "./target.ts";
+import { readVersion, type ReadVersion, type VersionAddress } from "./read_version.ts";
+import { infoOf, readRows } from "./target.ts";
 
 const nothing = (): void => undefined;
 
 export async function getObject(ctx: ObjectContext, options: GetOptions): Promise<GetOutcome> {
   checkObjectKey(options.key);
-  checkVersionId(options.versionId);
   const release = ctx.session.beginRead();
   try {
-    const target = await readTarget(ctx, readRows(ctx.kv), options, { body: true });
-    const head = existing(target);
-    const info = infoOf(options.key, head);
+    const version = await readVersion(ctx, readRows(ctx.kv), options, { body: true });
+    const { head } = version;
+    const info = await shownInfo(ctx, version, options);
+    const dataKey = await openObjectKey(ctx, head, options.customerKey);
     if (judgeRead(head, options.conditions) === "not_modified") {
       release();
       return { outcome: "not_modified", info };
     }
     if (head.data.kind !== "blob") {
-      const found = foundInline(target, head, info, options);
+      const found = foundInline(version, info, options, dataKey);
       release();
       return found;
     }
-    const open = await openBlob(ctx.kv, head.data.blob);
+    const open = await openBlob(ctx.kv, head.data.blob, { sizeBytes: head.sizeBytes, dataKey });
     const { range, partChecksum } = await selected(ctx, open, head, options);
     const span = range ?? { offset: 0, length: head.sizeBytes };
     const body = (): AsyncIterable<Buffer> => readBlob(ctx, open, span, options.signal);
@@ -45,20 +48,24 @@ export async function getObject(ctx: ObjectContext, options: GetOptions): Promis
   }
 }
 
-/** The current version. Errors: `no_such_key`. */
-export function existing(target: Target): HeadRecord {
-  if (target.head === undefined) throw noSuchKey();
-  return target.head;
+async function shownInfo(
+  ctx: ObjectContext,
+  { target, head }: ReadVersion,
+  { key, versionId }: GetOptions,
+): Promise<ObjectInfo> {
+  const info = infoOf(target.bucket, key, head);
+  const ending = versionId === undefined ? await endingOf(ctx, target, key, head) : undefined;
+  return ending === undefined ? info : { ...info, ending };
 }
 
-/** The bytes of a version that has no blob. */
-export function inlineBytes(target: Target, head: HeadRecord): Buffer {
-  return head.data.kind === "empty" ? Buffer.alloc(0) : decodeBody(head, target.bodyEntry?.value);
-}
-
-function foundInline(target: Target, head: HeadRecord, info: ObjectInfo, options: GetOptions): GetOutcome {
+function foundInline(
+  { head, bytes }: ReadVersion,
+  info: ObjectInfo,
+  options: GetOptions,
+  dataKey: DataKey | undefined,
+): GetOutcome {
   const { range, partChecksum } = onlyPart(head, options);
-  const whole = inlineBytes(target, head);
+  const whole = openInline(head, bytes(), dataKey);
   const inline = range === undefined ? whole : whole.subarray(range.offset, range.offset + range.length);
   const body = async function* (): AsyncGenerator<Buffer> {
     if (inline.length > 0) yield inline;
@@ -80,30 +87,38 @@ function onlyPart(head: HeadRecord, options: GetOptions): Selected {
     });
   }
   const range = head.sizeBytes === 0 ? undefined : { offset: 0, length: head.sizeBytes };
-  return { range, partChecksum: head.checksum };
+  return { range, partChecksum: undefined };
 }
 
 async function selected(ctx: ObjectContext, open: OpenBlob, head: HeadRecord, options: GetOptions): Promise<Selected> {
   if (open.kind === "chunks" || options.partNumber === undefined) return onlyPart(head, options);
   const placed = await findPart(ctx.kv, open, options.partNumber);
-  return { range: { offset: placed.offset, length: placed.part.sizeBytes }, partChecksum: checksumOf(placed) };
+  return { range: { offset: placed.offset, length: placed.part.sizeBytes }, partChecksum: checksumOf(placed, head) };
 }
 
-function checksumOf({ part }: PlacedPart): StoredChecksum | undefined {
-  return part.checksum && { ...part.checksum, type: "FULL_OBJECT" };
+/** With the type of the object's: it says what the parts' checksums are for. */
+function checksumOf({ part }: PlacedPart, { checksum }: HeadRecord): StoredChecksum | undefined {
+  return part.checksum && { ...part.checksum, type: checksum?.type ?? "FULL_OBJECT" };
+}
+
+export async function describeObject(ctx: ObjectContext, options: VersionAddress): Promise<ObjectInfo> {
+  checkObjectKey(options.key);
+  const { target, head } = await readVersion(ctx, readRows(ctx.kv), options, { body: false });
+  return infoOf(target.bucket, options.key, head);
 }
 
 export async function headObject(ctx: ObjectContext, options: GetOptions): Promise<HeadOutcome> {
   checkObjectKey(options.key);
-  checkVersionId(options.versionId);
   const release = options.partNumber === undefined ? nothing : ctx.session.beginRead();
   try {
-    const head = existing(await readTarget(ctx, readRows(ctx.kv), options));
-    const info = infoOf(options.key, head);
+    const version = await readVersion(ctx, readRows(ctx.kv), options, { body: false });
+    const { head } = version;
+    checkObjectKeyOf(head, options.customerKey);
+    const info = await shownInfo(ctx, version, options);
     if (judgeRead(head, options.conditions) === "not_modified") return { outcome: "not_modified", info };
     const multipart = options.partNumber !== undefined && head.data.kind === "blob" && info.partsCount !== undefined;
     const { range, partChecksum } = multipart
-      ? await selected(ctx, await openBlob(ctx.kv, head.data.blob), head, options)
+      ? await selected(ctx, await openBlob(ctx.kv, head.data.blob, head), head, options)
       : onlyPart(head, options);
     return { outcome: "found", info, range, partChecksum };
   } finally {

@@ -4,39 +4,50 @@ import type { ChunkRef } from "../blob/blob.ts";
 import { openBlob, partsFrom } from "./chunk_map.ts";
 import type { OpenBlob } from "./chunk_map.ts";
 import type { ObjectContext } from "./context.ts";
-import { existing } from "./get.ts";
+import type { Redundancy } from "../core/redundancy.ts";
+import { checkObjectKeyOf } from "./encryption.ts";
 import { checkObjectKey } from "./names.ts";
-import type { LaidChunk, ObjectInfo, Objects, PartInfo } from "./object.ts";
-import { infoOf, noSuchKey, readRows, readTarget } from "./target.ts";
-import type { Address } from "./target.ts";
+import type { ObjectInfo, Objects, PartInfo } from "./object.ts";
+import { readVersion, type VersionAddress } from "./read_version.ts";
+import { infoOf, noSuchKey, readRows } from "./target.ts";
+
+export type LaidChunk = {
+  readonly id: string;
+  readonly offset: number;
+  readonly sizeBytes: number;
+  readonly storedBytes: number;
+  readonly redundancy: Redundancy;
+  readonly places: readonly { readonly drive: string; readonly shardIndex: number }[];
+};
 
 type Layout = Awaited<ReturnType<Objects["layout"]>>;
 
-export async function objectLayout(ctx: ObjectContext, address: Address): Promise<Layout> {
+export async function objectLayout(ctx: ObjectContext, address: VersionAddress): Promise<Layout> {
   checkObjectKey(address.key);
-  const head = existing(await readTarget(ctx, readRows(ctx.kv), address));
-  const info = infoOf(address.key, head);
+  const { target, head } = await readVersion(ctx, readRows(ctx.kv), address, { body: false });
+  const info = infoOf(target.bucket, address.key, head);
   return { info, inline: head.data.kind !== "blob", chunks: layChunks(ctx, address, head.stamp) };
 }
 
 /** The read begins when the first chunk is asked for, so that one that is never asked for holds nothing back. */
-async function* layChunks(ctx: ObjectContext, address: Address, stamp: string): AsyncGenerator<LaidChunk> {
+async function* layChunks(ctx: ObjectContext, address: VersionAddress, stamp: string): AsyncGenerator<LaidChunk> {
   const release = ctx.session.beginRead();
   try {
-    const { head } = await readTarget(ctx, readRows(ctx.kv), address);
-    if (head?.stamp !== stamp) throw noSuchKey();
+    const { head } = await readVersion(ctx, readRows(ctx.kv), address, { body: false });
+    if (head.stamp !== stamp) throw noSuchKey();
     if (head.data.kind !== "blob") return;
-    const open = await openBlob(ctx.kv, head.data.blob);
-    if (open.kind === "chunks") yield* chunksOf(open, 0);
-    else for await (const { part, offset } of partsFrom(ctx.kv, open, 0)) yield* layPart(ctx, part.blob, offset);
+    yield* layBlob(ctx, { blob: head.data.blob, sizeBytes: head.sizeBytes }, 0);
   } finally {
     release();
   }
 }
 
-async function* layPart(ctx: ObjectContext, blob: BlobId, offset: number): AsyncGenerator<LaidChunk> {
-  const open = await openBlob(ctx.kv, blob);
-  if (open.kind === "chunks") yield* chunksOf(open, offset);
+type LaidBlob = { readonly blob: BlobId; readonly sizeBytes: number };
+
+async function* layBlob(ctx: ObjectContext, { blob, sizeBytes }: LaidBlob, start: number): AsyncGenerator<LaidChunk> {
+  const open = await openBlob(ctx.kv, blob, { sizeBytes });
+  if (open.kind === "chunks") yield* chunksOf(open, start);
+  else for await (const { part, offset } of partsFrom(ctx.kv, open, 0)) yield* layBlob(ctx, part, start + offset);
 }
 
 async function* chunksOf(open: OpenBlob & { kind: "chunks" }, offset: number): AsyncGenerator<LaidChunk> {
@@ -62,11 +73,12 @@ export async function objectParts(ctx: ObjectContext, options: PartsOptions): Pr
   checkObjectKey(options.key);
   const release = ctx.session.beginRead();
   try {
-    const head = existing(await readTarget(ctx, readRows(ctx.kv), options));
-    const info = infoOf(options.key, head);
+    const { target, head } = await readVersion(ctx, readRows(ctx.kv), options, { body: false });
+    checkObjectKeyOf(head, options.customerKey);
+    const info = infoOf(target.bucket, options.key, head);
     const parts: PartInfo[] = [];
     if (info.partsCount === undefined || head.data.kind !== "blob") return { info, parts, isTruncated: false };
-    const open = await openBlob(ctx.kv, head.data.blob);
+    const open = await openBlob(ctx.kv, head.data.blob, head);
     if (open.kind !== "parts") return { info, parts, isTruncated: false };
     for await (const { part } of partsFrom(ctx.kv, open, 0)) {
       if (part.partNumber <= options.after) continue;

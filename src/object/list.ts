@@ -10,7 +10,7 @@ import type { Entry } from "../kv/kv.ts";
 import { decodeListed } from "../meta/heads.ts";
 import { headKey, headRange, objectKeyOf, prefixEnd, prefixRange } from "../meta/keys.ts";
 import type { ObjectContext } from "./context.ts";
-import { canBegin, clipMarker } from "./markers.ts";
+import { canBegin, clipMarker, commonPrefixOf, startsWith } from "./markers.ts";
 import type { ListedObject, ListOptions, ListResult } from "./object.ts";
 import { readBucket, readRows } from "./target.ts";
 
@@ -24,11 +24,17 @@ export async function listObjects(ctx: ObjectContext, options: ListOptions): Pro
   }
   const { bucket } = await readBucket(ctx, readRows(ctx.kv), options.bucket);
   const nothing = options.limit === 0 || (options.prefix !== undefined && !canBegin(options.prefix));
-  if (nothing) return { objects: [], commonPrefixes: [], next: undefined };
-  return listPage(ctx, bucket.id, options);
+  const { account } = bucket;
+  if (nothing) return { account, objects: [], commonPrefixes: [], next: undefined };
+  return { account, ...(await listPage(ctx, bucket.id, options)) };
 }
 
-async function listPage(ctx: ObjectContext, bucket: BucketId, options: ListOptions): Promise<ListResult> {
+/** A page of a bucket whose row was read; the options have been checked. */
+export async function listPage(
+  ctx: ObjectContext,
+  bucket: BucketId,
+  options: ListOptions,
+): Promise<Omit<ListResult, "account">> {
   const page = new Page(bucket, options);
   const range = options.prefix === undefined ? headRange(bucket) : prefixRange(headKey(bucket, options.prefix));
   let start = page.firstRow(Buffer.from(range.start));
@@ -49,8 +55,7 @@ async function listPage(ctx: ObjectContext, bucket: BucketId, options: ListOptio
 /** One page as it fills. */
 class Page {
   readonly #bucket: BucketId;
-  readonly #prefixBytes: number;
-  readonly #delimiter: Buffer | undefined;
+  readonly #options: ListOptions;
   readonly #after: Buffer | undefined;
   readonly #limit: number;
   readonly #objects: ListedObject[] = [];
@@ -62,8 +67,7 @@ class Page {
 
   constructor(bucket: BucketId, options: ListOptions) {
     this.#bucket = bucket;
-    this.#prefixBytes = options.prefix?.length ?? 0;
-    this.#delimiter = options.delimiter === undefined || options.delimiter.length === 0 ? undefined : options.delimiter;
+    this.#options = options;
     this.#after = options.after && clipMarker(options.after);
     this.#limit = options.limit;
     assert(options.limit > 0, "an empty page reads nothing");
@@ -80,15 +84,9 @@ class Page {
     const afterRow = headKey(this.#bucket, after);
     if (Buffer.compare(afterRow, rangeStart) < 0) return rangeStart;
     const isBelowPrefix = afterRow.subarray(0, rangeStart.length).equals(rangeStart);
-    const rolled = isBelowPrefix ? this.#commonPrefixOf(after) : undefined;
+    const rolled = isBelowPrefix ? commonPrefixOf(after, this.#options) : undefined;
     if (rolled !== undefined) return prefixEnd(headKey(this.#bucket, rolled))!;
     return Buffer.concat([afterRow, Buffer.of(0)]);
-  }
-
-  #commonPrefixOf(key: Buffer): Buffer | undefined {
-    if (this.#delimiter === undefined) return undefined;
-    const at = key.indexOf(this.#delimiter, this.#prefixBytes);
-    return at < 0 ? undefined : key.subarray(0, at + this.#delimiter.length);
   }
 
   take(entry: Entry): "more" | "full" {
@@ -99,7 +97,7 @@ class Page {
       this.#isTruncated = true;
       return "full";
     }
-    const commonPrefix = this.#commonPrefixOf(key);
+    const commonPrefix = commonPrefixOf(key, this.#options);
     if (commonPrefix === undefined) {
       this.#objects.push(decodeListed(entry));
       this.#last = key;
@@ -117,12 +115,8 @@ class Page {
     return prefixEnd(headKey(this.#bucket, this.#passing));
   }
 
-  result(): ListResult {
+  result(): Omit<ListResult, "account"> {
     const next = this.#isTruncated ? this.#last : undefined;
     return { objects: this.#objects, commonPrefixes: this.#commonPrefixes, next };
   }
-}
-
-function startsWith(key: Buffer, prefix: Buffer): boolean {
-  return key.length >= prefix.length && key.compare(prefix, 0, prefix.length, 0, prefix.length) === 0;
 }

@@ -1,5 +1,5 @@
 /**
- * Prefixes and markers of listings. A client may send any bytes, also such as no key can have; the rows' keys that they
+ * Prefixes, common prefixes and markers of listings. A client may send any bytes, also such as no key can have; the rows' keys that they
  * are made into must stay within the store's bounds, which are asserted.
  */
 import { limits } from "../core/limits.ts";
@@ -25,4 +25,17 @@ export function canBegin(prefix: Uint8Array): boolean {
 /** A marker that the same keys lie behind, and short enough for a row's key. */
 export function clipMarker(after: Buffer): Buffer {
   return after.subarray(0, possibleBytes(after));
+}
+
+export type Grouping = { readonly prefix?: Buffer; readonly delimiter?: Buffer };
+
+/** What the key is printed as where a delimiter groups keys: all up to the first one behind the prefix. */
+export function commonPrefixOf(key: Buffer, { prefix, delimiter }: Grouping): Buffer | undefined {
+  if (delimiter === undefined || delimiter.length === 0) return undefined;
+  const at = key.indexOf(delimiter, prefix?.length ?? 0);
+  return at < 0 ? undefined : key.subarray(0, at + delimiter.length);
+}
+
+export function startsWith(key: Buffer, prefix: Buffer): boolean {
+  return key.length >= prefix.length && key.compare(prefix, 0, prefix.length, 0, prefix.length) === 0;
 }

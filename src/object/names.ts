@@ -1,9 +1,11 @@
 /** Which names, keys and metadata are taken, without any I/O. */
+import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
-import type { ObjectMetadata } from "./object.ts";
+import type { ObjectMetadata, ObjectTags } from "./object.ts";
 
-const bucketName = /^[a-z0-9](?:[a-z0-9-]|\.(?!\.))*[a-z0-9]$/;
+/** Of a bucket's name, whose labels have dots between them: the name shall be one of DNS. */
+const label = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 const ipAddress = /^\d{1,3}(?:\.\d{1,3}){3}$/;
 const forbiddenPrefixes = ["xn--", "sthree-", "amzn-s3-demo-"];
 const forbiddenSuffixes = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
@@ -13,7 +15,7 @@ export function checkBucketName(name: string): void {
   const ok =
     name.length >= limits.bucketNameCharsMin &&
     name.length <= limits.bucketNameCharsMax &&
-    bucketName.test(name) &&
+    name.split(".").every((each) => label.test(each)) &&
     !ipAddress.test(name) &&
     !forbiddenPrefixes.some((prefix) => name.startsWith(prefix)) &&
     !forbiddenSuffixes.some((suffix) => name.endsWith(suffix));
@@ -50,8 +52,15 @@ export function checkMetadata(metadata: ObjectMetadata): void {
   });
 }
 
-/** Versioning is not switched on: the only version of a key is `null`. Errors: `no_such_version`. */
-export function checkVersionId(versionId: string | undefined): void {
-  if (versionId === undefined || versionId === "null") return;
-  throw new HoldfastError("no_such_version", "The specified version does not exist.", { details: { versionId } });
+/** Doors judge tags before they hand them on: what is too much here is a fault of ours. */
+export function assertTags(tags: ObjectTags | undefined): void {
+  if (tags === undefined) return;
+  assert(tags.size <= limits.objectTagsMax, "an object has at most objectTagsMax tags");
+  for (const [name, value] of tags) {
+    assert(
+      name.length > 0 && name.length <= limits.tagNameCharsMax,
+      "a tag's name has 1 to tagNameCharsMax characters",
+    );
+    assert(value.length <= limits.tagValueCharsMax, "a tag's value has at most tagValueCharsMax characters");
+  }
 }

@@ -6,6 +6,7 @@ import type { BlobStore, BodySource } from "../blob/blob.ts";
 import { createNodePlacement } from "../blob/node_placement.ts";
 import { createBlobStore } from "../blob/store.ts";
 import { systemClock } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
 import { IdSource } from "../core/ids.ts";
 import { silentLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
@@ -17,6 +18,7 @@ import { openMemoryKv } from "../kv/memory.ts";
 import { Session } from "../meta/sessions.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode } from "../node/node.ts";
+import type { ObjectParts } from "./context.ts";
 import type { BodyVerifier, GetOutcome, ObjectMetadata } from "./object.ts";
 import { ObjectStore } from "./object_store.ts";
 
@@ -28,27 +30,39 @@ export const testChunkBytes = 128 * 1024;
 
 export type TestGateway = { readonly store: ObjectStore; readonly session: Session; readonly blobs: BlobStore };
 
+type GatewayOptions = { readonly kv?: Kv } & Pick<ObjectParts, "eventRules" | "onQueued" | "loggedBuckets">;
+
 export type TestStore = TestGateway & {
   readonly kv: Kv;
   readonly node: ChunkNode;
   readonly digests: DigestPool;
   /** Another process's gateway on the same data. */
-  gateway(options?: { readonly kv?: Kv }): Promise<TestGateway>;
+  gateway(options?: GatewayOptions): Promise<TestGateway>;
   close(): Promise<void>;
 };
 
-export async function openTestStore(kind: KvKind): Promise<TestStore> {
+/** A clock that shows what it is set to, and waits as the system's does. */
+export class SettableClock implements Clock {
+  aheadMs = 0;
+  readonly #startMs = systemClock.nowMs();
+  nowMs = (): number => this.#startMs + this.aheadMs;
+  monotonicMs = systemClock.monotonicMs;
+  sleep = systemClock.sleep;
+}
+
+/** `clock`: the object layer's own; sessions keep the system's. */
+export async function openTestStore(kind: KvKind, { clock = systemClock } = {}): Promise<TestStore> {
   const folder = kind === "lmdb" ? await mkdtemp(join(tmpdir(), "holdfast-object-")) : undefined;
   const kv = folder === undefined ? openMemoryKv() : await openLmdbKv({ path: join(folder, "meta.lmdb"), sync: false });
   const digests = createDigestPool({ threads: 0 });
   const node = createMemoryNode();
   const parts = { clock: systemClock, random: systemRandom, log: silentLog };
-  const gateway = async (options: { readonly kv?: Kv } = {}): Promise<TestGateway> => {
+  const gateway = async ({ kv: own = kv, ...hooks }: GatewayOptions = {}): Promise<TestGateway> => {
     const session = await Session.start({ ...parts, kv, node: "test" });
     const placement = await createNodePlacement({ node, clock: systemClock, log: silentLog });
     const ids = new IdSource(session.id);
     const blobs = createBlobStore({ node, ids, digests, placement, log: silentLog, chunkBytes: testChunkBytes });
-    const store = new ObjectStore({ ...parts, kv: options.kv ?? kv, blobs, digests, session });
+    const store = new ObjectStore({ ...parts, clock, kv: own, blobs, digests, session, ...hooks });
     return { store, session, blobs };
   };
   const close = async (): Promise<void> => {
@@ -58,6 +72,33 @@ export async function openTestStore(kind: KvKind): Promise<TestStore> {
     if (folder !== undefined) await rm(folder, { recursive: true });
   };
   return { ...(await gateway()), kv, node, digests, gateway, close };
+}
+
+/** A gateway before each of whose commits `before` is run. */
+export async function interrupted(t: TestStore, before: () => Promise<void>): Promise<TestGateway> {
+  const { kv } = t;
+  const commit: Kv["commit"] = async (wanted) => {
+    await before();
+    return kv.commit(wanted);
+  };
+  const slow: Kv = {
+    name: "slow",
+    get: (keys) => kv.get(keys),
+    scan: (range, options) => kv.scan(range, options),
+    commit,
+    close: async () => undefined,
+  };
+  return t.gateway({ kv: slow });
+}
+
+/** Run the first time only. */
+export function once(run: () => Promise<unknown>): () => Promise<void> {
+  let isDone = false;
+  return async () => {
+    if (isDone) return;
+    isDone = true;
+    await run();
+  };
 }
 
 export function bodyOf(bytes: Buffer): BodySource {

@@ -8,7 +8,22 @@
 import type { BodySource } from "../blob/blob.ts";
 import type { BucketId, UploadId } from "../core/ids.ts";
 import type { Redundancy } from "../core/redundancy.ts";
+import type { EncryptionContext } from "../crypto/crypto.ts";
+import type { CustomerKey } from "../crypto/customer_key.ts";
 import type { DigestAlgorithm, Digests } from "../digest/digest.ts";
+import type { ConfigurationKind } from "../meta/configurations.ts";
+import type { EventOrigin } from "../meta/events.ts";
+import type { AppendCalls } from "./append_types.ts";
+import type { CommitOptions, CommittedEntry, RenameOptions, RenamePrefixOptions } from "./commit_types.ts";
+import type { AclRecord } from "../meta/extras.ts";
+import type { LaidChunk } from "./layout.ts";
+import type { Ending } from "./lifecycle_rules.ts";
+import type { JudgedCalls } from "./judged_types.ts";
+import type { QuotaCalls } from "./quota_types.ts";
+
+export type { ConfigurationKind, Ending, LaidChunk };
+/** Who owns an object, and what is granted to whom. To this layer it means nothing. */
+export type ObjectAcl = AclRecord;
 
 export type BucketInfo = {
   readonly name: string;
@@ -17,7 +32,21 @@ export type BucketInfo = {
   readonly region: string;
   /** What new objects are stored with; undefined: the store's default. */
   readonly redundancy: Redundancy | undefined;
+  readonly versioning: Versioning;
+  /** 12 digits: whose it is; undefined: the store's own account. */
+  readonly account: string | undefined;
+  /** It can keep versions from being removed; once switched on this never goes off. */
+  readonly objectLock: boolean;
 };
+
+/** Switched on once, it can be suspended but never be as if it had not been. */
+export type Versioning = "unversioned" | "enabled" | "suspended";
+
+/** A configuration document of a bucket, as it was set. The same object as long as nothing about the bucket was changed. */
+export type ConfigurationDocument = { readonly bytes: Buffer; readonly modifiedMs: number };
+
+/** What a new bucket is configured with from the first. */
+export type NewDocuments = ReadonlyMap<ConfigurationKind, Buffer>;
 
 /** Algorithms a client may choose as an object's checksum (MD5 is always computed for the ETag). */
 export type ChecksumAlgorithm = Exclude<DigestAlgorithm, "md5">;
@@ -47,16 +76,69 @@ export type ObjectMetadata = {
   readonly user: Readonly<Record<string, string>>;
 };
 
+/** Who shall hold the key of a new object: the store (SSE-S3), the store by a key that is named (SSE-KMS), the client (SSE-C). */
+export type WantedEncryption =
+  | { readonly mode: "s3" }
+  | {
+      readonly mode: "kms";
+      /** Undefined: the store's default one. */
+      readonly keyId: string | undefined;
+      readonly context: EncryptionContext;
+      /** Kept and told again; keys are not asked for less often with it. */
+      readonly hasBucketKey: boolean;
+    }
+  | { readonly mode: "customer"; readonly key: CustomerKey };
+
+export type EncryptionInfo =
+  | { readonly mode: "s3" | "customer" }
+  | {
+      readonly mode: "kms";
+      readonly keyId: string;
+      readonly context: EncryptionContext;
+      readonly hasBucketKey: boolean;
+    };
+
 export type ObjectInfo = {
   readonly key: Buffer;
   readonly sizeBytes: number;
-  /** 32 hex digits, or `<hex>-<parts>` of a multipart object. */
+  /** 32 hex digits, or `<hex>-<parts>` of a multipart object. The bytes' MD5 unless they are encrypted by another key than the store's. */
   readonly etag: string;
   readonly modifiedMs: number;
   readonly metadata: ObjectMetadata;
+  readonly encryption: EncryptionInfo | undefined;
   readonly checksum: StoredChecksum | undefined;
   /** Parts of a multipart object, undefined for any other. */
   readonly partsCount: number | undefined;
+  /** `null` is one too; undefined: the bucket has no versions. */
+  readonly versionId: string | undefined;
+  readonly tags: ObjectTags | undefined;
+  /** Undefined: the bucket's account owns it, and nothing is granted to anybody else. */
+  readonly acl: ObjectAcl | undefined;
+  readonly lock: ObjectLock;
+  /** When lifecycle rules expire it; only told of what is current. */
+  readonly ending?: Ending;
+};
+
+/**
+ * Called with the version that a call has found, from the very row it goes on with, before anything is done with it or told of
+ * it. What it throws is the call's answer. It may be called again, for another version, where the key was changed meanwhile.
+ */
+export type Admit = (found: ObjectInfo) => void;
+
+/** Never empty where there are none: then it is undefined. */
+export type ObjectTags = ReadonlyMap<string, string>;
+
+/** Until then the version cannot be removed: in GOVERNANCE mode but by those who may bypass it, in COMPLIANCE mode by nobody. */
+export type Retention = { readonly mode: "GOVERNANCE" | "COMPLIANCE"; readonly untilMs: number };
+
+/** What keeps a version from being removed. `legalHold` false: it was there and was taken away. */
+export type ObjectLock = { readonly retention?: Retention | undefined; readonly legalHold?: boolean | undefined };
+
+/** What a new version gets where its request names no retention. */
+export type DefaultRetention = {
+  readonly mode: Retention["mode"];
+  readonly unit: "Days" | "Years";
+  readonly count: number;
 };
 
 /** If-Match and If-None-Match of a write: `*` or ETags without quotes. */
@@ -90,13 +172,20 @@ export type ResolvedRange = { readonly offset: number; readonly length: number }
 export type GetOptions = {
   readonly bucket: string;
   readonly key: Buffer;
+  /** Undefined: the current version. */
   readonly versionId?: string;
   readonly conditions?: ReadConditions;
   readonly range?: RequestedRange;
   /** 1-based; excludes `range`. */
   readonly partNumber?: number;
+  /** Of an object that was encrypted with it: `invalid_request` without it or where it was not, `access_denied` for another. */
+  readonly customerKey?: CustomerKey | undefined;
+  readonly admit?: Admit;
   readonly signal?: AbortSignal;
 };
+
+/** For what is asked of a version itself, and not of its bytes. */
+export type OfVersion = Pick<GetOptions, "bucket" | "key" | "versionId" | "admit">;
 
 export type GetOutcome =
   | { readonly outcome: "not_modified"; readonly info: ObjectInfo }
@@ -132,8 +221,16 @@ export type PutOptions = {
   readonly body: BodySource;
   readonly metadata: ObjectMetadata;
   readonly verifier: BodyVerifier;
+  readonly tags?: ObjectTags;
+  readonly encryption?: WantedEncryption | undefined;
+  /** Without a retention: the bucket's default. `invalid_request` for a bucket without object lock. */
+  readonly lock?: ObjectLock;
+  readonly acl?: ObjectAcl;
   readonly conditions?: WriteConditions;
   readonly signal?: AbortSignal;
+  readonly origin?: RequestOrigin;
+  /** How the object came, for those who are told; with a PUT if left out. */
+  readonly event?: "ObjectCreated:Put" | "ObjectCreated:Post" | "ObjectCreated:Copy";
 };
 
 export type PutResult = {
@@ -141,7 +238,37 @@ export type PutResult = {
   readonly sizeBytes: number;
   readonly modifiedMs: number;
   readonly checksum: StoredChecksum | undefined;
+  readonly encryption: EncryptionInfo | undefined;
+  /** As in ObjectInfo. */
+  readonly versionId: string | undefined;
+  readonly ending?: Ending;
 };
+
+/** Who asked for a change, as those hear of it who are told (events/events.ts). */
+export type RequestOrigin = EventOrigin;
+
+export type DeleteOptions = {
+  readonly bucket: string;
+  readonly key: Buffer;
+  /** That version is removed for good. Undefined: the object is deleted; where there are versions a delete marker says so. */
+  readonly versionId?: string;
+  /** The caller may remove what a retention in GOVERNANCE mode keeps. */
+  readonly bypassesGovernance?: boolean;
+  /** Of the current object, or of the version that is named; a delete marker counts as absent. */
+  readonly conditions?: WriteConditions & { readonly sizeBytes?: number; readonly modifiedMs?: number };
+  readonly origin?: RequestOrigin;
+};
+
+export type DeleteResult = {
+  /** Whether there was what was asked to be deleted. */
+  readonly existed: boolean;
+  /** Of the version that was named, or of the delete marker that was made. */
+  readonly versionId: string | undefined;
+  /** That is a delete marker. */
+  readonly isMarker: boolean;
+};
+
+export type CopyResult = PutResult & { readonly sourceVersionId: string | undefined };
 
 export type CopyOptions = {
   readonly source: {
@@ -149,18 +276,32 @@ export type CopyOptions = {
     readonly key: Buffer;
     readonly versionId?: string;
     readonly conditions?: ReadConditions;
+    readonly customerKey?: CustomerKey | undefined;
+    readonly admit?: Admit;
   };
   readonly bucket: string;
   readonly key: Buffer;
   /**
    * Of the copy: as given, or made from the source's (a pure function; it may run again), or the source's own where undefined.
-   * Onto itself it must be given (`invalid_argument`).
+   * Onto itself in a bucket without versions it must be given (`invalid_argument`).
    */
   readonly metadata: ObjectMetadata | ((source: ObjectMetadata) => ObjectMetadata) | undefined;
+  /** Left out: the source's. */
+  readonly tags?: ObjectTags;
+  /**
+   * Of the copy; it is not the source's. Bytes are shared where both are encrypted in the same way by keys of the store, or
+   * neither is.
+   */
+  readonly encryption?: WantedEncryption | undefined;
+  /** As in PutOptions; a source's is never taken over. */
+  readonly lock?: ObjectLock;
+  /** Never the source's. */
+  readonly acl?: ObjectAcl;
   /** Undefined: keep the source's checksum. If it differs from the stored one the bytes are read to compute it. */
   readonly checksumAlgorithm?: ChecksumAlgorithm;
   readonly conditions?: WriteConditions;
   readonly signal?: AbortSignal;
+  readonly origin?: RequestOrigin;
 };
 
 export type ListOptions = {
@@ -176,13 +317,44 @@ export type ListOptions = {
 export type ListedObject = Pick<ObjectInfo, "key" | "sizeBytes" | "etag" | "modifiedMs"> & {
   readonly storageClass: string | undefined;
   readonly checksum: Pick<StoredChecksum, "algorithm" | "type"> | undefined;
+  /** The canonical id of its owner; undefined: the bucket's account. */
+  readonly owner: string | undefined;
 };
 
 export type ListResult = {
+  /** As in BucketInfo. */
+  readonly account: string | undefined;
   readonly objects: readonly ListedObject[];
   readonly commonPrefixes: readonly Buffer[];
   /** Undefined: the end. Else the last key or common prefix of this page: `after` of the next one. */
   readonly next: Buffer | undefined;
+};
+
+export type ListVersionsOptions = {
+  readonly bucket: string;
+  readonly prefix?: Buffer;
+  readonly delimiter?: Buffer;
+  /** Keys after this one; with afterVersionId also the versions of this key that are older than that one. */
+  readonly afterKey?: Buffer;
+  readonly afterVersionId?: string;
+  /** 0..listPageKeysMax versions, delete markers and common prefixes together. */
+  readonly limit: number;
+};
+
+/** A delete marker has no size, no ETag worth showing and no storage class. */
+export type ListedVersion = ListedObject & {
+  readonly versionId: string;
+  readonly isLatest: boolean;
+  readonly isMarker: boolean;
+};
+
+export type ListVersionsResult = {
+  readonly account: string | undefined;
+  /** By key, the newest version first. */
+  readonly versions: readonly ListedVersion[];
+  readonly commonPrefixes: readonly Buffer[];
+  /** Undefined: the end. `versionId` is undefined after a common prefix; that of a null version may be spelled another way. */
+  readonly next: { readonly key: Buffer; readonly versionId: string | undefined } | undefined;
 };
 
 export type UploadInfo = {
@@ -191,7 +363,13 @@ export type UploadInfo = {
   readonly startedMs: number;
   readonly metadata: ObjectMetadata;
   readonly checksum: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType } | undefined;
+  /** Of the object it becomes. */
+  readonly acl: ObjectAcl | undefined;
+  /** When lifecycle rules end it; not told in a list of uploads. */
+  readonly ending?: Ending;
 };
+
+export type StartedUpload = UploadInfo & { readonly encryption: EncryptionInfo | undefined };
 
 export type PartInfo = {
   readonly partNumber: number;
@@ -200,6 +378,11 @@ export type PartInfo = {
   readonly modifiedMs: number;
   readonly checksum: Omit<StoredChecksum, "type"> | undefined;
 };
+
+/** `encryption`: of its upload. */
+export type StoredPart = PartInfo & { readonly encryption: EncryptionInfo | undefined };
+
+export type CopiedPart = StoredPart & { readonly sourceVersionId: string | undefined };
 
 export type UploadRef = { readonly bucket: string; readonly key: Buffer; readonly uploadId: string };
 
@@ -217,6 +400,11 @@ export type CompleteOptions = UploadRef & {
   readonly checksumType?: ChecksumType;
   /** x-amz-mp-object-size; compared (`invalid_request` otherwise). */
   readonly sizeBytes?: number;
+  /** Needed where the upload has a checksum; one that is given must be the upload's. */
+  readonly customerKey?: CustomerKey | undefined;
+  /** Compared with the upload's (`invalid_argument` otherwise). */
+  readonly statedEncryption?: WantedEncryption | undefined;
+  readonly origin?: RequestOrigin;
 };
 
 export type ListUploadsOptions = {
@@ -230,91 +418,181 @@ export type ListUploadsOptions = {
 };
 
 export type ListUploadsResult = {
+  readonly account: string | undefined;
   readonly uploads: readonly UploadInfo[];
   readonly commonPrefixes: readonly Buffer[];
   readonly next: { readonly key: Buffer; readonly uploadId: string | undefined } | undefined;
 };
 
+/** `objects`: current ones; `versions`: noncurrent ones and delete markers; `bytes`: of both. */
+export type BucketUsage = { readonly objects: number; readonly versions: number; readonly bytes: number };
+
+/** Undefined: the current version. */
+export type LockedVersion = {
+  readonly bucket: string;
+  readonly key: Buffer;
+  readonly versionId?: string;
+  readonly admit?: Admit;
+};
+
+/** What buckets of one redundancy hold. */
+export type UsageLevel = {
+  readonly redundancy: string;
+  readonly buckets: number;
+} & BucketUsage;
+
+/** `isWhole` false: there are too many buckets to look at all of them. */
+export type StoreUsage = { readonly levels: readonly UsageLevel[]; readonly isWhole: boolean };
+
 /** Everything the doors (S3, file API, command line's server side, jobs) can ask. Implemented by ObjectStore. */
-export type Objects = {
-  createBucket(
-    name: string,
-    options: { readonly region: string },
-  ): Promise<{ readonly created: boolean; readonly bucket: BucketInfo }>;
-  /** `no_such_bucket`. */
-  bucket(name: string): Promise<BucketInfo>;
-  /** For all objects, those that are there in the background; undefined: the store's default. `no_such_bucket`. */
-  setRedundancy(name: string, redundancy: Redundancy | undefined): Promise<BucketInfo>;
-  listBuckets(options: {
-    readonly prefix?: string;
-    readonly after?: string;
-    readonly limit: number;
-  }): Promise<{ readonly buckets: readonly BucketInfo[]; readonly next: string | undefined }>;
-  /** `bucket_not_empty` while it holds objects or uploads. */
-  deleteBucket(name: string): Promise<void>;
-  usage(bucket: string): Promise<{ readonly objects: number; readonly bytes: number }>;
+export type Objects = AppendCalls &
+  JudgedCalls &
+  QuotaCalls & {
+    createBucket(
+      name: string,
+      options: {
+        readonly region: string;
+        readonly account?: string | undefined;
+        readonly documents?: NewDocuments;
+        readonly objectLock?: boolean;
+      },
+    ): Promise<{ readonly created: boolean; readonly bucket: BucketInfo }>;
+    /** `no_such_bucket`. */
+    bucket(name: string): Promise<BucketInfo>;
+    /** `no_such_bucket`, `invalid_bucket_state` for a bucket with object lock that would be suspended. */
+    setVersioning(name: string, versioning: "enabled" | "suspended"): Promise<BucketInfo>;
+    /** For all objects, those that are there in the background; undefined: the store's default. `no_such_bucket`. */
+    setRedundancy(name: string, redundancy: Redundancy | undefined): Promise<BucketInfo>;
+    listBuckets(options: {
+      readonly prefix?: string;
+      readonly after?: string;
+      /** Only buckets of this account; `own`: of the store's own. */
+      readonly account?: string;
+      readonly limit: number;
+    }): Promise<{ readonly buckets: readonly BucketInfo[]; readonly next: string | undefined }>;
+    /** `bucket_not_empty` while it holds objects, versions or delete markers. */
+    deleteBucket(name: string): Promise<void>;
+    /** Undefined: there is none of that kind. `no_such_bucket`. */
+    configuration(bucket: string, kind: ConfigurationKind): Promise<ConfigurationDocument | undefined>;
+    /** The bucket and those of these documents that it has, as one state of the store has them. `no_such_bucket`. */
+    configurations(
+      bucket: string,
+      kinds: readonly ConfigurationKind[],
+    ): Promise<{
+      readonly bucket: BucketInfo;
+      readonly documents: ReadonlyMap<ConfigurationKind, ConfigurationDocument>;
+    }>;
+    /** One of at most configurationBytesMax bytes, in the place of any before; undefined: none. `no_such_bucket`. */
+    setConfiguration(change: {
+      readonly bucket: string;
+      readonly kind: ConfigurationKind;
+      readonly document: Buffer | undefined;
+      /** Destinations of events that it names; `invalid_argument` where one is not there. */
+      readonly destinations?: readonly string[];
+    }): Promise<void>;
+    /** Whether objects can be encrypted so. `encryption_not_set_up`, `no_such_encryption_key`, `unavailable`. */
+    checkEncryption(wanted: WantedEncryption): Promise<void>;
+    /** Undefined: the bucket has no object lock. `no_such_bucket`. */
+    objectLock(bucket: string): Promise<{ readonly defaultRetention: DefaultRetention | undefined } | undefined>;
+    /** Switches it on, for good, and says what new versions get. `invalid_bucket_state` unless versioning is enabled. */
+    setObjectLock(bucket: string, defaultRetention: DefaultRetention | undefined): Promise<void>;
+    usage(bucket: string): Promise<BucketUsage>;
+    /** Of all buckets. */
+    storeUsage(): Promise<StoreUsage>;
 
-  put(options: PutOptions): Promise<PutResult>;
-  /** `no_such_key`, `precondition_failed`, `invalid_range` (details: sizeBytes), `invalid_part_number`. */
-  get(options: GetOptions): Promise<GetOutcome>;
-  head(options: GetOptions): Promise<HeadOutcome>;
-  /** Deleting what is not there succeeds, unless a condition asks for it. */
-  delete(options: {
-    readonly bucket: string;
-    readonly key: Buffer;
-    readonly versionId?: string;
-    readonly conditions?: WriteConditions & { readonly sizeBytes?: number; readonly modifiedMs?: number };
-  }): Promise<{ readonly existed: boolean }>;
-  copy(options: CopyOptions): Promise<PutResult>;
-  list(options: ListOptions): Promise<ListResult>;
-  /** Parts of a finished multipart object (GetObjectAttributes); empty for any other. */
-  objectParts(options: {
-    readonly bucket: string;
-    readonly key: Buffer;
-    readonly after: number;
-    readonly limit: number;
-  }): Promise<{ readonly info: ObjectInfo; readonly parts: readonly PartInfo[]; readonly isTruncated: boolean }>;
-  /** Where the bytes lie: for the file API's /chunks and for doctor. Small objects are `inline` in the metadata store. */
-  layout(options: {
-    readonly bucket: string;
-    readonly key: Buffer;
-  }): Promise<{ readonly info: ObjectInfo; readonly inline: boolean; readonly chunks: AsyncIterable<LaidChunk> }>;
+    put(options: PutOptions): Promise<PutResult>;
+    /**
+     * `no_such_key` and `is_delete_marker` (details: markerId), `no_such_version`, `precondition_failed`, `invalid_range`
+     * (details: sizeBytes), `invalid_part_number`, `invalid_argument` for what is no version's id.
+     */
+    get(options: GetOptions): Promise<GetOutcome>;
+    head(options: GetOptions): Promise<HeadOutcome>;
+    /** For what is said of an object and shows nothing of its bytes: a client's key is not asked for. Errors: as `get`. */
+    describe(options: OfVersion): Promise<ObjectInfo>;
+    /** Deleting what is not there succeeds, unless a condition asks for it. `access_denied` for a version that is locked. */
+    delete(options: DeleteOptions): Promise<DeleteResult>;
+    copy(options: CopyOptions): Promise<CopyResult>;
+    /** Another key for an object, at once. `idempotency_mismatch` for a token that came with another request. */
+    rename(options: RenameOptions): Promise<CommittedEntry>;
+    /** For all objects below a prefix, at once; `invalid_request` where they are too many. */
+    renamePrefix(options: RenamePrefixOptions): Promise<readonly CommittedEntry[]>;
+    /** Several keys changed at once, or none: docs/atomic-commit.md. Errors bear `entry`, the place of what failed. */
+    commit(options: CommitOptions): Promise<readonly CommittedEntry[]>;
+    /** All of them anew; an empty map takes them away. It stays the same version. Errors: those of a HEAD. */
+    setTags(options: {
+      readonly bucket: string;
+      readonly key: Buffer;
+      readonly versionId?: string;
+      readonly tags: ObjectTags;
+      readonly origin?: RequestOrigin;
+      readonly admit?: Admit;
+    }): Promise<{ readonly versionId: string | undefined }>;
+    /** `change` says what it shall be, from what is there; it may run again. It stays the same version. Errors: those of a HEAD. */
+    setAcl(options: {
+      readonly bucket: string;
+      readonly key: Buffer;
+      readonly versionId?: string;
+      readonly change: (found: ObjectInfo) => ObjectAcl | undefined;
+    }): Promise<{ readonly versionId: string | undefined }>;
+    /**
+     * Of the version that is there, which stays the same one. Undefined takes it away. `access_denied` for what would end a
+     * retention earlier, `invalid_argument` for one that has ended, `invalid_request` for a bucket without object lock.
+     */
+    setRetention(
+      options: LockedVersion & { readonly retention: Retention | undefined; readonly bypassesGovernance?: boolean },
+    ): Promise<void>;
+    /** `invalid_request` for a bucket without object lock. */
+    setLegalHold(options: LockedVersion & { readonly legalHold: boolean }): Promise<void>;
+    list(options: ListOptions): Promise<ListResult>;
+    listVersions(options: ListVersionsOptions): Promise<ListVersionsResult>;
+    /** Parts of a finished multipart object (GetObjectAttributes); empty for any other. */
+    objectParts(
+      options: OfVersion & Pick<GetOptions, "customerKey"> & { readonly after: number; readonly limit: number },
+    ): Promise<{ readonly info: ObjectInfo; readonly parts: readonly PartInfo[]; readonly isTruncated: boolean }>;
+    /** Where the bytes lie: for the file API's /chunks and for doctor. Small objects are `inline` in the metadata store. */
+    layout(
+      options: OfVersion,
+    ): Promise<{ readonly info: ObjectInfo; readonly inline: boolean; readonly chunks: AsyncIterable<LaidChunk> }>;
 
-  createUpload(options: {
-    readonly bucket: string;
-    readonly key: Buffer;
-    readonly metadata: ObjectMetadata;
-    readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType };
-  }): Promise<UploadInfo>;
-  uploadPart(
-    options: UploadRef & {
-      readonly partNumber: number;
-      readonly body: BodySource;
-      readonly verifier: BodyVerifier;
-      readonly signal?: AbortSignal;
-    },
-  ): Promise<PartInfo>;
-  uploadPartCopy(
-    options: UploadRef & {
-      readonly partNumber: number;
-      readonly source: CopyOptions["source"];
-      readonly range?: { readonly first: number; readonly last: number };
-      readonly signal?: AbortSignal;
-    },
-  ): Promise<PartInfo>;
-  completeUpload(options: CompleteOptions): Promise<PutResult>;
-  abortUpload(ref: UploadRef): Promise<void>;
-  listParts(
-    options: UploadRef & { readonly after: number; readonly limit: number },
-  ): Promise<{ readonly upload: UploadInfo; readonly parts: readonly PartInfo[]; readonly isTruncated: boolean }>;
-  listUploads(options: ListUploadsOptions): Promise<ListUploadsResult>;
-};
-
-export type LaidChunk = {
-  readonly id: string;
-  readonly offset: number;
-  readonly sizeBytes: number;
-  readonly storedBytes: number;
-  readonly redundancy: Redundancy;
-  readonly places: readonly { readonly drive: string; readonly shardIndex: number }[];
-};
+    createUpload(options: {
+      readonly bucket: string;
+      readonly key: Buffer;
+      readonly metadata: ObjectMetadata;
+      readonly tags?: ObjectTags;
+      /** As in PutOptions; the default is the one of when the upload is completed. */
+      readonly lock?: ObjectLock;
+      readonly acl?: ObjectAcl;
+      readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType };
+      /** Of all its parts, and of the object. */
+      readonly encryption?: WantedEncryption | undefined;
+    }): Promise<StartedUpload>;
+    uploadPart(
+      options: UploadRef & {
+        readonly partNumber: number;
+        readonly body: BodySource;
+        readonly verifier: BodyVerifier;
+        /** The one that the upload was started with: `invalid_request` for another, or none. */
+        readonly customerKey?: CustomerKey | undefined;
+        readonly statedEncryption?: WantedEncryption | undefined;
+        readonly signal?: AbortSignal;
+      },
+    ): Promise<StoredPart>;
+    uploadPartCopy(
+      options: UploadRef & {
+        readonly partNumber: number;
+        readonly source: CopyOptions["source"];
+        readonly range?: { readonly first: number; readonly last: number };
+        readonly customerKey?: CustomerKey | undefined;
+        readonly signal?: AbortSignal;
+      },
+    ): Promise<CopiedPart>;
+    completeUpload(options: CompleteOptions): Promise<PutResult>;
+    abortUpload(ref: UploadRef): Promise<void>;
+    listParts(options: UploadRef & { readonly after: number; readonly limit: number }): Promise<{
+      readonly account: string | undefined;
+      readonly upload: UploadInfo;
+      readonly parts: readonly PartInfo[];
+      readonly isTruncated: boolean;
+    }>;
+    listUploads(options: ListUploadsOptions): Promise<ListUploadsResult>;
+  };

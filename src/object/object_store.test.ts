@@ -139,7 +139,9 @@ for (const kind of kvKinds) {
       await assert.rejects(t.store.put(plainPut("nowhere", "k", "x")), reason("no_such_bucket"));
       await assert.rejects(t.store.get({ bucket: "nowhere", key: Buffer.from("k") }), reason("no_such_bucket"));
       await assert.rejects(t.store.head(address("missing")), reason("no_such_key"));
-      await assert.rejects(t.store.get({ ...address("size-1"), versionId: "other" }), reason("no_such_version"));
+      await assert.rejects(t.store.get({ ...address("size-1"), versionId: "other" }), reason("invalid_argument"));
+      const unknown = Buffer.alloc(22).toString("base64url");
+      await assert.rejects(t.store.get({ ...address("size-1"), versionId: unknown }), reason("no_such_version"));
       await assert.rejects(t.store.get({ ...address("size-1"), partNumber: 2 }), reason("invalid_part_number"));
       await assert.rejects(t.store.list({ bucket, limit: 1_001 }), reason("invalid_argument"));
       await t.store.put(plainPut(bucket, "k".repeat(1_024), "x"));
@@ -164,9 +166,15 @@ for (const kind of kvKinds) {
         await t.store.delete({ ...address("cond"), conditions: { ifMatch: [md5(Buffer.from("second"))] } }),
         {
           existed: true,
+          versionId: undefined,
+          isMarker: false,
         },
       );
-      assert.deepEqual(await t.store.delete(address("cond")), { existed: false });
+      assert.deepEqual(await t.store.delete(address("cond")), {
+        existed: false,
+        versionId: undefined,
+        isMarker: false,
+      });
       await assert.rejects(t.store.delete({ ...address("cond"), conditions: { ifMatch: "*" } }), reason("no_such_key"));
     });
 
@@ -272,7 +280,7 @@ for (const kind of kvKinds) {
         const written = await t.blobs.write(bodyOf(bytes), { digests: ["md5"], inlineBytesMax: 0, bytesMax: 1e9 });
         assert(written.kind === "chunked");
         const { newChunkedBlobWrites } = await import("../meta/blobs.ts");
-        await t.kv.commit({ checks: [], writes: newChunkedBlobWrites(written.blob) });
+        await t.kv.commit({ checks: [], writes: newChunkedBlobWrites(written.blob, () => t.session.nextStamp()) });
         parts.push({
           partNumber: index * 2 + 1,
           blob: written.blob.id,
@@ -383,9 +391,9 @@ for (const kind of kvKinds) {
         source: { bucket: "usage", key: Buffer.from("b") },
         metadata: undefined,
       });
-      assert.deepEqual(await t.store.usage("usage"), { objects: 3, bytes: 3 + 2 * large.length });
+      assert.deepEqual(await t.store.usage("usage"), { objects: 3, versions: 0, bytes: 3 + 2 * large.length });
       await t.store.delete({ bucket: "usage", key: Buffer.from("b") });
-      assert.deepEqual(await t.store.usage("usage"), { objects: 2, bytes: 3 + large.length });
+      assert.deepEqual(await t.store.usage("usage"), { objects: 2, versions: 0, bytes: 3 + large.length });
       const { id } = await t.store.bucket("usage");
       const rows = await t.kv.scan(usageRange(id), { limit: 10 });
       assert.deepEqual(

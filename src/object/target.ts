@@ -1,22 +1,26 @@
 /**
- * The rows that every write to a key reads, checks and changes: the bucket's, the head's and what belongs to it. One place
- * knows what must change together: head, body, usage, trash, and the bucket's state when a deletion of it was under way.
+ * The rows of a key as a request reads them, and the commit of a change to it. What such a change writes is in versions.ts.
+ *
+ * What is current in a key is found in two rows: its head, where that is an object, and the row of a current delete marker.
+ * Every change of a key that has a history changes one of the two, so that a commit which checks both has checked all of it.
+ * Keys of buckets that never were versioned have no such second row, and it is not read.
  */
 import { HoldfastError } from "../core/errors.ts";
-import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { Entry, Key, Kv } from "../kv/kv.ts";
+import { absent, type Check, type Entry, type Key, type Kv, type Version } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import type { Transaction } from "../kv/transact.ts";
 import { decodeBucket, encodeBucket } from "../meta/buckets.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
-import { decodeHead, encodeBody, encodeHead } from "../meta/heads.ts";
+import { decodeHead, decodePast } from "../meta/heads.ts";
 import type { HeadRecord } from "../meta/heads.ts";
-import { bodyKey, bucketKey, headKey, usageKey } from "../meta/keys.ts";
+import { bodyKey, bucketKey, headKey, markerKey } from "../meta/keys.ts";
 import { fencedError } from "../meta/sessions.ts";
-import { trashWrite } from "../meta/trash.ts";
+import type { BucketGuess } from "./bucket_ids.ts";
 import type { ObjectContext } from "./context.ts";
-import type { ObjectInfo } from "./object.ts";
+import { encryptionInfo } from "./encryption.ts";
+import type { BucketInfo, ObjectInfo } from "./object.ts";
+import { versionIdOf } from "./version_ids.ts";
 
 /** How long a write that meets a bucket being deleted waits for the deletion to end. See buckets.ts. */
 const deletionGraceMs = 50;
@@ -24,27 +28,39 @@ const deletionGraceMs = 50;
 export type Address = { readonly bucket: string; readonly key: Buffer };
 
 type Row = Entry | undefined;
-type ReadRows = (keys: readonly Key[]) => Promise<Row[]>;
+export type ReadRows = (keys: readonly Key[]) => Promise<Row[]>;
 
 /** A key's rows as they were read. */
 export type Target = {
   readonly name: string;
   readonly bucket: BucketRecord;
-  readonly bucketEntry: Entry;
+  /** Of the bucket's row. */
+  readonly bucketVersion: Version;
   readonly key: Buffer;
-  readonly headKey: Buffer;
   readonly headEntry: Row;
   readonly head: HeadRecord | undefined;
+  /** The delete marker that is current; then there is no head. */
+  readonly marker: HeadRecord | undefined;
+  readonly markerEntry: Row;
   /** Read only when asked for. */
   readonly bodyEntry: Row;
+  /** What a commit must check if the target was read outside of its transaction. */
+  readonly checks: readonly Check[];
 };
+
+/** Whether its objects have versions, or had: switched on once, versioning can only be suspended. */
+export function hasVersions(bucket: BucketRecord): boolean {
+  return bucket.versioning !== "unversioned";
+}
 
 export function noSuchBucket(name: string): HoldfastError {
   return new HoldfastError("no_such_bucket", "The specified bucket does not exist.", { details: { bucket: name } });
 }
 
-export function noSuchKey(): HoldfastError {
-  return new HoldfastError("no_such_key", "The specified key does not exist.");
+/** `marker`: the delete marker that is current; clients are told of it. */
+export function noSuchKey(marker?: HeadRecord): HoldfastError {
+  const details = marker === undefined ? {} : { markerId: versionIdOf(marker) };
+  return new HoldfastError("no_such_key", "The specified key does not exist.", { details });
 }
 
 /** A name from a client may be longer than a row's key. */
@@ -66,34 +82,65 @@ export async function readBucket(
 function bucketOf(ctx: ObjectContext, name: string, entry: Row): { entry: Entry; bucket: BucketRecord } {
   if (entry === undefined) {
     ctx.bucketIds.forget(name);
+    ctx.loggedBuckets?.forget(name);
     throw noSuchBucket(name);
   }
   const bucket = decodeBucket(entry.value);
-  ctx.bucketIds.learn(name, bucket.id);
+  ctx.bucketIds.learn(name, bucket.id, hasVersions(bucket));
+  ctx.loggedBuckets?.note(name, bucket);
+  if ((ctx.judged?.get(name) ?? bucket.id) !== bucket.id) throw noSuchBucket(name);
   return { entry, bucket };
 }
 
-/** One read for bucket, head and (asked for) body when the bucket's id was known, two otherwise. Errors: `no_such_bucket`. */
+export type TargetOptions = {
+  /** Whether the body row is read too: `kept` where a write may have to keep what it replaces, so where there are versions. */
+  readonly body?: "always" | "kept";
+};
+
+type KeyRows = { readonly head: Buffer; readonly body: Buffer | undefined; readonly marker: Buffer | undefined };
+
+function rowsOf({ id, hasVersions: has }: BucketGuess, key: Buffer, body: TargetOptions["body"]): KeyRows {
+  const wantsBody = body === "always" || (body === "kept" && has);
+  return {
+    head: headKey(id, key),
+    body: wantsBody ? bodyKey(id, key) : undefined,
+    marker: has ? markerKey(id, key) : undefined,
+  };
+}
+
+/** One read if it was known which bucket that is, two otherwise. Errors: `no_such_bucket`. */
 export async function readTarget(
   ctx: ObjectContext,
   read: ReadRows,
   address: Address,
-  options: { readonly body?: boolean } = {},
+  options: TargetOptions = {},
 ): Promise<Target> {
   const { bucket: name, key } = address;
-  const rowsOf = (id: BucketId): Buffer[] =>
-    options.body === true ? [headKey(id, key), bodyKey(id, key)] : [headKey(id, key)];
   const guess = ctx.bucketIds.get(name);
-  let keys = guess === undefined ? [] : rowsOf(guess);
-  let rows = await read([bucketRow(name), ...keys]);
-  const { entry, bucket } = bucketOf(ctx, name, rows[0]);
-  if (bucket.id !== guess) {
-    keys = rowsOf(bucket.id);
-    rows = [entry, ...(await read(keys))];
+  let wanted = guess && rowsOf(guess, key, options.body);
+  let found = await read([bucketRow(name), ...keysOf(wanted)]);
+  const { entry, bucket } = bucketOf(ctx, name, found[0]);
+  if (wanted === undefined || bucket.id !== guess?.id || hasVersions(bucket) !== guess.hasVersions) {
+    wanted = rowsOf({ id: bucket.id, hasVersions: hasVersions(bucket) }, key, options.body);
+    found = [entry, ...(await read(keysOf(wanted)))];
   }
-  const headEntry = rows[1];
-  const head = headEntry === undefined ? undefined : decodeHead(headEntry.value);
-  return { name, bucket, bucketEntry: entry, key, headKey: keys[0]!, headEntry, head, bodyEntry: rows[2] };
+  const headEntry = found[1];
+  const bodyEntry = wanted.body && found[2];
+  const markerEntry = wanted.marker && found.at(-1);
+  const checks = [
+    { key: entry.key, version: entry.version },
+    { key: wanted.head, version: headEntry?.version ?? absent },
+    ...(wanted.marker ? [{ key: wanted.marker, version: markerEntry?.version ?? absent }] : []),
+  ];
+  const head = headEntry && decodeHead(headEntry.value);
+  const marker = markerEntry && decodePast(markerEntry.value).head;
+  const bucketVersion = entry.version;
+  return { name, bucket, bucketVersion, key, headEntry, head, marker, markerEntry, bodyEntry, checks };
+}
+
+function keysOf(rows: KeyRows | undefined): Buffer[] {
+  if (rows === undefined) return [];
+  return [rows.head, rows.body, rows.marker].filter((key) => key !== undefined);
 }
 
 export function readRows(kv: Kv): ReadRows {
@@ -110,56 +157,6 @@ export async function keepBucketAlive(
   if (bucket.state === "active") return;
   await ctx.clock.sleep(deletionGraceMs);
   tx.put(bucketKey(name), encodeBucket({ ...bucket, state: "active" }));
-}
-
-export type NewVersion = Omit<HeadRecord, "epoch" | "stamp"> & {
-  /** Given exactly when data.kind is `inline`. */
-  readonly inline: Uint8Array | undefined;
-};
-
-/** Makes `next` the key's current version; what the old one held goes to the trash. */
-export function replaceVersion(ctx: ObjectContext, tx: Transaction, target: Target, next: NewVersion): void {
-  const { bucket, head: old } = target;
-  const stamp = ctx.session.nextStamp();
-  const { inline, ...fields } = next;
-  tx.put(target.headKey, encodeHead({ ...fields, epoch: bucket.epoch, stamp }));
-  if (inline !== undefined) tx.put(bodyKey(bucket.id, target.key), encodeBody(stamp, inline));
-  else if (old?.data.kind === "inline") tx.delete(bodyKey(bucket.id, target.key));
-  dropBlob(ctx, tx, old, next);
-  count(ctx, tx, bucket.id, { objects: old === undefined ? 1 : 0, bytes: next.sizeBytes - (old?.sizeBytes ?? 0) });
-}
-
-/** Removes the key's current version, which exists. */
-export function removeVersion(ctx: ObjectContext, tx: Transaction, target: Target): void {
-  const { bucket, head } = target;
-  if (head === undefined) return;
-  tx.delete(target.headKey);
-  if (head.data.kind === "inline") tx.delete(bodyKey(bucket.id, target.key));
-  dropBlob(ctx, tx, head, undefined);
-  count(ctx, tx, bucket.id, { objects: -1, bytes: -head.sizeBytes });
-}
-
-function dropBlob(
-  ctx: ObjectContext,
-  tx: Transaction,
-  old: HeadRecord | undefined,
-  next: Pick<HeadRecord, "data"> | undefined,
-): void {
-  if (old?.data.kind !== "blob") return;
-  // A copy onto a key that has this blob already keeps the reference that is there.
-  if (next?.data.kind === "blob" && next.data.blob === old.data.blob) return;
-  const trash = trashWrite({ blob: old.data.blob, atMs: ctx.clock.nowMs() }, ctx.random);
-  tx.put(trash.key, trash.value);
-}
-
-function count(
-  ctx: ObjectContext,
-  tx: Transaction,
-  bucket: BucketId,
-  change: { readonly objects: number; readonly bytes: number },
-): void {
-  if (change.objects === 0 && change.bytes === 0) return;
-  tx.add(usageKey(bucket, ctx.session.id), [change.objects, change.bytes]);
 }
 
 export type ChangeOptions = {
@@ -184,11 +181,8 @@ export async function changeTarget<T>(
   const work = async (tx: Transaction): Promise<T> => {
     attempts += 1;
     let target = attempts === 1 ? options.early : undefined;
-    if (target === undefined) target = await readTarget(ctx, (keys) => tx.get(keys), address);
-    else {
-      tx.check(target.bucketEntry.key, target.bucketEntry.version);
-      tx.check(target.headKey, target.headEntry?.version ?? 0);
-    }
+    if (target === undefined) target = await readTarget(ctx, (keys) => tx.get(keys), address, { body: "kept" });
+    else for (const { key, version } of target.checks) tx.check(key, version);
     if (options.publishesChunks) await checkSession(ctx, tx, attempts);
     const result = await change(tx, target);
     await keepBucketAlive(ctx, tx, target.name, target.bucket);
@@ -210,9 +204,17 @@ export async function checkSession(ctx: ObjectContext, tx: Transaction, attempt:
   if (row?.version !== version) throw fencedError(ctx.session.id);
 }
 
-export function infoOf(key: Buffer, head: HeadRecord): ObjectInfo {
-  const { sizeBytes, etag, modifiedMs, metadata, checksum } = head;
+export function infoOf(bucket: BucketRecord, key: Buffer, head: HeadRecord): ObjectInfo {
+  const { sizeBytes, etag, modifiedMs, metadata, checksum, tags, acl, retention, legalHold } = head;
+  const encryption = encryptionInfo(head.encryption);
   const dash = etag.indexOf("-");
   const partsCount = dash < 0 ? undefined : Number(etag.slice(dash + 1));
-  return { key, sizeBytes, etag, modifiedMs, metadata, checksum, partsCount };
+  const versionId = hasVersions(bucket) ? versionIdOf(head) : undefined;
+  const lock = { retention, legalHold };
+  return { key, sizeBytes, etag, modifiedMs, metadata, checksum, encryption, partsCount, versionId, tags, lock, acl };
+}
+
+export function bucketInfoOf(name: string, bucket: BucketRecord): BucketInfo {
+  const { id, createdMs, region, redundancy, versioning, objectLock, account } = bucket;
+  return { name, id, createdMs, region, redundancy, versioning, objectLock, account };
 }

@@ -34,11 +34,16 @@ import {
 } from "../meta/uploads.ts";
 import { judgeWrite } from "./conditions.ts";
 import type { ObjectContext } from "./context.ts";
+import { endingOf } from "./due.ts";
+import { checkStated, encryptionInfo, openUploadKey } from "./encryption.ts";
 import type { CompleteOptions, PutResult, UploadRef } from "./object.ts";
+import { newLock } from "./object_lock.ts";
 import { surelyNotCommitted } from "./put.ts";
-import { keepBucketAlive, readTarget, replaceVersion } from "./target.ts";
+import { keepBucketAlive, readTarget } from "./target.ts";
+import { giveBackParts } from "./uploads.counts.ts";
 import { abandonAttempt, assertSession, noSuchUpload, parseUploadId, readUpload } from "./uploads.rows.ts";
 import { checkPartList, judgeCompletion, requestFingerprint, type Completion } from "./uploads.rules.ts";
+import { replacedBy, replaceVersion } from "./versions.ts";
 
 /** An attempt that holds the upload. */
 type Attempt = {
@@ -69,6 +74,7 @@ export async function completeUpload(ctx: ObjectContext, options: CompleteOption
   if (begun.outcome === "finished") return begun.result;
   const { attempt } = begun;
   try {
+    await checkKey(ctx, attempt);
     const present = await readParts(ctx, id);
     const completion = judgeCompletion(options, { choice: attempt.upload.checksum, present, digests: ctx.digests });
     const [root, ...pages] = newPartsBlobWrites(partsMap, completion.parts);
@@ -83,7 +89,14 @@ export async function completeUpload(ctx: ObjectContext, options: CompleteOption
   }
 }
 
-function newPartsMapId({ session }: ObjectContext): BlobId {
+/** A client's key need not come with this call, but where there is a checksum, as AWS has it; one that comes must be right. */
+async function checkKey(ctx: ObjectContext, { upload, options }: Attempt): Promise<void> {
+  checkStated(upload, options.statedEncryption);
+  const isNeeded = upload.encryption?.mode === "customer" && upload.checksum !== undefined;
+  if (isNeeded || options.customerKey !== undefined) await openUploadKey(ctx, upload, options.customerKey);
+}
+
+export function newPartsMapId({ session }: ObjectContext): BlobId {
   const stamp = session.nextStamp();
   const id = session.id + partsMapMark + stamp.slice(session.id.length);
   assert(id.length === BLOB_ID_BYTES * 2, "a blob id has 16 bytes");
@@ -122,8 +135,9 @@ function finishedResult(row: Entry | undefined, bucket: BucketRecord, asked: Omi
     finished.key.equals(asked.options.key) &&
     finished.fingerprint.equals(asked.fingerprint);
   if (!same) throw noSuchUpload(asked.id);
-  const { etag, sizeBytes, modifiedMs, checksum } = finished;
-  return { etag, sizeBytes, modifiedMs, checksum };
+  const { etag, sizeBytes, modifiedMs, checksum, versionId } = finished;
+  // What is kept of the answer does not say how the object is encrypted.
+  return { etag, sizeBytes, modifiedMs, checksum, encryption: undefined, versionId };
 }
 
 async function readParts({ kv }: ObjectContext, id: UploadId): Promise<Map<number, PartRecord>> {
@@ -183,7 +197,7 @@ function publish(
   return transact(
     ctx.kv,
     async (tx) => {
-      const target = await readTarget(ctx, (keys) => tx.get(keys), options);
+      const target = await readTarget(ctx, (keys) => tx.get(keys), options, { body: "kept" });
       const { bucket } = target;
       const rowKey = uploadKey(bucket.id, options.key, id);
       const [uploadRow, finishedRow, sessionRow] = await tx.get([rowKey, finishedKey(id), sessionKey(session.id)]);
@@ -193,17 +207,26 @@ function publish(
       }
       assertSession(session, sessionRow);
       judgeWrite(target.head, options.conditions);
+      const replaced = await replacedBy(tx, target);
       const { etag, sizeBytes, checksum } = completion;
-      const result = { etag, sizeBytes, checksum, modifiedMs: clock.nowMs() };
+      const made = { etag, sizeBytes, checksum, modifiedMs: clock.nowMs() };
       putAll(tx, blobWrites);
       const data = { kind: "blob", blob: partsMap } as const;
-      replaceVersion(ctx, tx, target, { ...result, metadata: upload.metadata, data, inline: undefined });
+      const { metadata, tags, encryption, acl } = upload;
+      // What was asked for at the start was judged then.
+      const lock = await newLock(ctx, tx, target, upload);
+      const next = { ...made, metadata, tags, ...lock, encryption, acl, data, inline: undefined };
+      const cause = { event: "ObjectCreated:CompleteMultipartUpload", origin: options.origin } as const;
+      const versionId = await replaceVersion(ctx, tx, target, { next, replaced, cause });
+      await giveBackParts(tx, { bucket, id });
+      const result = { ...made, encryption: encryptionInfo(encryption), versionId };
       tx.delete(rowKey);
       const finished = { bucket: bucket.id, key: options.key, ...result, fingerprint, atMs: result.modifiedMs };
       tx.put(finishedKey(id), encodeFinished(finished));
       tx.put(leftoverKey(id), encodeLeftover({ listed: listedBits(completion.parts), atMs: result.modifiedMs }));
       await keepBucketAlive(ctx, tx, target.name, bucket);
-      return result;
+      const ending = await endingOf(ctx, target, options.key, next);
+      return { ...result, ...(ending && { ending }) };
     },
     { clock, random },
   );

@@ -35,6 +35,7 @@ export async function listUploads(
   const page = items.slice(0, options.limit);
   const last = items.length > options.limit ? page.at(-1) : undefined;
   return {
+    account: bucket.account,
     uploads: page.flatMap((item) => (item.kind === "upload" ? [item.upload] : [])),
     commonPrefixes: page.flatMap((item) => (item.kind === "prefix" ? [item.prefix] : [])),
     next: last && (last.kind === "upload" ? lastUpload(last.upload) : { key: last.prefix, uploadId: undefined }),
@@ -65,8 +66,8 @@ async function* itemsOf(kv: Kv, bucket: BucketRecord, options: ListUploadsOption
 }
 
 function uploadInfo(entry: Entry, key: Buffer, id: UploadInfo["id"]): UploadInfo {
-  const { startedMs, metadata, checksum } = decodeUpload(entry.value);
-  return { id, key, startedMs, metadata, checksum };
+  const { startedMs, metadata, checksum, acl } = decodeUpload(entry.value);
+  return { id, key, startedMs, metadata, checksum, acl };
 }
 
 /** Where rows of keys with this prefix begin. */

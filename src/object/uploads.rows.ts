@@ -6,9 +6,9 @@ import type { Entry } from "../kv/kv.ts";
 import type { Transaction } from "../kv/transact.ts";
 import type { PartRecord } from "../meta/blobs.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
-import { abandonedKey, sessionKey, uploadKey } from "../meta/keys.ts";
+import { abandonedKey, leftoverKey, sessionKey, uploadKey } from "../meta/keys.ts";
 import { fencedError, type Session } from "../meta/sessions.ts";
-import { decodeUpload, encodeAbandoned, encodeUpload, type UploadRecord } from "../meta/uploads.ts";
+import { decodeUpload, encodeAbandoned, encodeLeftover, encodeUpload, type UploadRecord } from "../meta/uploads.ts";
 import type { ObjectContext } from "./context.ts";
 import { checkObjectKey } from "./names.ts";
 import type { PartInfo, UploadRef } from "./object.ts";
@@ -79,6 +79,17 @@ export async function openUpload(tx: Transaction, found: FoundUpload): Promise<U
 /** What stands in the way of nobody is still to be taken away: the pages that an attempt may have written. */
 export function abandonAttempt(tx: Transaction, upload: UploadRecord): void {
   if (upload.state.kind === "completing") tx.put(abandonedKey(upload.state.partsMap), encodeAbandoned());
+}
+
+/** Takes an upload away that is not to become an object; a job takes its parts. */
+export function endUpload(
+  tx: Transaction,
+  upload: { readonly key: Buffer; readonly id: UploadId; readonly record: UploadRecord },
+  nowMs: number,
+): void {
+  abandonAttempt(tx, upload.record);
+  tx.delete(upload.key);
+  tx.put(leftoverKey(upload.id), encodeLeftover({ listed: Buffer.alloc(0), atMs: nowMs }));
 }
 
 export function partInfo(part: PartRecord): PartInfo {

@@ -25,7 +25,7 @@ export type Completion = {
 
 export type CompletionRequest = Pick<CompleteOptions, "parts" | "checksum" | "checksumType" | "sizeBytes">;
 
-const isCrc = (algorithm: ChecksumAlgorithm): algorithm is "crc32" | "crc32c" | "crc64nvme" =>
+export const isCrc = (algorithm: ChecksumAlgorithm): algorithm is "crc32" | "crc32c" | "crc64nvme" =>
   algorithm !== "sha1" && algorithm !== "sha256";
 
 /** What S3 takes when the client names an algorithm and no type. */

@@ -10,45 +10,68 @@ import type { BodySource, WrittenBody } from "../blob/blob.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { newUploadId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
+import type { CustomerKey } from "../crypto/customer_key.ts";
 import { transact } from "../kv/transact.ts";
 import { newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
-import { leftoverKey, partKey, partRange, sessionKey, uploadKey } from "../meta/keys.ts";
+import { partKey, partRange, sessionKey, uploadKey } from "../meta/keys.ts";
+import { heldKey } from "../meta/quota_keys.ts";
+import { encodeCounter } from "../meta/quotas.ts";
 import { trashWrite } from "../meta/trash.ts";
-import { decodePart, encodeLeftover, encodePart, encodeUpload } from "../meta/uploads.ts";
+import { decodePart, encodePart, encodeUpload } from "../meta/uploads.ts";
 import type { ObjectContext } from "./context.ts";
-import { checkMetadata, checkObjectKey } from "./names.ts";
+import { refuseMarker } from "./copy.ts";
+import { wantedIn } from "./default_encryption.ts";
+import { abortingOf, noteUploadDue } from "./due.ts";
+import { checkStated, encryptionInfo, etagOf, newEncryption, openUploadKey } from "./encryption.ts";
+import { bodyOf, type Found } from "./found_body.ts";
+import { judgeNewLock } from "./locks.ts";
+import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
 import type {
   BodyVerifier,
   CompleteOptions,
+  CopiedPart,
   CopyOptions,
   GetOptions,
   GetOutcome,
   ListUploadsOptions,
   ListUploadsResult,
+  ObjectAcl,
+  ObjectLock,
   ObjectMetadata,
+  ObjectTags,
   PartInfo,
   PutResult,
+  StartedUpload,
+  StoredPart,
   UploadInfo,
   UploadRef,
+  WantedEncryption,
 } from "./object.ts";
 import { digestsWithMd5, discardUnpublished } from "./put.ts";
 import { keepBucketAlive, readBucket } from "./target.ts";
+import { countPart, giveBackParts, refusePart } from "./uploads.counts.ts";
 import { completeUpload } from "./uploads.complete.ts";
 import { listUploads } from "./uploads.list.ts";
-import { abandonAttempt, assertSession, noSuchUpload, openUpload, partInfo, readUpload } from "./uploads.rows.ts";
+import { assertSession, endUpload, noSuchUpload, openUpload, partInfo, readUpload } from "./uploads.rows.ts";
 import { checkChecksumChoice, checkPartNumber, type ChecksumChoice } from "./uploads.rules.ts";
 
 export type CreateUploadOptions = {
   readonly bucket: string;
   readonly key: Buffer;
   readonly metadata: ObjectMetadata;
+  readonly tags?: ObjectTags;
+  readonly lock?: ObjectLock;
+  readonly acl?: ObjectAcl;
   readonly checksum?: ChecksumChoice;
+  readonly encryption?: WantedEncryption | undefined;
 };
 
 export type UploadPartOptions = UploadRef & {
   readonly partNumber: number;
   readonly body: BodySource;
   readonly verifier: BodyVerifier;
+  readonly customerKey?: CustomerKey | undefined;
+  readonly statedEncryption?: WantedEncryption | undefined;
   readonly signal?: AbortSignal;
 };
 
@@ -56,12 +79,14 @@ export type UploadPartCopyOptions = UploadRef & {
   readonly partNumber: number;
   readonly source: CopyOptions["source"];
   readonly range?: { readonly first: number; readonly last: number };
+  readonly customerKey?: CustomerKey | undefined;
   readonly signal?: AbortSignal;
 };
 
 export type ListPartsOptions = UploadRef & { readonly after: number; readonly limit: number };
 
 export type ListPartsResult = {
+  readonly account: string | undefined;
   readonly upload: UploadInfo;
   readonly parts: readonly PartInfo[];
   readonly isTruncated: boolean;
@@ -78,57 +103,77 @@ export class Uploads {
   }
 
   /** `no_such_bucket`, `invalid_request` for a checksum S3 does not know, and what is wrong with key or metadata. */
-  async createUpload(options: CreateUploadOptions): Promise<UploadInfo> {
-    const { key, metadata, checksum } = options;
+  async createUpload(options: CreateUploadOptions): Promise<StartedUpload> {
+    const { key, metadata, tags, lock, acl, checksum } = options;
     checkObjectKey(key);
     checkMetadata(metadata);
+    assertTags(tags);
     if (checksum !== undefined) checkChecksumChoice(checksum);
     const { kv, clock, random } = this.#ctx;
     const id = newUploadId(clock, random);
-    const upload = { startedMs: clock.nowMs(), metadata, checksum };
-    await transact(
+    const upload = { startedMs: clock.nowMs(), metadata, checksum, acl };
+    const { encryption, ending } = await transact(
       kv,
       async (tx) => {
-        const { bucket } = await readBucket(this.#ctx, (keys) => tx.get(keys), options.bucket);
+        const { entry, bucket } = await readBucket(this.#ctx, (keys) => tx.get(keys), options.bucket);
+        judgeNewLock(bucket, lock, clock.nowMs());
+        const wanted = await wantedIn(this.#ctx, { name: options.bucket, bucket }, options.encryption);
+        const made = (await newEncryption(this.#ctx, wanted))?.record;
         await this.#ctx.admitRows?.(0);
-        tx.put(uploadKey(bucket.id, key, id), encodeUpload({ ...upload, state: { kind: "open" } }));
+        tx.put(
+          uploadKey(bucket.id, key, id),
+          encodeUpload({ ...upload, tags, ...lock, encryption: made, state: { kind: "open" } }),
+        );
+        const state = { name: options.bucket, bucket, bucketVersion: entry.version };
+        await noteUploadDue(this.#ctx, tx, state, { key, id, startedMs: upload.startedMs });
+        if (bucket.quota !== undefined) tx.put(heldKey(id), encodeCounter(0));
         await keepBucketAlive(this.#ctx, tx, options.bucket, bucket);
+        return { encryption: made, ending: await abortingOf(this.#ctx, state, key, upload.startedMs) };
       },
       { clock, random },
     );
-    return { id, key, ...upload };
+    return { id, key, ...upload, encryption: encryptionInfo(encryption), ...(ending && { ending }) };
   }
 
   /** `no_such_upload`, `operation_aborted` while it is being completed, `invalid_part_number`, and those of a PUT. */
-  async uploadPart(options: UploadPartOptions): Promise<PartInfo> {
+  async uploadPart(options: UploadPartOptions): Promise<StoredPart> {
     checkPartNumber(options.partNumber);
     const { kv, blobs } = this.#ctx;
     // A first look, so that a part for an upload that is gone is refused before its body is read. The commit looks again.
     const { upload, bucket } = await readUpload(this.#ctx, kv, options);
     if (upload === undefined) throw noSuchUpload(options.uploadId);
+    await refusePart(this.#ctx, bucket, options);
     const { verifier, body, signal } = options;
     const chosen = upload.checksum?.algorithm;
     const digests = digestsWithMd5(
       chosen === undefined ? verifier.digests : [...new Set([...verifier.digests, chosen])],
     );
     const { redundancy } = bucket;
+    checkStated(upload, options.statedEncryption);
+    const dataKey = await openUploadKey(this.#ctx, upload, options.customerKey);
+    const encryption = dataKey && upload.encryption && { dataKey, record: upload.encryption };
     const bounds = { inlineBytesMax: 0, bytesMax: limits.partBytesMax };
-    const written = await blobs.write(body, { digests, ...bounds, redundancy, signal });
+    const written = await blobs.write(body, { digests, ...bounds, redundancy, dataKey, signal });
     try {
-      return await this.#publishPart(options, written, partChecksum(written, verifier, upload.checksum));
+      const checksum = partChecksum(written, verifier, upload.checksum);
+      const md5 = etagOf(md5Of(written), encryption);
+      const part = await this.#publishPart(options, written, { md5, checksum });
+      return { ...part, encryption: encryptionInfo(upload.encryption) };
     } catch (error) {
       await discardUnpublished(this.#ctx, written, error);
       throw error;
     }
   }
 
-  #publishPart(ref: UploadPartOptions, written: WrittenBody, checksum: PartRecord["checksum"]): Promise<PartInfo> {
+  #publishPart(
+    ref: UploadPartOptions,
+    written: WrittenBody,
+    digests: Pick<PartRecord, "md5" | "checksum">,
+  ): Promise<PartInfo> {
     assert(written.kind === "chunked", "a part is never inline");
     const { kv, clock, random, session } = this.#ctx;
     const { partNumber, signal } = ref;
-    const rows = newChunkedBlobWrites(written.blob);
-    const md5 = written.digests.md5?.toString("hex");
-    assert(md5 !== undefined, "a digest that was asked for is there");
+    const rows = newChunkedBlobWrites(written.blob, () => session.nextStamp());
     return transact(
       kv,
       async (tx) => {
@@ -137,9 +182,9 @@ export class Uploads {
           partKey(id, partNumber),
         ]);
         assertSession(session, found.rows[0]);
-        await openUpload(tx, found);
+        const opened = await openUpload(tx, found);
         const modifiedMs = clock.nowMs();
-        const part = { partNumber, blob: written.blob.id, sizeBytes: written.sizeBytes, modifiedMs, md5, checksum };
+        const part = { partNumber, blob: written.blob.id, sizeBytes: written.sizeBytes, modifiedMs, ...digests };
         for (const row of rows) tx.put(row.key, row.value);
         tx.put(partKey(found.id, partNumber), encodePart(part));
         const replaced = found.rows[1] && decodePart(found.rows[1].value);
@@ -147,6 +192,8 @@ export class Uploads {
           const trash = trashWrite({ blob: replaced.blob, atMs: modifiedMs }, random);
           tx.put(trash.key, trash.value);
         }
+        const bytes = written.sizeBytes - (replaced?.sizeBytes ?? 0);
+        await countPart(tx, { ...found, upload: opened }, bytes);
         return partInfo(part);
       },
       signal === undefined ? { clock, random } : { clock, random, signal },
@@ -154,14 +201,14 @@ export class Uploads {
   }
 
   /** The source is read and written like any other part. Errors: those of a GET and of uploadPart. */
-  async uploadPartCopy(options: UploadPartCopyOptions): Promise<PartInfo> {
+  async uploadPartCopy(options: UploadPartCopyOptions): Promise<CopiedPart> {
     checkPartNumber(options.partNumber);
     const { source, range, signal } = options;
     const outcome = await this.#get({
       ...source,
       ...(range && { range: { kind: "from", first: range.first, last: range.last } }),
       ...(signal && { signal }),
-    });
+    }).catch(refuseMarker);
     if (outcome.outcome === "not_modified")
       throw new HoldfastError(
         "precondition_failed",
@@ -171,7 +218,8 @@ export class Uploads {
       const sizeBytes = copiedBytes(outcome, range);
       const body = bodyOf(outcome, sizeBytes);
       const verifier: BodyVerifier = { digests: [], verify: () => undefined };
-      return await this.uploadPart({ ...options, body, verifier });
+      const part = await this.uploadPart({ ...options, body, verifier });
+      return { ...part, sourceVersionId: outcome.info.versionId };
     } finally {
       outcome.release();
     }
@@ -188,11 +236,11 @@ export class Uploads {
     await transact(
       kv,
       async (tx) => {
-        const { upload, id, rowKey } = await readUpload(this.#ctx, tx, ref);
+        const found = await readUpload(this.#ctx, tx, ref);
+        const { upload, id, rowKey } = found;
         if (upload === undefined) throw noSuchUpload(id);
-        abandonAttempt(tx, upload);
-        tx.delete(rowKey);
-        tx.put(leftoverKey(id), encodeLeftover({ listed: Buffer.alloc(0), atMs: clock.nowMs() }));
+        await giveBackParts(tx, found);
+        endUpload(tx, { key: rowKey, id, record: upload }, clock.nowMs());
       },
       { clock, random },
     );
@@ -203,15 +251,17 @@ export class Uploads {
     const { after, limit } = options;
     assert(limit >= 0 && limit <= limits.listPageKeysMax, "a page has 0 to listPageKeysMax entries");
     const { kv } = this.#ctx;
-    const { upload, id, rowKey } = await readUpload(this.#ctx, kv, options);
+    const { bucket, upload, id, rowKey } = await readUpload(this.#ctx, kv, options);
     if (upload === undefined) throw noSuchUpload(id);
     const start = partKey(id, Math.min(Math.max(0, after) + 1, limits.partsMax + 1));
     const entries = limit === 0 ? [] : await kv.scan({ start, end: partRange(id).end }, { limit: limit + 1 });
     // The upload may have ended between the two reads, and its parts with it.
     if ((await kv.get([rowKey]))[0] === undefined) throw noSuchUpload(id);
-    const { startedMs, metadata, checksum } = upload;
+    const { startedMs, metadata, checksum, acl } = upload;
+    const ending = await abortingOf(this.#ctx, { name: options.bucket, bucket }, options.key, startedMs);
     return {
-      upload: { id, key: options.key, startedMs, metadata, checksum },
+      account: bucket.account,
+      upload: { id, key: options.key, startedMs, metadata, checksum, acl, ...(ending && { ending }) },
       parts: entries.slice(0, limit).map((entry) => partInfo(decodePart(entry.value))),
       isTruncated: entries.length > limit,
     };
@@ -223,6 +273,11 @@ export class Uploads {
     const { bucket } = await readBucket(this.#ctx, (keys) => kv.get(keys), options.bucket);
     return listUploads(kv, bucket, options);
   }
+}
+
+function md5Of({ digests: { md5 } }: WrittenBody): Buffer {
+  assert(md5 !== undefined, "a digest that was asked for is there");
+  return md5;
 }
 
 /** The client's checksum is judged first; what is stored has the algorithm that the upload was started with. */
@@ -243,8 +298,6 @@ function partChecksum(
   return { algorithm: choice.algorithm, value };
 }
 
-type Found = GetOutcome & { readonly outcome: "found" };
-
 /** S3 takes only ranges that lie in the source whole. */
 function copiedBytes(found: Found, range: UploadPartCopyOptions["range"]): number {
   const sizeBytes = found.range?.length ?? found.info.sizeBytes;
@@ -256,17 +309,4 @@ function copiedBytes(found: Found, range: UploadPartCopyOptions["range"]): numbe
   throw new HoldfastError("invalid_request", "The source of a part's copy is larger than the largest part.", {
     details: { sizeBytes, maxSizeBytes: limits.partBytesMax },
   });
-}
-
-function bodyOf(found: Found, sizeBytes: number): BodySource {
-  return {
-    sizeBytes,
-    stream: () => found.body(),
-    async collect(bytesMax) {
-      assert(sizeBytes <= bytesMax, "a body that is collected is small");
-      const pieces: Buffer[] = [];
-      for await (const piece of found.body()) pieces.push(piece);
-      return Buffer.concat(pieces);
-    },
-  };
 }

@@ -30,7 +30,7 @@ function keyLines({ accessKey, secretKey, from, file, isExposed }: RootKey): str
   return [
     `  Root access key  ${accessKey}`,
     `  Root secret key  ${secretKey}`,
-    `  The secret is shown this once and kept in ${file}, readable by you only.`,
+    `  The secret is shown this once and kept in ${file}.`,
   ];
 }
 

@@ -1,29 +1,42 @@
 /**
- * Which door a request takes: everything below `/_/` is the file API's or the operator's, the rest is S3's. (On a bucket's
- * own host name all of it is S3's, for there `/_/x` is an object key.)
+ * Which door a request takes: on the host name of a website all of it is that website's; else everything below `/_/` is the file API's or the operator's, forms that are posted to `/` are IAM's and
+ * STS's, the rest is S3's. (On a bucket's own host name all of it is S3's, for there `/_/x` is an object key.)
  *
  * Promises for the doors below `/_/`: every request gets one answer; what a door throws becomes its JSON error; at most
- * requestsInFlightMax run at once. The gateway promises the same for itself.
+ * requestsInFlightMax run at once. The gateway promises the same for itself, and the door for other nodes has bounds of its own.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AdminDoor } from "../admin/admin.ts";
+import type { Activity } from "../core/activity.ts";
 import type { Clock } from "../core/clock.ts";
 import { errorReply, HttpRefusal, noSuchAddress, type DoorReply, type DoorRequest } from "../core/door.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { AnsweredCall } from "../files/access_line.ts";
 import type { FilesDoor } from "../files/files.ts";
 import { expectsContinue } from "../gateway/exchange.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { send, type Reply } from "../gateway/respond.ts";
 import { decodeKey, parseQuery, splitTarget } from "../gateway/route.ts";
+import type { QueryDoor } from "../iam/iam.ts";
+import type { NodeDoor, PeerReply } from "../node/peer_door.ts";
+import type { WebsiteDoor } from "../website/website.ts";
 import type { Door } from "./http.ts";
 
 export type DoorsOptions = {
   readonly gateway: Gateway;
+  /** Undefined: there are no domains of websites. */
+  readonly website: WebsiteDoor | undefined;
+  /** IAM and STS. */
+  readonly query: QueryDoor;
   readonly files: FilesDoor;
   readonly admin: AdminDoor;
+  /** For the other nodes of a cluster. */
+  readonly node: NodeDoor | undefined;
+  /** Requests of clients are counted there: S3's, websites' and the file API's, not the operator's or other nodes'. */
+  readonly activity: Activity;
   /** Lower-case. */
   readonly domains: readonly string[];
   readonly metrics: Metrics;
@@ -35,8 +48,18 @@ const ownPrefix = "/_/";
 
 export function createDoors(options: DoorsOptions): Door {
   const own = new OwnDoors(options);
-  return (request, response) =>
-    isOwn(request, options.domains) ? own.handle(request, response) : options.gateway(request, response);
+  const { gateway, website, query, activity, domains } = options;
+  return async (request, response) => {
+    const site = website?.isFor(request) === true ? website : undefined;
+    if (site === undefined && isOwn(request, domains)) return own.handle(request, response);
+    if (site === undefined && query.isFor(request)) return query.handle(request, response);
+    const end = activity.begin();
+    try {
+      await (site === undefined ? gateway(request, response) : site.handle(request, response));
+    } finally {
+      end();
+    }
+  };
 }
 
 function isOwn({ url = "", headers }: IncomingMessage, domains: readonly string[]): boolean {
@@ -96,6 +119,14 @@ class Visit implements DoorRequest {
   }
 }
 
+type Served = { readonly door: "admin" | "files" | "node"; readonly operation: string };
+
+type Chosen = Served & {
+  readonly run: () => Promise<DoorReply | Reply | PeerReply>;
+  /** Told when the answer has been sent. */
+  readonly answered?: (call: Omit<AnsweredCall, "operation">) => void;
+};
+
 class OwnDoors {
   readonly #options: DoorsOptions;
   #inFlight = 0;
@@ -107,17 +138,21 @@ class OwnDoors {
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const { metrics, clock, log } = this.#options;
     const startedMs = clock.monotonicMs();
-    this.#inFlight += 1;
     let visit: Visit | undefined;
-    let served = { door: "admin" as "admin" | "files", operation: "Other" };
-    let reply: DoorReply | Reply;
+    let served: Served = { door: "admin", operation: "Other" };
+    let reply: DoorReply | Reply | PeerReply;
+    let leave = (): void => undefined;
+    let failure: unknown;
+    let tell: Chosen["answered"];
     try {
-      if (this.#inFlight > limits.requestsInFlightMax) throw tooBusy();
       visit = open(req, res);
-      const { run, ...names } = this.#choose(visit);
+      const { run, answered, ...names } = this.#choose(visit);
       served = names;
+      tell = answered;
+      if (served.door !== "node") leave = this.#enter(served.door);
       reply = await run();
     } catch (error) {
+      failure = error;
       const failed = errorReply(error);
       reply = failed.reply;
       if (failed.isOurs) log.error({ err: error, ...served }, "A request failed.");
@@ -129,22 +164,37 @@ class OwnDoors {
       if (sent.cut !== undefined && visit?.signal.aborted === false)
         log.warn({ err: sent.cut, ...served }, "An answer was cut.");
       // Where the client is gone, what we would have answered says nothing about us; 499 is what proxies call it.
-      metrics.request({ ...served, status: isLeft ? 499 : reply.status, durationMs: clock.monotonicMs() - startedMs });
+      const status = isLeft ? 499 : reply.status;
+      const durationMs = clock.monotonicMs() - startedMs;
+      metrics.request({ ...served, status, durationMs });
+      const timeMs = clock.nowMs() - durationMs;
+      tell?.({ req, reply, sent, status, error: failure, timeMs, totalMs: durationMs });
     } finally {
-      this.#inFlight -= 1;
+      leave();
     }
   }
 
-  #choose(visit: Visit): {
-    readonly door: "admin" | "files";
-    readonly operation: string;
-    readonly run: () => Promise<DoorReply | Reply>;
-  } {
-    const { files, admin } = this.#options;
+  #enter(door: "admin" | "files"): () => void {
+    if (this.#inFlight >= limits.requestsInFlightMax) throw tooBusy();
+    this.#inFlight += 1;
+    const end = door === "files" ? this.#options.activity.begin() : undefined;
+    return () => {
+      this.#inFlight -= 1;
+      end?.();
+    };
+  }
+
+  #choose(visit: Visit): Chosen {
+    const { files, admin, node } = this.#options;
     const [name, ...behind] = visit.segments;
+    if (name === "node" && node !== undefined) {
+      const request = visit.behind(behind);
+      return { door: "node", operation: node.operation(request), run: () => node.handle(request) };
+    }
     if (name === "files") {
       const request = visit.behind(behind);
-      return { door: "files", operation: files.operation(request), run: () => files.handle(request) };
+      const answered: Chosen["answered"] = (call) => files.answered(request, call);
+      return { door: "files", operation: files.operation(request), run: () => files.handle(request), answered };
     }
     if (name !== "health" && name !== "metrics" && name !== "admin") throw noSuchAddress();
     return { door: "admin", operation: admin.operation(visit), run: () => admin.handle(visit) };

@@ -33,41 +33,71 @@ function send(port: number, text: string): Promise<string> {
   });
 }
 
+/**
+ * A process that stands still for longer than a bound, with a connection before and its request after, has ended it before anybody
+ * heard of it: then it is tried again.
+ */
+async function untilHeard<T>(isHeard: () => boolean, attempt: () => Promise<T>): Promise<T> {
+  for (;;) {
+    const answer = await attempt();
+    if (isHeard()) return answer;
+  }
+}
+
 const upload = "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
 
 test("a body on which nothing moves is given up", async (t) => {
-  let failure: unknown;
-  let told: () => void = () => undefined;
-  const isTold = new Promise<void>((resolve) => (told = resolve));
+  let isHeard = false;
+  const failed = Promise.withResolvers<unknown>();
   const door: Door = async (request) => {
+    isHeard = true;
     try {
       for await (const _ of request);
+      failed.resolve(undefined);
     } catch (error) {
-      failure = error;
+      failed.resolve(error);
     }
-    told();
   };
   const { port } = await listening(t, door, 100);
-  assert.equal(await send(port, `${upload}abc`), "");
-  await isTold;
-  assert.ok(failure instanceof Error);
+  assert.equal(
+    await untilHeard(
+      () => isHeard,
+      () => send(port, `${upload}abc`),
+    ),
+    "",
+  );
+  assert.ok((await failed.promise) instanceof Error);
 });
 
+/** Sends requests and reads nothing, until what the door answers is closed. */
+async function stall(served: { listener: Listener; port: number }, text: string, door: Waiting): Promise<void> {
+  await untilHeard(
+    () => door.isHeard,
+    async () => {
+      const socket = connect(served.port, "127.0.0.1", () => socket.write(text));
+      socket.pause();
+      socket.on("error", () => undefined);
+      const connections = (): number => served.listener.openConnections;
+      while (connections() === 0) await new Promise((resolve) => setImmediate(resolve));
+      while (!door.isHeard && connections() > 0) await new Promise((resolve) => setImmediate(resolve));
+      if (door.isHeard) await door.closed.promise;
+      socket.destroy();
+    },
+  );
+}
+
+type Waiting = { isHeard: boolean; readonly closed: PromiseWithResolvers<void> };
+
 test("a client that reads nothing is given up", async (t) => {
-  let closed: () => void = () => undefined;
-  const isClosed = new Promise<void>((resolve) => (closed = resolve));
+  const waiting: Waiting = { isHeard: false, closed: Promise.withResolvers() };
   const door: Door = async (_request, response) => {
-    response.once("close", closed);
+    waiting.isHeard = true;
+    response.once("close", waiting.closed.resolve);
     response.writeHead(200);
     // More than any socket buffer holds.
     for (let count = 0; count < 64; count++) response.write(Buffer.alloc(1_000_000));
   };
-  const { port } = await listening(t, door, 100);
-  const socket = connect(port, "127.0.0.1", () => socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
-  socket.pause();
-  socket.on("error", () => undefined);
-  await isClosed;
-  socket.destroy();
+  await stall(await listening(t, door, 100), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", waiting);
 });
 
 test("a body that drips is given up, and one that only waits for us is not", async (t) => {
@@ -132,7 +162,7 @@ const short: Door = async (_request, response) => void response.writeHead(200, {
 
 test("headers that come a byte at a time are not waited for, and neither are those of a second request", async (t) => {
   const { port } = await listening(t, short, 60_000, { headersTimeoutMs: 100 });
-  for (const first of ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"]) {
+  const dripped = async (first: string): Promise<string> => {
     const socket = connect(port, "127.0.0.1", () => socket.write(`${first}GET / HTTP/1.1\r\nHost: x\r\nX: `));
     const drip = setInterval(() => socket.write("a"), 20);
     let heard = "";
@@ -140,8 +170,15 @@ test("headers that come a byte at a time are not waited for, and neither are tho
     socket.on("error", () => undefined);
     await once(socket, "close");
     clearInterval(drip);
-    assert.match(heard, first === "" ? /^HTTP\/1.1 408 / : /^HTTP\/1.1 200 [^]*ok(HTTP\/1.1 408 |$)/);
-  }
+    return heard;
+  };
+  assert.match(await dripped(""), /^HTTP\/1.1 408 /);
+  let heard = "";
+  await untilHeard(
+    () => heard.startsWith("HTTP/1.1 200 "),
+    async () => (heard = await dripped("GET / HTTP/1.1\r\nHost: x\r\n\r\n")),
+  );
+  assert.match(heard, /^HTTP\/1.1 200 [^]*ok(HTTP\/1.1 408 |$)/);
 });
 
 test("connections beyond the bound are closed at once, idle ones are counted, and there is room again afterwards", async (t) => {
@@ -158,20 +195,15 @@ test("connections beyond the bound are closed at once, idle ones are counted, an
 });
 
 test("a stalled first answer is given up although a second request waits behind it", async (t) => {
-  let closed: () => void = () => undefined;
-  const isClosed = new Promise<void>((resolve) => (closed = resolve));
+  const waiting: Waiting = { isHeard: false, closed: Promise.withResolvers() };
   const door: Door = async (request, response) => {
     if (request.url === "/waits") return new Promise(() => undefined);
-    response.once("close", closed);
+    waiting.isHeard = true;
+    response.once("close", waiting.closed.resolve);
     response.writeHead(200).write(Buffer.alloc(64_000_000));
   };
-  const { port } = await listening(t, door, 100);
   const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
-  const socket = connect(port, "127.0.0.1", () => socket.write(get("/large") + get("/waits")));
-  socket.pause();
-  socket.on("error", () => undefined);
-  await isClosed;
-  socket.destroy();
+  await stall(await listening(t, door, 100), get("/large") + get("/waits"), waiting);
 });
 
 test("a stop answers every request that a pipelining client has sent", async (t) => {
@@ -190,13 +222,19 @@ test("a stop answers every request that a pipelining client has sent", async (t)
 });
 
 test("a request that waits for us is left alone, however long it takes", async (t) => {
+  let isHeard = false;
   const door: Door = async (request, response) => {
     for await (const _ of request);
+    isHeard = true;
     await new Promise((resolve) => setTimeout(resolve, 400));
     response.writeHead(200, { connection: "close", "content-length": 7 }).end("at last");
   };
   const { port } = await listening(t, door, 100);
-  assert.match(await send(port, `${upload}0123456789`), /at last$/);
+  const heard = await untilHeard(
+    () => isHeard,
+    () => send(port, `${upload}0123456789`),
+  );
+  assert.match(heard, /at last$/);
 });
 
 test("a stop ends what does not end by itself", async (t) => {
@@ -212,4 +250,22 @@ test("a stop ends what does not end by itself", async (t) => {
   assert.equal(listener.openConnections, 1);
   await listener.stop(50);
   assert.equal(await heard, "");
+});
+
+test("one that refuses answers everything that comes with 503, and lets what runs finish", async (t) => {
+  const [running, finish] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const door: Door = async (_request, response) => {
+    running.resolve();
+    await finish.promise;
+    response.end("done");
+  };
+  const { listener, port } = await listening(t, door, 10_000);
+  const get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+  const first = send(port, get);
+  await running.promise;
+  listener.refuse();
+  assert.match(await send(port, get), /^HTTP\/1\.1 503 [^]*connection: close/i);
+  finish.resolve();
+  void listener.stop();
+  assert.match(await first, /^HTTP\/1\.1 200 [^]*done/);
 });

@@ -54,6 +54,7 @@ export class Listener {
   /** Those on which requests come: with TLS they lie above the sockets. */
   readonly #channels = new Set<Socket>();
   #isStopping = false;
+  #isRefusing = false;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -95,6 +96,8 @@ export class Listener {
     server.on("request", take);
     // The door decides whether the client may send its body: it writes the 100 when it opens the body.
     server.on("checkContinue", take);
+    // RFC 9110 lets a server ignore what else is expected of it, as AWS does; node by itself would answer 417.
+    server.on("checkExpectation", take);
     server.on("connection", (socket: Socket) => this.#watch(socket));
     server.on(this.#options.tls === undefined ? "connection" : "secureConnection", (channel: Socket) => {
       this.#channels.add(channel);
@@ -106,10 +109,12 @@ export class Listener {
   }
 
   #watch(socket: Socket): void {
-    this.#sockets.add(socket);
+    const { metrics } = this.#options;
+    metrics.connections(this.#sockets.add(socket).size);
     socket.once("close", () => {
       this.#sockets.delete(socket);
-      this.#options.metrics.traffic(socket.bytesRead, socket.bytesWritten);
+      metrics.connections(this.#sockets.size);
+      metrics.traffic(socket.bytesRead, socket.bytesWritten);
     });
   }
 
@@ -129,7 +134,7 @@ export class Listener {
     if (this.#isStopping) response.shouldKeepAlive = false;
     this.#begin({ request, response });
     try {
-      const refusal = refusalOf(request);
+      const refusal = this.#isRefusing ? 503 : refusalOf(request);
       if (refusal === undefined) await this.#options.door(request, response);
       else await refuseWith(refusal, request, response);
     } catch (error) {
@@ -164,6 +169,11 @@ export class Listener {
     });
     server.on("error", (error) => this.#options.log.error({ error }, "The listening socket failed."));
     return server.address() as AddressInfo;
+  }
+
+  /** From now on every request is answered with 503. Those that run are let finish. */
+  refuse(): void {
+    this.#isRefusing = true;
   }
 
   /** Takes no new connection, lets running requests finish for gracefulStopMsMax at most, then closes what is left. */

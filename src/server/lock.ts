@@ -7,7 +7,7 @@ import { lockDrive, type DriveLock } from "../node/drive_lock.ts";
 import { hasMetadata, refuseLostMetadata } from "./metadata_marks.ts";
 
 /** Makes the folders and takes their locks, all or none. Writes nothing into a folder that is not ours. */
-export async function lockDrives(drives: readonly string[]): Promise<DriveLock> {
+export async function lockDrives(drives: readonly string[], metadata: "embedded" | "elsewhere"): Promise<DriveLock> {
   const disk = systemDisk("/");
   const locks: DriveLock[] = [];
   const release = (): void => locks.forEach((lock) => lock.release());
@@ -17,7 +17,7 @@ export async function lockDrives(drives: readonly string[]): Promise<DriveLock> 
       await refuseForeign(disk, drive);
       locks.push(lockDrive(drive));
     }
-    await checkMetadata(disk, drives);
+    if (metadata === "embedded") await checkMetadata(disk, drives);
   } catch (error) {
     release();
     throw error;

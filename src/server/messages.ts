@@ -8,10 +8,14 @@ export type StartMessage = {
   readonly kind: "start";
   readonly settings: Settings;
   readonly prepared: Prepared | undefined;
+  /** Of the supervisor. */
+  readonly run: string;
   /** What the worker's session is called. */
   readonly name: string;
   /** Names of workers that died and whose sessions may still stand. */
   readonly dead: readonly string[];
+  /** Folders of drives that failed one worker after another: they are not tried. */
+  readonly givenUpDrives: readonly string[];
 };
 
 export type ToWorker =
@@ -31,6 +35,8 @@ export type FromWorker =
   | { readonly kind: "listening"; readonly port: number }
   /** The metadata can be written no more by this process, which ends. */
   | { readonly kind: "metadata failed" }
+  /** This drive cannot be opened, and is done without; or its index failed, and the process ends. */
+  | { readonly kind: "drive failed"; readonly drive: string }
   /** Starting failed; the worker ends. `message` is a sentence for the operator. */
   | { readonly kind: "failed"; readonly message: string }
   /** No session of these dead workers stands any more. */

@@ -12,7 +12,7 @@ import { prepareCopies, type PreparedCopies } from "../kv/lmdb_copies_prepare.ts
 import type { CopyPlace } from "../kv/lmdb_copy.ts";
 import type { Disk } from "../node/disk.ts";
 import { metaFile } from "./layout.ts";
-import { ifThere, refuseLostMetadata } from "./metadata_marks.ts";
+import { hasMetadata, ifThere, refuseLostMetadata } from "./metadata_marks.ts";
 
 /** As it was prepared; also what a supervisor tells its workers. */
 export type Metadata = PreparedCopies;
@@ -89,11 +89,36 @@ export async function openMetadata({ metadata, disk, ...options }: OpenMetadataO
   return { kv, spaces: () => kv.copies().map(({ place: { name: drive }, space }) => ({ drive, space })) };
 }
 
+/**
+ * The metadata of a stopped store, to be written to, as a start would open it, with as many copies as there are. The drives are
+ * locked. Errors: a sentence for the operator.
+ */
+export async function openStopped(
+  drives: readonly MetadataDrive[],
+  { disk, random, log }: Pick<PrepareMetadataOptions, "disk" | "random" | "log">,
+): Promise<{ readonly kv: Kv; readonly metadata: Metadata }> {
+  let copies = 0;
+  for (const drive of drives) if (await hasMetadata(disk, drive.path)) copies += 1;
+  if (copies === 0) throw new HoldfastError("invalid_argument", "None of these drives has the metadata.");
+  const metadata = await prepareMetadata({ drives, copies, disk, random, log });
+  return { kv: (await openMetadata({ metadata, disk, log })).kv, metadata };
+}
+
 /** For one who only looks: the store, or the copy that has everything, which takes no commits then. */
 export async function openNewestMetadata(drives: readonly MetadataDrive[], disk: Disk, log: Log): Promise<Kv> {
+  const kv = await findNewestMetadata(drives, disk, log);
+  if (kv === undefined) throw new HoldfastError("invalid_argument", "None of these drives has the metadata.");
+  return kv;
+}
+
+/** As `openNewestMetadata`; undefined where there is no store yet. */
+export async function findNewestMetadata(
+  drives: readonly MetadataDrive[],
+  disk: Disk,
+  log: Log,
+): Promise<Kv | undefined> {
   const newest = await newestPlace(drives.map(placeOn), filesOf(disk));
-  if (newest === undefined) throw new HoldfastError("invalid_argument", "None of these drives has the metadata.");
-  return openLmdbKv({ path: newest.place.path, readOnly: newest.isOneOfSeveral, log });
+  return newest && openLmdbKv({ path: newest.place.path, readOnly: newest.isOneOfSeveral, log });
 }
 
 function filesOf(disk: Disk): CopyFiles {

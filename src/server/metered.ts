@@ -1,9 +1,11 @@
-/** Measures the rooms from outside: a Kv, a ChunkNode and a Disk that count what passes through them. */
+/** Measures the rooms from outside: a Kv, a ChunkNode, a peer and a Disk that count what passes through them. */
 import type { Clock } from "../core/clock.ts";
-import type { Metrics } from "../core/metrics.ts";
+import { hasReason } from "../core/errors.ts";
+import type { Metrics, PeerCall, PeerOutcome } from "../core/metrics.ts";
 import type { Kv } from "../kv/kv.ts";
 import type { Disk, DiskFile } from "../node/disk.ts";
 import type { ChunkNode } from "../node/node.ts";
+import type { PeerNode } from "../node/peer_node.ts";
 
 export function meteredKv(kv: Kv, metrics: Metrics, clock: Clock): Kv {
   return {
@@ -28,7 +30,11 @@ export function meteredKv(kv: Kv, metrics: Metrics, clock: Clock): Kv {
 
 export function meteredNode(node: ChunkNode, metrics: Metrics, clock: Clock): ChunkNode {
   return {
-    drives: node.drives,
+    get drives() {
+      return node.drives;
+    },
+    ...(node.distance && { distance: (drive) => node.distance!(drive) }),
+    ...(node.isHeld && { isHeld: (drive) => node.isHeld!(drive) }),
     append: async (drive, shard, signal) => {
       const startedMs = clock.monotonicMs();
       let failed = true;
@@ -44,9 +50,54 @@ export function meteredNode(node: ChunkNode, metrics: Metrics, clock: Clock): Ch
     remove: (drive, refs) => node.remove(drive, refs),
     list: (drive, options) => node.list(drive, options),
     verify: (drive, ref) => node.verify(drive, ref),
-    compact: (drive, signal) => node.compact(drive, signal),
+    discard: (drive, ref) => node.discard(drive, ref),
+    compact: (drive, signal, pause) => node.compact(drive, signal, pause),
     status: (drive) => node.status(drive),
+    ...(node.copy && { copy: (drive, shard, signal) => node.copy!(drive, shard, signal) }),
+    ...(node.readRecord && { readRecord: (...given) => node.readRecord!(...given) }),
     close: () => node.close(),
+  };
+}
+
+function peerOutcomeOf(error: unknown): PeerOutcome {
+  if (hasReason(error, "cancelled")) return "cancelled";
+  return hasReason(error, "drive_missing", "unavailable", "slow_down") ? "failed" : "refused";
+}
+
+/** By the kind of the call and never by the peer: each of N nodes calls N - 1 others. */
+export function meteredPeer(peer: PeerNode, metrics: Metrics, clock: Clock): PeerNode {
+  const counted = async <T>(call: PeerCall, run: () => Promise<T>): Promise<T> => {
+    const startedMs = clock.monotonicMs();
+    let outcome: PeerOutcome = "ok";
+    try {
+      return await run();
+    } catch (error) {
+      outcome = peerOutcomeOf(error);
+      throw error;
+    } finally {
+      metrics.peerCall({ call, outcome, durationMs: clock.monotonicMs() - startedMs });
+    }
+  };
+  return {
+    name: peer.name,
+    get isWell() {
+      return peer.isWell;
+    },
+    get drives() {
+      return peer.drives;
+    },
+    append: (drive, shard, signal) => counted("append", () => peer.append(drive, shard, signal)),
+    read: (drive, ref, range, signal) => counted("read", () => peer.read(drive, ref, range, signal)),
+    remove: (drive, refs) => counted("remove", () => peer.remove(drive, refs)),
+    discard: (drive, ref) => counted("discard", () => peer.discard(drive, ref)),
+    list: (drive, options) => counted("list", () => peer.list(drive, options)),
+    verify: (drive, ref) => counted("verify", () => peer.verify(drive, ref)),
+    compact: (drive, signal) => peer.compact(drive, signal),
+    status: (drive) => counted("status", () => peer.status(drive)),
+    ...(peer.copy && { copy: (drive, shard, signal) => counted("copy", () => peer.copy!(drive, shard, signal)) }),
+    ...(peer.readRecord && { readRecord: (...given) => counted("record", () => peer.readRecord!(...given)) }),
+    askDrives: () => counted("drives", () => peer.askDrives()),
+    close: () => peer.close(),
   };
 }
 

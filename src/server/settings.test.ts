@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { HoldfastError } from "../core/errors.ts";
-import { readSettings, settingNames, variableOf, type SettingSources } from "./settings.ts";
+import { limits } from "../core/limits.ts";
+import { advertisedUrl, readSettings, settingNames, variableOf, type SettingSources } from "./settings.ts";
 
 const none: SettingSources = { flags: {}, environment: {} };
 
@@ -54,6 +55,8 @@ test("what is unknown or malformed is named, where it stands", () => {
   );
   // Also when a flag overrules it.
   assert.match(refusalOf({ flags: { workers: "1" }, environment: { HOLDFAST_WORKERS: "x" } }), /HOLDFAST_WORKERS/);
+  assert.match(refusalOf({ flags: { "drive-away": "0" } }), /--drive-away must be a whole number of seconds/);
+  assert.match(refusalOf({ flags: { "lifecycle-day": "0" } }), /--lifecycle-day must be a whole number of seconds/);
   const file = (content: string) => ({ file: { path: "c.json", content } });
   assert.match(refusalOf(file("{")), /c\.json is not JSON/);
   assert.match(refusalOf(file("[]")), /must hold one JSON object/);
@@ -62,6 +65,46 @@ test("what is unknown or malformed is named, where it stands", () => {
   assert.match(refusalOf(file('{"__proto__": 1}')), /"__proto__" .* is not a setting/);
   assert.match(refusalOf({ flags: { drives: ["a", "a"] } }), /names one directory twice/);
   assert.match(refusalOf({ flags: { "files-bucket": "Files" } }), /--files-bucket must be a bucket name/);
+});
+
+test("a domain is one of buckets or one of websites", () => {
+  const flags = { domain: "s3.example.org", "website-domain": "web.example.org,Sites.example.org" };
+  assert.deepEqual(readSettings({ ...none, flags })["website-domain"], ["web.example.org", "Sites.example.org"]);
+  const twice = { domain: "s3.example.org", "website-domain": "S3.example.org" };
+  assert.match(refusalOf({ flags: twice }), /as domain and as website-domain/);
+});
+
+test("what a node of a cluster needs is asked for", () => {
+  const metadata = "postgres://u:hush@db/x";
+  const cluster = { metadata, "cluster-secret-file": "s", drives: ["a"] };
+  assert.match(refusalOf({ flags: { metadata } }), /cluster-secret-file go together/);
+  assert.match(refusalOf({ flags: { advertise: "http://h:1" } }), /advertise and metadata go together/);
+  assert.match(refusalOf({ flags: { ...cluster, "metadata-copies": "2" } }), /metadata-copies/);
+  assert.match(refusalOf({ flags: { ...cluster, listen: ":9000" } }), /set advertise/);
+  assert.match(refusalOf({ flags: { ...cluster, advertise: "http://h:1/path" } }), /--advertise must be/);
+  assert.match(refusalOf({ flags: { ...cluster, advertise: "ftp://h:1" } }), /--advertise must be/);
+  assert.match(refusalOf({ flags: { ...cluster, zone: "a b" } }), /--zone must be/);
+  const below = { ...cluster, domain: ["s3.example.org"], advertise: "http://n1.s3.example.org:9000" };
+  assert.match(refusalOf({ flags: below }), /bucket of the domain/);
+  const within = { ...cluster, "website-domain": ["example.org"], advertise: "http://example.org:9000" };
+  assert.match(refusalOf({ flags: within }), /website of the domain/);
+  const message = refusalOf({ flags: { metadata: "mysql://u:hush@db/x" } });
+  assert.match(message, /--metadata will not do/);
+  assert.ok(!message.includes("hush"));
+});
+
+test("a node is reached where it listens, unless it says otherwise", () => {
+  const flags = { metadata: "etcd://h/x", "cluster-secret-file": "s", listen: "[::1]:9001" };
+  assert.equal(advertisedUrl(readSettings({ ...none, flags })), "http://[::1]:9001");
+  const tls = { ...flags, "tls-cert": "c", "tls-key": "k" };
+  assert.equal(advertisedUrl(readSettings({ ...none, flags: tls })), "https://[::1]:9001");
+  const told = readSettings({ ...none, flags: { ...flags, listen: ":9000", advertise: "http://n1:9000/" } });
+  assert.equal(advertisedUrl(told), "http://n1:9000");
+  // As a cluster's name service makes them.
+  const long = `http://holdfast-0.holdfast.${"n".repeat(63)}.svc.cluster.local:9000`;
+  assert.equal(advertisedUrl(readSettings({ ...none, flags: { ...flags, advertise: long } })), long);
+  const tooLong = `http://${"n".repeat(limits.peerNameCharsMax)}:9000`;
+  assert.throws(() => readSettings({ ...none, flags: { ...flags, advertise: tooLong } }), /--advertise must be/);
 });
 
 test("a refusal never repeats a secret", () => {
@@ -86,4 +129,14 @@ test("any text as any setting is read or refused with its name", () => {
       }
     }),
   );
+});
+
+test("the address of a key service is read, and one that holds a password is refused without showing it", () => {
+  const flags = { kms: "vault+https://vault.example:8200/transit?namespace=a", "kms-token-file": "token" };
+  const found = readSettings({ ...none, flags: { ...flags, "kms-s3-key": "vault:blue", "kms-cache": "0" } });
+  assert.deepEqual(found.kms, { origin: "https://vault.example:8200", mount: "transit", namespace: "a" });
+  assert.deepEqual([found["kms-s3-key"], found["kms-cache"]], ["vault:blue", 0]);
+  const said = refusalOf({ flags: { ...flags, kms: "vault+https://me:pass-word@vault.example/transit" } });
+  assert.match(said, /--kms must be vault\+https:\/\/HOST:PORT\/MOUNT/);
+  assert.doesNotMatch(said, /pass-word/);
 });

@@ -7,7 +7,14 @@ import { isIPv6 } from "node:net";
 import { availableParallelism } from "node:os";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { parseVaultAddress } from "../keyring/vault_address.ts";
+import type { VaultAddress } from "../keyring/vault_client.ts";
+import { checkVaultKeyId } from "../keyring/vault_keys.ts";
+import { checkEngineUrl } from "./engine.ts";
+import { peerNamePattern } from "../node/peer_seal.ts";
 import { defaultRedundancy, formatRedundancy, parseRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
+
+const MiB = 1024 * 1024;
 
 export type Listen = { readonly host: string; readonly port: number };
 export const logLevels = ["debug", "info", "warn", "error"] as const;
@@ -17,6 +24,8 @@ export type Settings = {
   readonly drives: readonly string[];
   readonly listen: Listen;
   readonly domain: readonly string[];
+  /** Whose subdomains are buckets as websites. */
+  readonly "website-domain": readonly string[];
   readonly region: string;
   readonly workers: number;
   readonly "files-bucket": string;
@@ -24,6 +33,38 @@ export type Settings = {
   readonly redundancy: Redundancy | undefined;
   /** Undefined: by the number of drives. */
   readonly "metadata-copies": number | undefined;
+  /** Where the metadata is kept, when not in the drives; with it the server is a node of a cluster. */
+  readonly metadata: string | undefined;
+  readonly "cluster-secret-file": string | undefined;
+  /** How other nodes reach this one; undefined: at the address it listens on. */
+  readonly advertise: string | undefined;
+  readonly zone: string;
+  /** Of the authority that signed the other nodes' certificates; undefined: the system's. */
+  readonly "cluster-ca": string | undefined;
+  /** Files of master keys; the first one seals. */
+  readonly "encryption-key-file": readonly string[];
+  /** An outside service of keys; with it there is a token file. */
+  readonly kms: VaultAddress | undefined;
+  readonly "kms-token-file": string | undefined;
+  /** Of the authority that signed the service's certificate; undefined: the system's. */
+  readonly "kms-ca": string | undefined;
+  /** Of SSE-KMS requests that name no key, and of SSE-S3; undefined: the store's own. */
+  readonly "kms-default-key": string | undefined;
+  readonly "kms-s3-key": string | undefined;
+  /** Seconds; 0: no data key is kept. */
+  readonly "kms-cache": number;
+  /** A proxy before this server has TLS. */
+  readonly "customer-keys-over-http": boolean;
+  /** OpenID Connect providers on this machine may be without TLS. */
+  readonly "oidc-over-http": boolean;
+  /** Seconds. */
+  readonly "drive-away": number;
+  /** Seconds. */
+  readonly "access-log-interval": number;
+  /** MiB per second, for each worker. */
+  readonly "background-rate": number;
+  /** For tests: seconds that a day of a lifecycle rule has; undefined: those of a day. */
+  readonly "lifecycle-day": number | undefined;
   readonly "tls-cert": string | undefined;
   readonly "tls-key": string | undefined;
   readonly "log-level": LogLevel;
@@ -84,6 +125,53 @@ const metadataCopies: Parse<number> = (value, refuse) => {
   return isValid ? Number(count) : refuse(`must be a whole number from 1 to ${limits.metadataCopiesMax}`);
 };
 
+const secondsUpTo =
+  (most: number): Parse<number> =>
+  (value, refuse) => {
+    const seconds = typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value;
+    const isValid = Number.isInteger(seconds) && Number(seconds) >= 1 && Number(seconds) <= most;
+    return isValid ? Number(seconds) : refuse(`must be a whole number of seconds from 1 to ${most}`);
+  };
+
+const keptSeconds: Parse<number> = (value, refuse) => {
+  const seconds = typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value;
+  const most = limits.dataKeysKeptSecondsMax;
+  const isValid = Number.isInteger(seconds) && Number(seconds) >= 0 && Number(seconds) <= most;
+  return isValid ? Number(seconds) : refuse(`must be a whole number of seconds from 0 to ${most}`);
+};
+
+const keyService: Parse<VaultAddress> = (value, refuse) =>
+  parseVaultAddress(typeof value === "string" ? value : "") ??
+  refuse(
+    "must be vault+https://HOST:PORT/MOUNT or, with a namespace, vault+https://HOST:PORT/MOUNT?namespace=NAME (vault+http: on this machine alone)",
+  );
+
+const vaultKeyId: Parse<string> = (value, refuse) => {
+  try {
+    return checkVaultKeyId(typeof value === "string" ? value : "");
+  } catch {
+    return refuse("must be vault:NAME, where NAME is a key of the transit engine");
+  }
+};
+
+const backgroundRate: Parse<number> = (value, refuse) => {
+  const rate = typeof value === "string" && /^\d{1,6}$/.test(value) ? Number(value) : value;
+  const most = limits.backgroundMiBPerSecondMax;
+  const isValid = Number.isInteger(rate) && Number(rate) >= 1 && Number(rate) <= most;
+  return isValid ? Number(rate) : refuse(`must be a whole number of MiB per second from 1 to ${most}`);
+};
+
+const lifecycleDay: Parse<number> = (value, refuse) => {
+  const seconds = typeof value === "string" && /^\d{1,5}$/.test(value) ? Number(value) : value;
+  const isValid = Number.isInteger(seconds) && Number(seconds) >= 1 && Number(seconds) <= 86_400;
+  return isValid ? Number(seconds) : refuse("must be a whole number of seconds from 1 to 86400");
+};
+
+const yesOrNo: Parse<boolean> = (value, refuse) => {
+  if (value === true || value === "yes") return true;
+  return value === false || value === "no" ? false : refuse("must be yes or no");
+};
+
 const logLevel: Parse<LogLevel> = (value, refuse) =>
   logLevels.find((level) => level === value) ?? refuse(`must be one of ${logLevels.join(", ")}`);
 
@@ -94,6 +182,31 @@ const redundancy: Parse<Redundancy> = (value, refuse) => {
     return refuse(`must be replica:N or ec:K+M, like replica:2 or ec:4+2`);
   }
 };
+
+/** The address may hold a password: it is never shown. */
+const engineUrl: Parse<string> = (value, refuse) => {
+  const url = text(value, refuse);
+  try {
+    checkEngineUrl(url);
+  } catch (error) {
+    return refuse(`will not do: ${(error as Error).message.replace(/\.$/, "")}`);
+  }
+  return url;
+};
+
+const nodeUrl: Parse<string> = (value, refuse) => {
+  const why = "must be http://HOST:PORT or https://HOST:PORT, as the other nodes reach this one";
+  const parsed = typeof value === "string" ? URL.parse(value) : null;
+  if (parsed === null || !/^https?:$/.test(parsed.protocol)) return refuse(why);
+  const isBare = parsed.pathname === "/" && parsed.search === "" && parsed.hash === "" && parsed.username === "";
+  if (!isBare || !peerNamePattern.test(parsed.host)) return refuse(why);
+  return parsed.origin;
+};
+
+const zoneName = matching(
+  new RegExp(`^[A-Za-z0-9._-]{1,${limits.zoneNameCharsMax}}$`),
+  `must be a name of 1 to ${limits.zoneNameCharsMax} letters, digits, '.', '_' and '-'`,
+);
 
 const domainName = matching(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i, "must be a domain name, like s3.example.org");
 const bucketName = matching(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "must be a bucket name");
@@ -114,6 +227,13 @@ export const settings: { readonly [N in SettingName]: Setting<Settings[N]> } = {
     flag: "<name>",
     many: true,
     help: "domain whose subdomains are buckets (may be given more than once)",
+  },
+  "website-domain": {
+    parse: listOf(domainName),
+    fallback: () => [],
+    flag: "<name>",
+    many: true,
+    help: "domain whose subdomains are buckets as websites (may be given more than once)",
   },
   region: { parse: regionName, fallback: () => "us-east-1", flag: "<name>", help: "region name (default us-east-1)" },
   workers: {
@@ -139,6 +259,115 @@ export const settings: { readonly [N in SettingName]: Setting<Settings[N]> } = {
     fallback: () => undefined,
     flag: "<count>",
     help: "drives that keep a copy of the metadata (default: 3, and 5 from six drives on)",
+  },
+  metadata: {
+    parse: maybe(engineUrl),
+    fallback: () => undefined,
+    flag: "<url>",
+    help: "keep the metadata in postgres://… or etcd://…: the server is a node of a cluster",
+  },
+  "cluster-secret-file": {
+    parse: maybe(text),
+    fallback: () => undefined,
+    flag: "<file>",
+    help: "file with the secret that all nodes of the cluster share",
+  },
+  advertise: {
+    parse: maybe(nodeUrl),
+    fallback: () => undefined,
+    flag: "<url>",
+    help: "how other nodes reach this one (default: the address it listens on)",
+  },
+  zone: {
+    parse: zoneName,
+    fallback: () => "default",
+    flag: "<name>",
+    help: "what fails together: a rack, a room, a site",
+  },
+  "cluster-ca": {
+    parse: maybe(text),
+    fallback: () => undefined,
+    flag: "<file>",
+    help: "authority that signed the other nodes' certificates, PEM (default: the system's)",
+  },
+  "encryption-key-file": {
+    parse: listOf(text),
+    fallback: () => [],
+    flag: "<file>",
+    many: true,
+    help: "file with the master key of server-side encryption; given again: earlier ones, which only open",
+  },
+  kms: {
+    parse: maybe(keyService),
+    fallback: () => undefined,
+    flag: "<url>",
+    help: "transit engine of Vault or OpenBao whose keys seal as vault:NAME, like vault+https://vault:8200/transit",
+  },
+  "kms-token-file": {
+    parse: maybe(text),
+    fallback: () => undefined,
+    flag: "<file>",
+    help: "file with the token for it; read again when it changes",
+  },
+  "kms-ca": {
+    parse: maybe(text),
+    fallback: () => undefined,
+    flag: "<file>",
+    help: "authority that signed its certificate, PEM (default: the system's)",
+  },
+  "kms-default-key": {
+    parse: maybe(vaultKeyId),
+    fallback: () => undefined,
+    flag: "<vault:name>",
+    help: "key of aws:kms requests that name none (default: the store's own)",
+  },
+  "kms-s3-key": {
+    parse: maybe(vaultKeyId),
+    fallback: () => undefined,
+    flag: "<vault:name>",
+    help: "key of SSE-S3, AES256 (default: the store's own)",
+  },
+  "kms-cache": {
+    parse: keptSeconds,
+    fallback: () => limits.dataKeysKeptMs / 1_000,
+    flag: "<seconds>",
+    help: "how long the data key of an object is kept in memory before it is asked for again (default 300)",
+  },
+  "customer-keys-over-http": {
+    parse: yesOrNo,
+    fallback: () => false,
+    flag: "<yes|no>",
+    help: "take clients' own encryption keys without TLS, because a proxy before this server has it (default no)",
+  },
+  "oidc-over-http": {
+    parse: yesOrNo,
+    fallback: () => false,
+    flag: "<yes|no>",
+    help: "take OpenID Connect providers on this machine without TLS, by http://localhost (default no)",
+  },
+  "drive-away": {
+    parse: secondsUpTo(limits.driveAwaySecondsMax),
+    fallback: () => limits.driveAwayMsMax / 1_000,
+    flag: "<seconds>",
+    help: "how long a drive may be away until what lay on it is made anew on others (default 600)",
+  },
+  "access-log-interval": {
+    parse: secondsUpTo(limits.accessLogIntervalSecondsMax),
+    fallback: () => limits.accessLogIntervalMs / 1_000,
+    flag: "<seconds>",
+    help: "how long lines of buckets' access logs wait at most until they are written (default 60)",
+  },
+  "background-rate": {
+    parse: backgroundRate,
+    fallback: () => limits.backgroundBytesPerSecond / MiB,
+    flag: "<MiB/s>",
+    help: "what repair and other background work of a worker may move at most (default 512)",
+  },
+  "lifecycle-day": {
+    parse: maybe(lifecycleDay),
+    fallback: () => undefined,
+    flag: "<seconds>",
+    help: "for tests: how long a day is for lifecycle rules",
   },
   "tls-cert": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS certificate chain, PEM" },
   "tls-key": { parse: maybe(text), fallback: () => undefined, flag: "<file>", help: "TLS private key, PEM" },
@@ -222,7 +451,8 @@ export function readSettings({ flags, environment, file, flagsAre = "flag --" }:
 
 /** Never with the value of a secret. */
 function sentence(name: SettingName, why: string, value: unknown): string {
-  return name.startsWith("root-") ? ` ${why}.` : ` ${why}, not ${JSON.stringify(value)}.`;
+  const mayBeSecret = name.startsWith("root-") || name === "metadata" || name === "kms";
+  return mayBeSecret ? ` ${why}.` : ` ${why}, not ${JSON.stringify(value)}.`;
 }
 
 /** Settings that make sense only in pairs. */
@@ -233,20 +463,78 @@ function checkTogether(found: Settings): void {
   if ((found["root-access-key"] === undefined) !== (found["root-secret-key"] === undefined)) {
     refuse("HOLDFAST_ROOT_ACCESS_KEY and HOLDFAST_ROOT_SECRET_KEY go together; only one of them is set.");
   }
-  const { redundancy } = found;
-  if (redundancy !== undefined && shardsOf(redundancy) > Math.max(1, found.drives.length)) {
-    refuse(`The redundancy ${formatRedundancy(redundancy)} needs ${shardsOf(redundancy)} drives.`);
-  }
-  const { "metadata-copies": copies } = found;
-  if (copies !== undefined && copies > Math.max(1, found.drives.length)) {
-    refuse(`metadata-copies is ${copies}, and each needs a drive of its own.`);
-  }
+  checkKeyService(found);
+  checkDomains(found);
+  if (found.metadata === undefined) checkAlone(found);
+  else checkCluster(found);
   if (new Set(found.drives).size !== found.drives.length) refuse("The drive list names one directory twice.");
 }
 
-/** How a bucket is stored that says nothing else. */
+function checkKeyService(found: Settings): void {
+  if (found.kms !== undefined) {
+    if (found["kms-token-file"] === undefined) refuse("kms and kms-token-file go together; only one of them is set.");
+    return;
+  }
+  for (const name of ["kms-token-file", "kms-ca", "kms-default-key", "kms-s3-key"] as const)
+    if (found[name] !== undefined) refuse(`${name} and kms go together: it is about an outside service of keys.`);
+}
+
+/** A host is a bucket's or a website's. */
+function checkDomains(found: Settings): void {
+  const domains = new Set(found.domain.map((each) => each.toLowerCase()));
+  const twice = found["website-domain"].find((each) => domains.has(each.toLowerCase()));
+  if (twice !== undefined)
+    refuse(`${twice} is given as domain and as website-domain; websites need a domain of their own.`);
+}
+
+/** What a store needs that is all here. */
+function checkAlone(found: Settings): void {
+  const { redundancy, "metadata-copies": copies } = found;
+  if (redundancy !== undefined && shardsOf(redundancy) > Math.max(1, found.drives.length)) {
+    refuse(`The redundancy ${formatRedundancy(redundancy)} needs ${shardsOf(redundancy)} drives.`);
+  }
+  if (copies !== undefined && copies > Math.max(1, found.drives.length)) {
+    refuse(`metadata-copies and drives go together: ${copies} copies, and each needs a drive of its own.`);
+  }
+  for (const name of ["cluster-secret-file", "advertise", "cluster-ca"] as const)
+    if (found[name] !== undefined)
+      refuse(`${name} and metadata go together: a cluster keeps its metadata in an engine of its own.`);
+}
+
+function checkCluster(found: Settings): void {
+  if (found["cluster-secret-file"] === undefined)
+    refuse("metadata and cluster-secret-file go together: the nodes of a cluster share a secret.");
+  if (found["metadata-copies"] !== undefined)
+    refuse("metadata-copies is about metadata in the drives; with metadata it is in an engine of its own.");
+  if (found.advertise === undefined && isAnyAddress(found.listen.host))
+    refuse("The server listens on all addresses: set advertise, so that the other nodes know one to reach it at.");
+  const host = (URL.parse(found.advertise ?? "")?.hostname ?? "").toLowerCase();
+  const domain = found.domain.find((each) => host.endsWith(`.${each.toLowerCase()}`));
+  if (domain !== undefined)
+    refuse(`advertise names ${host}, which is a bucket of the domain ${domain}: give the node a name outside of it.`);
+  const site = found["website-domain"].find((each) => `.${host}`.endsWith(`.${each.toLowerCase()}`));
+  if (site !== undefined)
+    refuse(`advertise names ${host}, which is a website of the domain ${site}: give the node a name outside of it.`);
+}
+
+function isAnyAddress(host: string): boolean {
+  return host === "::" || host === "0.0.0.0";
+}
+
+/** How other nodes reach the server; `listen` has its real port. */
+export function advertisedUrl({ advertise, listen: { host, port }, "tls-cert": cert }: Settings): string {
+  if (advertise !== undefined) return advertise;
+  return `${cert === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+/** How a bucket is stored that says nothing else, in a store that is all here. */
 export function redundancyOf({ redundancy, drives }: Settings): Redundancy {
   return redundancy ?? defaultRedundancy(Math.max(1, drives.length));
+}
+
+/** How long a day is for lifecycle rules, where the settings say it. */
+export function lifecycleDayMs({ "lifecycle-day": seconds }: Settings): number | undefined {
+  return seconds === undefined ? undefined : 1_000 * seconds;
 }
 
 /** The root key that the settings give, if they give one. */

@@ -3,10 +3,9 @@
  * stops everything in order. It opens no store and serves no request, so it stays small and has little to die of.
  *
  * The first worker prepares the drives (prepare.ts) before the others are started. Workers share the port (http.ts
- * says how). A worker's death is known here first, so its session is fenced from here at once. What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
+ * says how). A drive that fails one worker after another is not tried any more (drive_failures.ts). A worker's death is known here first, so its session is fenced from here at once. What fails before the first worker listens ends the server; what fails later is tried again, ever slower.
  */
 import cluster, { type Worker } from "node:cluster";
-import { createServer, type AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
@@ -16,10 +15,12 @@ import type { RootKey } from "../identity/root_key.ts";
 import { systemDisk } from "../node/disk.system.ts";
 import { markDriveClean } from "../node/drive.ts";
 import type { DriveLock } from "../node/drive_lock.ts";
-import { listenError } from "./listen_error.ts";
+import { DriveFailures } from "./drive_failures.ts";
 import { lockDrives } from "./lock.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
+import { choosePort } from "./port.ts";
 import type { Prepared } from "./prepare.ts";
+import { newRun, sessionName } from "./run.ts";
 import type { Settings } from "./settings.ts";
 
 export type Started = { readonly port: number; readonly rootKey: RootKey; readonly workers: number };
@@ -43,6 +44,7 @@ type Collecting = { readonly snapshots: MetricsSnapshot[]; waiting: Set<number>;
 export class Supervisor {
   #settings: Settings;
   readonly #log: Log;
+  readonly #run = newRun();
   readonly #collecting = new Map<number, Collecting>();
   #collections = 0;
   #lock: DriveLock | undefined;
@@ -52,6 +54,7 @@ export class Supervisor {
   #isPreparingAnew = false;
   /** Names of workers that died, until another worker says that their sessions are fenced. */
   readonly #dead = new Set<string>();
+  readonly #driveFailures = new DriveFailures();
   /** Workers that are about to be started again. */
   readonly #revivals = new Set<NodeJS.Timeout>();
   #isStopping = false;
@@ -64,9 +67,10 @@ export class Supervisor {
 
   /** Resolves when every worker listens. Errors: a sentence for the operator; nothing is left running then. */
   async start(): Promise<Started> {
-    this.#lock = await lockDrives(this.#settings.drives);
+    const { drives, metadata } = this.#settings;
+    this.#lock = await lockDrives(drives, metadata === undefined ? "embedded" : "elsewhere");
     try {
-      await this.#choosePort();
+      this.#settings = { ...this.#settings, listen: await choosePort(this.#settings.listen) };
     } catch (error) {
       this.#lock.release();
       throw error;
@@ -89,22 +93,6 @@ export class Supervisor {
     }
   }
 
-  /**
-   * Finds out whether the port is free: workers share it in a way that would let a second server share it too. Port 0
-   * becomes a real one, so that workers that are all started again come back to the same.
-   */
-  async #choosePort(): Promise<void> {
-    const { host, port: asked } = this.#settings.listen;
-    const probe = createServer();
-    await new Promise<void>((resolve, reject) => {
-      probe.once("error", (error) => reject(listenError(error, { host, port: asked })));
-      probe.listen(asked, host, resolve);
-    });
-    const { port } = probe.address() as AddressInfo;
-    await new Promise((resolve) => probe.close(resolve));
-    this.#settings = { ...this.#settings, listen: { host, port } };
-  }
-
   #workers(): Worker[] {
     // A worker that has ended stays in this list until its channel is closed too.
     return Object.values(cluster.workers ?? {}).filter((worker): worker is Worker => worker?.isDead() === false);
@@ -114,16 +102,20 @@ export class Supervisor {
   #startWorker(known: Prepared | undefined): Promise<{ readonly port: number; readonly prepared: Prepared }> {
     const worker = cluster.fork();
     const startedMs = performance.now();
-    const name = `worker ${worker.id}, pid ${worker.process.pid}`;
+    const run = this.#run;
+    const name = sessionName(run, `worker ${worker.id}, pid ${worker.process.pid}`);
     let prepared = known;
     let isListening = false;
     return new Promise((resolve, reject) => {
       let why = "A worker ended while it was starting.";
       worker.on("message", (message: FromWorker) => {
         if (message.kind === "awake") {
-          this.#send(worker, { kind: "start", settings: this.#settings, prepared: known, name, dead: [...this.#dead] });
+          const { givenUp: givenUpDrives } = this.#driveFailures;
+          const facts = { settings: this.#settings, prepared: known, run, name, dead: [...this.#dead], givenUpDrives };
+          this.#send(worker, { kind: "start", ...facts });
         } else if (message.kind === "fenced") for (const dead of message.dead) this.#dead.delete(dead);
         else if (message.kind === "prepared") prepared = { ...message.prepared, sweepDue: false };
+        else if (message.kind === "drive failed") this.#noteDrive(message.drive, startedMs);
         else if (message.kind === "metadata failed") this.#prepareAnew("A worker could not write the metadata.");
         else if (message.kind === "failed") why = message.message;
         else if (message.kind === "listening") {
@@ -152,6 +144,12 @@ export class Supervisor {
     this.#dead.add(name);
     if (this.#isStopping) return;
     for (const worker of this.#workers()) this.#send(worker, { kind: "fence", dead: [...this.#dead] });
+  }
+
+  #noteDrive(drive: string, workerStartedMs: number): void {
+    const failure = { drive, workerStartedMs, nowMs: performance.now() };
+    if (this.#driveFailures.note(failure, this.#prepared?.drives ?? this.#settings.drives))
+      this.#log.error({ drive }, `The drive ${drive} fails again and again: it is done without until a restart.`);
   }
 
   /** Starts a worker in place of one that died, after a pause that doubles with each failure in a row. */
@@ -191,6 +189,7 @@ export class Supervisor {
       await this.#endWorkers(anewGraceMs);
       if (this.#isStopping) return;
       try {
+        this.#driveFailures.clear();
         const first = await this.#startWorker(undefined);
         this.#prepared = first.prepared;
         break;
@@ -252,7 +251,8 @@ export class Supervisor {
     this.#isStopping = true;
     for (const revival of this.#revivals) clearTimeout(revival);
     await this.#endWorkers(limits.gracefulStopMsMax + killGraceMs);
-    for (const drive of this.#settings.drives) await this.#markClean(drive);
+    const { givenUp } = this.#driveFailures;
+    for (const drive of this.#settings.drives) if (!givenUp.includes(drive)) await this.#markClean(drive);
     this.#lock?.release();
   }
 

@@ -4,16 +4,22 @@
  */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { setFlagsFromString } from "node:v8";
 import { systemClock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
-import { createMetrics, mergeSnapshots, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
+import { createMetrics, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
 import { systemRandom } from "../core/random.ts";
 import { createLog } from "./log.ts";
 import type { FromWorker, StartMessage, ToWorker } from "./messages.ts";
+import { clusterOf } from "./cluster_settings.ts";
+import { readKeyFiles } from "./key_file.ts";
+import { keyServiceOf } from "./key_service.ts";
+import type { ClusterOptions } from "./membership.ts";
 import { prepareServer, type Prepared } from "./prepare.ts";
+import { prepareNode } from "./prepare_node.ts";
 import { serve, type Serving } from "./serving.ts";
-import { givenRoot, redundancyOf, type Settings } from "./settings.ts";
+import { givenRoot, lifecycleDayMs, redundancyOf, type Settings } from "./settings.ts";
 import { metadataFailed, openStore, type Store } from "./store.ts";
 import { checkTls } from "./tls.ts";
 
@@ -54,15 +60,32 @@ class Worker {
     }
   }
 
-  async #start({ settings, prepared: known, name, dead }: StartMessage): Promise<void> {
+  async #start({ settings, prepared: known, run, name, dead, givenUpDrives }: StartMessage): Promise<void> {
     this.#log = createLog(settings["log-level"]);
     const common = { clock: systemClock, random: systemRandom, log: this.#log, metrics: this.#metrics };
     const tls = readTls(settings);
-    const { rootKey: root, drives, metadata, sweepDue } = known ?? (await this.#prepare(settings));
+    const masterKeys = readKeyFiles(settings["encryption-key-file"]);
+    const keyService = keyServiceOf(settings, common);
+    const cluster = clusterOf(settings, run);
+    const { rootKey: root, sweepDue, ...prepared } = known ?? (await this.#prepare(settings, cluster));
     const digestThreads = Math.max(1, Math.floor(availableParallelism() / settings.workers));
-    const redundancy = redundancyOf(settings);
-    const options = { ...common, name, drives, metadata, root, redundancy, digestThreads, sweepAll: sweepDue };
-    this.#store = await openStore(options);
+    this.#store = await openStore({
+      ...common,
+      ...prepared,
+      name,
+      givenUpDrives,
+      onDriveFailed: (drive) => tell({ kind: "drive failed", drive }),
+      ...(cluster && { cluster }),
+      root,
+      redundancy: cluster === undefined ? redundancyOf(settings) : settings.redundancy,
+      masterKeys,
+      keyService,
+      driveAwayMs: 1_000 * settings["drive-away"],
+      backgroundBytesPerSecond: settings["background-rate"] * 2 ** 20,
+      lifecycleDayMs: lifecycleDayMs(settings),
+      digestThreads,
+      sweepAll: sweepDue,
+    });
     void this.#store.ended.then((why) => {
       this.#log.error({ why }, "This worker can write no more; it ends and is started again.");
       if (why === metadataFailed) tell({ kind: "metadata failed" });
@@ -75,11 +98,15 @@ class Worker {
       listen: settings.listen,
       tls,
       domains: settings.domain,
+      websiteDomains: settings["website-domain"],
       region: settings.region,
       filesBucket: settings["files-bucket"],
-      redundancy,
       workers: settings.workers,
-      allMetrics: () => this.#allMetrics(),
+      plainCustomerKeys: settings["customer-keys-over-http"],
+      plainOidc: settings["oidc-over-http"],
+      accessLogIntervalMs: 1_000 * settings["access-log-interval"],
+      ...(cluster && { clusterSecret: cluster.secret }),
+      snapshots: () => this.#snapshots(),
     });
     tell({ kind: "listening", port: this.#serving.port });
   }
@@ -95,17 +122,19 @@ class Worker {
     }
   }
 
-  async #prepare(settings: Settings): Promise<Prepared> {
-    const { drives, "metadata-copies": copies } = settings;
-    const given = { root: givenRoot(settings), ...(copies === undefined ? {} : { copies }) };
-    const options = { drives, ...given, clock: systemClock, random: systemRandom, log: this.#log };
-    const prepared = await prepareServer(options);
+  async #prepare(settings: Settings, cluster: ClusterOptions | undefined): Promise<Prepared> {
+    const { drives, metadata: engine, "metadata-copies": copies } = settings;
+    const options = { drives, root: givenRoot(settings), clock: systemClock, random: systemRandom, log: this.#log };
+    const prepared =
+      cluster === undefined || engine === undefined
+        ? await prepareServer({ ...options, ...(copies === undefined ? {} : { copies }) })
+        : await prepareNode({ ...options, engine, own: cluster.own });
     tell({ kind: "prepared", prepared });
     return prepared;
   }
 
   /** Asks the supervisor for everybody's; without an answer in time this worker's own must do. */
-  async #allMetrics(): Promise<string> {
+  async #snapshots(): Promise<readonly MetricsSnapshot[]> {
     const id = ++this.#questions;
     const answered = new AbortController();
     const answer = new Promise<readonly MetricsSnapshot[]>((resolve) => this.#asked.set(id, resolve));
@@ -114,7 +143,7 @@ class Worker {
     const snapshots = await Promise.race([answer, late]);
     answered.abort();
     this.#asked.delete(id);
-    return mergeSnapshots(snapshots);
+    return snapshots;
   }
 
   /** What is left of this process cannot be trusted: its session is fenced by whoever is there. */
@@ -163,6 +192,13 @@ function readPem(file: string): Buffer {
   }
 }
 
+/**
+ * How much V8 lets the heap grow over what the last full collection left, buffers outside it included, before it begins the next
+ * one. By itself it allows so little that the buffers which come and go with bodies set off one after the other (decision 0004).
+ */
+const heapGrowingPercent = 300;
+
+setFlagsFromString(`--heap-growing-percent=${heapGrowingPercent}`);
 const worker = new Worker();
 process.on("uncaughtException", (error) => worker.crash(error));
 process.on("message", (message: ToWorker) => worker.take(message));

@@ -49,7 +49,7 @@ export function environmentFor({ url, accessKey, secretKey }: HoldfastServer): N
 
 export async function runCli(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv): Promise<Ended> {
   const child = spawn(process.execPath, [doorstep, ...args], { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
-  const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), 600_000);
   let output = "";
   let errors = "";
   child.stdout.on("data", (text: Buffer) => (output += text.toString()));

@@ -86,7 +86,7 @@ test("all access keys are listed, however many there are", async () => {
 });
 
 test("every command and subcommand says in its help what it does", async () => {
-  for (const command of ["", "key", "bucket"]) {
+  for (const command of ["", "key", "kms", "bucket", "user", "group", "role", "policy"]) {
     const { status, output } = await cli.run(...command.split(" ").filter(Boolean), "--help");
     assert.equal(status, 0);
     const [, listed = ""] = output.split("Commands:\n");

@@ -34,8 +34,14 @@ test("a drive is drained, removed and left out, and nothing is lost; what cannot
   const shown = await run("status");
   assert.match(shown.output, /new objects as ec:3\+1/);
   assert.equal(shown.output.split("\n").filter((line) => / up .* stored /.test(line)).length, 5);
-  const [, , , kept, leaving] = await status();
-  assert.ok(kept && leaving && leaving.liveBytes > 0);
+  let all = await status();
+  // Of five drives each chunk passes one over.
+  for (let more = 0; all[4]?.liveBytes === 0; more++) {
+    await client.run({ method: "PUT", bucket: "things", key: `more ${more}`, body });
+    all = await status();
+  }
+  const [, , , kept, leaving] = all;
+  assert.ok(kept && leaving);
 
   const explained = await run("explain", "s3://things/a");
   assert.match(explained.output, /^things\/a: 8\.6 MiB\nchunk [0-9a-f]{32} at 0: 4\.0 MiB, ec:3\+1\n/);

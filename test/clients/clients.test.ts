@@ -3,158 +3,140 @@
  * from Debian's packages; where one is missing its test skips and says what to install.
  */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { appendFileSync, cpSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { promisify } from "node:util";
 import { Client as MinioClient } from "minio";
 import { S3Client } from "../../src/client/s3_client.ts";
-import { ServerProcess, testKeys } from "../crash/server_process.ts";
+import type { ServerProcess } from "../crash/server_process.ts";
+import { testKeys } from "../crash/server_process.ts";
+import { ClientWorld, contents, MiB, missing } from "./world.ts";
 
-const run = promisify(execFile);
-const MiB = 1024 * 1024;
-
+let world: ClientWorld;
 let directory: string;
 let server: ServerProcess;
 let files: string;
 
-function missing(program: string, debianPackage: string): string | false {
-  return existsSync(program) ? false : `${program} is not installed: apt-get install ${debianPackage}`;
-}
-
-function environment(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
-  const { AWS_CA_BUNDLE: _unused, ...rest } = process.env;
-  return {
-    ...rest,
-    HOME: directory,
-    AWS_ACCESS_KEY_ID: testKeys.accessKey,
-    AWS_SECRET_ACCESS_KEY: testKeys.secretKey,
-    AWS_DEFAULT_REGION: "us-east-1",
-    AWS_EC2_METADATA_DISABLED: "true",
-    BOTO_DISABLE_CRT: "true",
-    ...extra,
-  };
-}
-
-async function command(program: string, args: string[], extra: Record<string, string> = {}): Promise<string> {
-  const { stdout } = await run(program, args, {
-    env: environment(extra),
-    maxBuffer: 64 * MiB,
-    timeout: 120_000,
-    cwd: directory,
-  });
-  return stdout;
-}
-
-/** Relative path → SHA-256 of everything below a folder. */
-function contents(folder: string): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const file = path.join(entry.parentPath, entry.name);
-    found[path.relative(folder, file)] = createHash("sha256").update(readFileSync(file)).digest("hex");
-  }
-  return found;
-}
-
 before(async () => {
-  directory = mkdtempSync(path.join(tmpdir(), "holdfast-clients-"));
-  files = path.join(directory, "files");
-  mkdirSync(path.join(files, "a folder/deeper"), { recursive: true });
-  writeFileSync(path.join(files, "small.txt"), "hello\n");
-  writeFileSync(path.join(files, "empty"), "");
-  writeFileSync(path.join(files, "a folder/ünï + 100%.txt"), "names\n");
-  writeFileSync(path.join(files, "a folder/deeper/compressible.log"), "the same line\n".repeat(100_000));
-  writeFileSync(path.join(files, "big.bin"), randomBytes(19 * MiB + 123));
-  mkdirSync(path.join(directory, ".aws"));
-  writeFileSync(
-    path.join(directory, ".aws/config"),
-    "[default]\nregion = us-east-1\ns3 =\n  addressing_style = path\n",
-  );
-  server = await ServerProcess.start(path.join(directory, "data"), { workers: 2 });
+  world = await ClientWorld.start("clients");
+  ({ directory, server, files } = world);
 });
+after(() => world.stop());
 
-after(async () => {
-  await server.stop();
-  rmSync(directory, { recursive: true, force: true });
-});
+const command = async (program: string, args: string[], extra: Record<string, string> = {}): Promise<string> =>
+  (await world.command(program, args, extra)).stdout;
+
+/** Holdfast's own command line. */
+const ownCommand = (...args: string[]): Promise<string> =>
+  command(process.execPath, [path.join(import.meta.dirname, "../../bin/holdfast.js"), ...args], {
+    HOLDFAST_URL: server.url.origin,
+    HOLDFAST_ACCESS_KEY: testKeys.accessKey,
+    HOLDFAST_SECRET_KEY: testKeys.secretKey,
+  });
 
 describe("clients", () => {
-  test("aws: copy up, list, sync down, presign, remove", { skip: missing("/usr/bin/aws", "awscli") }, async () => {
-    const aws = (...args: string[]) => command("/usr/bin/aws", ["--endpoint-url", server.url.origin, ...args]);
-    await aws("s3", "mb", "s3://aws");
-    await aws("s3", "cp", "--recursive", "--only-show-errors", files, "s3://aws/dir");
-    assert.match(await aws("s3", "ls", "--recursive", "s3://aws/"), /dir\/a folder\/deeper\/compressible\.log/);
-    await aws("s3", "sync", "--only-show-errors", "s3://aws/dir", path.join(directory, "from-aws"));
-    assert.deepEqual(contents(path.join(directory, "from-aws")), contents(files));
-    const url = (await aws("s3", "presign", "s3://aws/dir/small.txt")).trim();
-    assert.equal(await (await fetch(url)).text(), "hello\n");
-    await aws("s3", "mv", "s3://aws/dir/small.txt", "s3://aws/moved.txt");
-    await aws("s3", "rb", "--force", "s3://aws");
-  });
+  test(
+    "s3cmd: put with parts, get, list, sync, copy, ACL, delete",
+    { skip: missing("/usr/bin/s3cmd", "s3cmd") },
+    async () => {
+      const host = server.url.host;
+      const s3cmd = (...args: string[]) =>
+        command("/usr/bin/s3cmd", [
+          "-c",
+          "/dev/null",
+          `--access_key=${testKeys.accessKey}`,
+          `--secret_key=${testKeys.secretKey}`,
+          `--host=${host}`,
+          `--host-bucket=${host}`,
+          "--no-ssl",
+          "--region=us-east-1",
+          "--no-progress",
+          ...args,
+        ]);
+      await s3cmd("mb", "s3://s3cmd");
+      await s3cmd("put", "--multipart-chunk-size-mb=5", path.join(files, "big.bin"), "s3://s3cmd/big.bin");
+      await s3cmd("put", path.join(files, "small.txt"), "s3://s3cmd/small.txt");
+      assert.match(await s3cmd("ls", "s3://s3cmd"), /big\.bin[\s\S]*small\.txt/);
+      await s3cmd("get", "s3://s3cmd/big.bin", path.join(directory, "s3cmd-big.bin"));
+      assert.ok(readFileSync(path.join(directory, "s3cmd-big.bin")).equals(readFileSync(path.join(files, "big.bin"))));
+      const here = path.join(directory, "s3cmd-here");
+      cpSync(files, here, { recursive: true });
+      await s3cmd("sync", `${here}/`, "s3://s3cmd/dir/");
+      rmSync(path.join(here, "empty"));
+      appendFileSync(path.join(here, "small.txt"), "more\n");
+      await s3cmd("sync", "--delete-removed", `${here}/`, "s3://s3cmd/dir/");
+      mkdirSync(path.join(directory, "s3cmd-there"));
+      await s3cmd("sync", "s3://s3cmd/dir/", path.join(directory, "s3cmd-there/"));
+      assert.deepEqual(contents(path.join(directory, "s3cmd-there")), contents(here));
+      await s3cmd("cp", "s3://s3cmd/dir/small.txt", "s3://s3cmd/copied");
+      await s3cmd("mv", "s3://s3cmd/copied", "s3://s3cmd/moved");
+      await s3cmd("modify", "--add-header=x-amz-meta-colour:blue", "s3://s3cmd/moved");
+      await s3cmd("setacl", "--acl-public", "s3://s3cmd/moved");
+      assert.match(await s3cmd("info", "s3://s3cmd/moved"), /x-amz-meta-colour: blue/);
+      assert.equal(await (await fetch(`${server.url.origin}/s3cmd/moved`)).text(), "hello\nmore\n");
+      await s3cmd("del", "--recursive", "--force", "s3://s3cmd");
+      await s3cmd("rb", "s3://s3cmd");
+    },
+  );
 
-  test("rclone: copy up, check, copy down, delete", { skip: missing("/usr/bin/rclone", "rclone") }, async () => {
-    const remote = {
-      RCLONE_CONFIG_X_TYPE: "s3",
-      RCLONE_CONFIG_X_PROVIDER: "Other",
-      RCLONE_CONFIG_X_ACCESS_KEY_ID: testKeys.accessKey,
-      RCLONE_CONFIG_X_SECRET_ACCESS_KEY: testKeys.secretKey,
-      RCLONE_CONFIG_X_ENDPOINT: server.url.origin,
-      RCLONE_CONFIG_X_REGION: "us-east-1",
-      RCLONE_CONFIG_X_FORCE_PATH_STYLE: "true",
-      RCLONE_CONFIG_X_UPLOAD_CUTOFF: "6M",
-      RCLONE_CONFIG_X_CHUNK_SIZE: "5M",
-    };
-    const rclone = (...args: string[]) => command("/usr/bin/rclone", ["--config", "/dev/null", ...args], remote);
-    await rclone("mkdir", "x:rclone");
-    await rclone("copy", files, "x:rclone/dir");
-    await rclone("check", files, "x:rclone/dir");
-    await rclone("copy", "x:rclone/dir", path.join(directory, "from-rclone"));
-    assert.deepEqual(contents(path.join(directory, "from-rclone")), contents(files));
-    await rclone("purge", "x:rclone");
-  });
+  test(
+    "restic: backups, check of every byte, forget and prune, restore",
+    { skip: missing("/usr/bin/restic", "restic") },
+    async () => {
+      const restic = (...args: string[]) =>
+        command(
+          "/usr/bin/restic",
+          ["-o", "s3.bucket-lookup=path", "-r", `s3:${server.url.origin}/restic`, "--no-cache", ...args],
+          { RESTIC_PASSWORD: "x" },
+        );
+      const here = path.join(directory, "restic-here");
+      cpSync(files, here, { recursive: true });
+      await restic("init");
+      await restic("backup", here);
+      const before = contents(here);
+      rmSync(path.join(here, "big.bin"));
+      appendFileSync(path.join(here, "small.txt"), "more\n");
+      await restic("backup", here);
+      await restic("check", "--read-data");
+      const ids = (JSON.parse(await restic("snapshots", "--json")) as { id: string }[]).map(({ id }) => id);
+      assert.equal(ids.length, 2);
+      await restic("restore", ids[0]!, "--target", path.join(directory, "restic-first"));
+      assert.deepEqual(contents(path.join(directory, "restic-first", here)), before);
+      await restic("forget", "--keep-last", "1", "--prune");
+      await restic("check", "--read-data");
+      await restic("restore", "latest", "--target", path.join(directory, "restic-last"));
+      assert.deepEqual(contents(path.join(directory, "restic-last", here)), contents(here));
+      const { bytes } = JSON.parse(await ownCommand("du", "restic", "--json")) as { bytes: number };
+      assert.ok(bytes < 10 * MiB, "what only the first backup had is gone");
+      assert.deepEqual((await restic("list", "locks")).trim(), "");
+    },
+  );
 
-  test("s3cmd: put with parts, get, list, delete", { skip: missing("/usr/bin/s3cmd", "s3cmd") }, async () => {
-    const host = server.url.host;
-    const s3cmd = (...args: string[]) =>
-      command("/usr/bin/s3cmd", [
-        "-c",
-        "/dev/null",
-        `--access_key=${testKeys.accessKey}`,
-        `--secret_key=${testKeys.secretKey}`,
-        `--host=${host}`,
-        `--host-bucket=${host}`,
-        "--no-ssl",
-        "--region=us-east-1",
-        "--no-progress",
-        ...args,
-      ]);
-    await s3cmd("mb", "s3://s3cmd");
-    await s3cmd("put", "--multipart-chunk-size-mb=5", path.join(files, "big.bin"), "s3://s3cmd/big.bin");
-    await s3cmd("put", path.join(files, "small.txt"), "s3://s3cmd/small.txt");
-    assert.match(await s3cmd("ls", "s3://s3cmd"), /big\.bin[\s\S]*small\.txt/);
-    await s3cmd("get", "s3://s3cmd/big.bin", path.join(directory, "s3cmd-big.bin"));
-    assert.ok(readFileSync(path.join(directory, "s3cmd-big.bin")).equals(readFileSync(path.join(files, "big.bin"))));
-    await s3cmd("del", "--recursive", "--force", "s3://s3cmd");
-    await s3cmd("rb", "s3://s3cmd");
-  });
-
-  test("restic: backup, check every byte, restore", { skip: missing("/usr/bin/restic", "restic") }, async () => {
-    const restic = (...args: string[]) =>
-      command(
-        "/usr/bin/restic",
-        ["-o", "s3.bucket-lookup=path", "-r", `s3:${server.url.origin}/restic`, "--no-cache", ...args],
-        { RESTIC_PASSWORD: "x" },
-      );
-    await restic("init");
-    await restic("backup", files);
-    await restic("check", "--read-data");
-    await restic("restore", "latest", "--target", path.join(directory, "from-restic"));
-    assert.deepEqual(contents(path.join(directory, "from-restic", files)), contents(files));
-  });
+  test(
+    "duplicity: full and incremental backup, verify, restore",
+    {
+      skip:
+        missing("/usr/bin/duplicity", "duplicity python3-boto3") ||
+        missing("/usr/lib/python3/dist-packages/boto3", "python3-boto3"),
+    },
+    async () => {
+      await ownCommand("bucket", "create", "duplicity");
+      const options = ["--no-encryption", `--s3-endpoint-url=${server.url.origin}`, "--archive-dir", "duplicity-cache"];
+      const target = "boto3+s3://duplicity/d";
+      const duplicity = (action: string, ...rest: string[]) =>
+        command("/usr/bin/duplicity", [action, ...options, ...rest]);
+      const here = path.join(directory, "duplicity-here");
+      cpSync(files, here, { recursive: true });
+      await duplicity("full", here, target);
+      appendFileSync(path.join(here, "small.txt"), "more\n");
+      await duplicity("incremental", here, target);
+      await duplicity("verify", "--compare-data", target, here);
+      // As on a machine that has nothing but the bucket.
+      rmSync(path.join(directory, "duplicity-cache"), { recursive: true });
+      await duplicity("restore", target, path.join(directory, "duplicity-back"));
+      assert.deepEqual(contents(path.join(directory, "duplicity-back")), contents(here));
+    },
+  );
 
   test(
     "boto3: upload, download, metadata, conditional read",
@@ -207,13 +189,7 @@ s3.delete_bucket(Bucket="boto")
   });
 
   test("holdfast's own commands: put, ls, get, cat, du, rm, bucket", async () => {
-    const main = path.join(import.meta.dirname, "../../bin/holdfast.js");
-    const env = {
-      HOLDFAST_URL: server.url.origin,
-      HOLDFAST_ACCESS_KEY: testKeys.accessKey,
-      HOLDFAST_SECRET_KEY: testKeys.secretKey,
-    };
-    const holdfast = (...args: string[]) => command(process.execPath, [main, ...args], env);
+    const holdfast = ownCommand;
     await holdfast("bucket", "create", "own");
     await holdfast("put", "-r", files, "own/dir/");
     assert.match(await holdfast("ls", "own/dir/"), /a folder\/[\s\S]*big\.bin/);

@@ -9,10 +9,10 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { askAdmin } from "../../src/client/admin_client.ts";
-import { S3Client } from "../../src/client/s3_client.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
-import { MixedLoad } from "./mixed_load.ts";
+import { Gateways, type Gateway } from "../load/gateways.ts";
+import { MixedLoad } from "../load/mixed_load.ts";
 import { ServerProcess, testKeys } from "./server_process.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -26,10 +26,6 @@ export type KillReport = {
 };
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-function openClient(server: ServerProcess): S3Client {
-  return new S3Client({ endpoint: server.url, ...testKeys, region: "us-east-1" });
-}
 
 /** `holdfast doctor` on a stopped store; its findings as JSON lines. */
 export async function doctor(...drives: readonly string[]): Promise<string> {
@@ -68,6 +64,8 @@ type DriveStatus = { readonly id: string; readonly state: string; readonly membe
 /** Drives that chunks on six of them can lose. */
 const losable = 2;
 const mendAttemptsMax = 1_200;
+/** Changes that are acknowledged in a round before something is killed. */
+const changesMin = 15;
 
 class KillRounds {
   readonly drives: readonly [string, ...string[]];
@@ -75,7 +73,9 @@ class KillRounds {
   readonly #random: Random;
   readonly #load: MixedLoad;
   readonly #wrong: string[] = [];
+  readonly #gateways = new Gateways(testKeys);
   #server: ServerProcess | undefined;
+  #gateway: Gateway | undefined;
   /** Drives lost whose shards are not known to be made anew. */
   #lost = 0;
 
@@ -84,19 +84,20 @@ class KillRounds {
     this.drives = [names[0]!, ...names.slice(1)];
     this.#options = options;
     this.#random = seededRandom(options.seed);
-    this.#load = new MixedLoad(options.seed);
+    this.#load = new MixedLoad({ seed: options.seed, gateways: this.#gateways });
   }
 
   async run(): Promise<void> {
     await this.#start(2);
-    const client = openClient(this.#server!);
-    await this.#load.prepare(client).finally(() => client.close());
+    await this.#load.prepare();
     for (let round = 0; round < this.#options.rounds && this.#wrong.length === 0; round++) await this.#round(round);
   }
 
   async #start(workers: number): Promise<void> {
     const [first, ...others] = this.drives;
     this.#server = await ServerProcess.start(first, { workers, args: others });
+    if (this.#gateway !== undefined) this.#gateways.remove(this.#gateway);
+    this.#gateway = this.#gateways.add(this.#server.url.href);
   }
 
   /** Between two runs. Resolves to the name of the drive that is an empty folder now, if one is. */
@@ -127,12 +128,12 @@ class KillRounds {
 
   async #round(round: number): Promise<void> {
     if (this.#lost === losable) await this.#mend();
-    const client = openClient(this.#server!);
     const stop = new AbortController();
-    const lanes = Array.from({ length: this.#options.lanes }, (_, lane) =>
-      this.#load.runLane(client, lane, stop.signal),
-    );
-    await sleep(300 + this.#random.below(1_500));
+    this.#load.operations.readsMayFail = true;
+    const lanes = Array.from({ length: this.#options.lanes }, () => this.#load.runLane(stop.signal));
+    const { counts } = this.#load;
+    for (const least = counts.acknowledged + changesMin; counts.acknowledged < least;) await sleep(20);
+    await sleep(this.#random.below(1_500));
     const workerOnly = this.#random.below(2) === 0;
     if (workerOnly) {
       this.#server!.killWorker(this.#random.below(2));
@@ -141,14 +142,13 @@ class KillRounds {
     } else await this.#server!.killAll();
     stop.abort();
     await Promise.all(lanes);
-    client.close();
     const lost = workerOnly ? undefined : await this.#loseDrive();
     if (!workerOnly) await this.#start(2);
-    const reader = openClient(this.#server!);
-    const found = await this.#load.verify(reader).finally(() => reader.close());
+    this.#load.operations.readsMayFail = false;
+    const found = await this.#load.verify();
     this.#wrong.push(...found.map((each) => `round ${round}: ${each}`));
     const what = `${workerOnly ? "one worker" : "all"} killed${lost === undefined ? "" : `, ${lost} lost`}`;
-    this.#options.log(`round ${round}: ${what}, ${this.#load.acknowledged} acknowledged, ${found.length} wrong`);
+    this.#options.log(`round ${round}: ${what}, ${this.#load.counts.acknowledged} acknowledged, ${found.length} wrong`);
     if (found.length > 0) this.#options.log(this.#server!.errors());
   }
 
@@ -162,12 +162,13 @@ class KillRounds {
   }
 
   async stop(): Promise<void> {
+    this.#gateways.close();
     await this.#server?.stop();
     this.#server = undefined;
   }
 
   report(doctorSays: string): KillReport {
-    const { acknowledged, unanswered } = this.#load;
+    const { acknowledged, unanswered } = this.#load.counts;
     return { wrong: this.#wrong, acknowledged, unanswered, doctor: doctorSays };
   }
 }

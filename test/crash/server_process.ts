@@ -10,6 +10,25 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 
 export const testKeys = { accessKey: "TESTACCESSKEY0000000", secretKey: "test-secret-key-0000000000000000" };
 
+export type StartOptions = {
+  readonly workers: number;
+  readonly host?: string;
+  readonly port?: number;
+  /** More drives, more flags. */
+  readonly args?: readonly string[];
+  /** A program, with its arguments, that becomes the server. */
+  readonly under?: readonly string[];
+  /** Told of what it writes to standard error. */
+  onErrors?(bytes: Buffer): void;
+  /** Called before it is ready, so that it can be ended if it never is. */
+  onSpawn?(child: ChildProcess): void;
+};
+
+/** What is said to tests is no setting of a server, which refuses what it does not know. */
+function otherThanTests(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith("HOLDFAST_TEST_")));
+}
+
 export class ServerProcess {
   readonly url: URL;
   readonly #child: ChildProcess;
@@ -25,39 +44,35 @@ export class ServerProcess {
   }
 
   /** Starts a server on a free port, or on the one given, and waits until it says that it is ready. */
-  static async start(
-    directory: string,
-    options: { workers: number; port?: number; args?: readonly string[] },
-  ): Promise<ServerProcess> {
-    const listen = [
-      "--listen",
-      `127.0.0.1:${options.port ?? 0}`,
-      "--workers",
-      String(options.workers),
-      "--log-level",
-      "warn",
-    ];
-    const child = spawn(
-      process.execPath,
-      [path.join(root, "bin/holdfast.js"), "server", directory, ...listen, ...(options.args ?? [])],
-      {
-        env: {
-          ...process.env,
-          HOLDFAST_ROOT_ACCESS_KEY: testKeys.accessKey,
-          HOLDFAST_ROOT_SECRET_KEY: testKeys.secretKey,
-        },
-        stdio: ["ignore", "pipe", "pipe"],
+  static async start(directory: string, options: StartOptions): Promise<ServerProcess> {
+    const { workers, host = "127.0.0.1", port = 0, args = [], under = [] } = options;
+    const listen = ["--listen", `${host}:${port}`, "--workers", String(workers), "--log-level", "warn"];
+    const server = [process.execPath, path.join(root, "bin/holdfast.js"), "server", directory, ...listen, ...args];
+    const [program, ...rest] = [...under, ...server];
+    const child = spawn(program!, rest, {
+      env: {
+        ...otherThanTests(process.env),
+        HOLDFAST_ROOT_ACCESS_KEY: testKeys.accessKey,
+        HOLDFAST_ROOT_SECRET_KEY: testKeys.secretKey,
       },
-    );
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    options.onSpawn?.(child);
     let errors = "";
-    child.stderr.on("data", (bytes) => (errors = (errors + String(bytes)).slice(-8_192)));
+    child.stderr.on("data", (bytes: Buffer) => {
+      errors = (errors + String(bytes)).slice(-65_536);
+      options.onErrors?.(bytes);
+    });
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    // What it said last is there only then.
+    const closed = new Promise<void>((resolve) => child.once("close", () => resolve()));
     for await (const line of createInterface({ input: child.stdout })) {
-      const url = /(http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1];
+      const url = /(https?:\/\/[\d.]+:\d+)/.exec(line)?.[1];
       if (!url) continue;
       child.stdout.resume();
       return new ServerProcess(child, { url: new URL(url), ended, errors: () => errors });
     }
+    await closed;
     throw new Error(`the server ended before it was ready: ${errors}`);
   }
 
@@ -105,6 +120,12 @@ export class ServerProcess {
       }
     }
     await this.#ended;
+  }
+
+  /** Stops every process of the tree where it is, or lets all of them go on. */
+  signalAll(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#child.kill(signal);
+    for (const pid of this.workers()) process.kill(pid, signal);
   }
 
   async stop(): Promise<void> {

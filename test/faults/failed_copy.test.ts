@@ -1,41 +1,15 @@
 /** A drive that fails under a running server, as far as the metadata on it goes: nothing acknowledged is lost. */
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
+import { breakFile, missingStrace } from "./break_file.fixture.ts";
 
 const bucket = "broken";
-const timeout = 120_000;
-
-/**
- * From when this resolves every write and sync of that file fails, of these processes and of those that they start. Returns
- * what waits until they have all ended.
- */
-async function breakFile(t: TestContext, file: string, pids: readonly number[]): Promise<() => Promise<unknown>> {
-  const calls = "fdatasync,pwrite64,pwritev";
-  const fault = ["-f", "-qq", "-o", "/dev/null", "-P", file, "-e", `trace=${calls}`, "-e", `inject=${calls}:error=EIO`];
-  const strace = spawn("strace", [...fault, ...pids.flatMap((pid) => ["-p", String(pid)])], { stdio: "ignore" });
-  const ended = once(strace, "exit");
-  t.after(() => strace.kill());
-  // It says nothing with -qq; what it traces does.
-  const isTraced = (pid: number): boolean =>
-    !/TracerPid:\t0\n/.test(spawnSync("cat", [`/proc/${pid}/status`], { encoding: "utf8" }).stdout);
-  while (!pids.every(isTraced)) {
-    assert.ok(strace.exitCode === null && strace.signalCode === null, "strace ended");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  return () => ended;
-}
-
-function missingStrace(): string | false {
-  if (spawnSync("strace", ["-f", "true"]).status === 0) return false;
-  return "NOT CHECKED: a drive that fails. Install strace (apt-get install strace) and allow ptrace.";
-}
+const timeout = 300_000;
 
 class Trial {
   readonly drives: readonly string[];

@@ -37,7 +37,7 @@ async function breakSyncs(t: TestContext, pid: number): Promise<void> {
 
 test(
   "a worker whose metadata cannot be synced is replaced, and what it acknowledged is there",
-  { timeout: 60_000 },
+  { timeout: 300_000 },
   async (t) => {
     if (spawnSync("strace", ["-f", "true"]).status !== 0) {
       return t.skip(

@@ -1,6 +1,7 @@
 /** The plain file API over a real port, through fetch, raw sockets and curl. */
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
@@ -276,5 +277,25 @@ test("an object of S3's below a key like an id is found by its whole key only, a
   assert.equal(await (await call(`/${id}`)).text(), "mine");
   assert.equal((await call(`/${"d".repeat(32)}`)).status, 404);
   assert.equal((await call(`/${"d".repeat(32)}`, { method: "DELETE" })).status, 404);
+  client.close();
+});
+
+test("an object that is encrypted with a client's key is listed like any other", async () => {
+  const { url, accessKey, secretKey, region } = server;
+  const client = new S3Client({ endpoint: new URL(url), accessKey, secretKey, region });
+  const secret = Buffer.alloc(32, "k");
+  const own = "x-amz-server-side-encryption-customer-";
+  const headers = {
+    [`${own}algorithm`]: "AES256",
+    [`${own}key`]: secret.toString("base64"),
+    [`${own}key-md5`]: createHash("md5").update(secret).digest("base64"),
+  };
+  await put("not sealed", "x");
+  await client.run({ method: "PUT", bucket: "files", key: "sealed", body: Buffer.from("secret"), headers });
+  assert.deepEqual(
+    (await listAll()).filter(({ id }) => id === "sealed").map(({ size }) => size),
+    [6],
+  );
+  await client.run({ method: "DELETE", bucket: "files", key: "sealed" });
   client.close();
 });

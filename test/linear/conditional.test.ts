@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { S3Client, S3RequestError } from "../../src/client/s3_client.ts";
 import { systemCode } from "../../src/core/errors.ts";
 import { seededRandom } from "../../src/core/random.ts";
@@ -87,39 +87,45 @@ async function race(
   }
 }
 
-test(
-  "racing conditional writes on all workers stay linearizable while workers are killed",
-  { skip: process.platform !== "linux" && "needs /proc" },
-  async (t) => {
-    const directory = mkdtempSync(path.join(tmpdir(), "holdfast-linear-"));
-    t.after(() => rmSync(directory, { recursive: true, force: true }));
-    const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 7);
-    const server = await ServerProcess.start(directory, { workers: 2 });
-    t.after(() => server.stop());
-    const clients = Array.from(
-      { length: 8 },
-      () => new S3Client({ endpoint: server.url, ...testKeys, region: "us-east-1" }),
+const enabled = Buffer.from("<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>");
+
+async function raceWhileWorkersDie(t: TestContext, isVersioned: boolean): Promise<void> {
+  const directory = mkdtempSync(path.join(tmpdir(), "holdfast-linear-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 7);
+  const server = await ServerProcess.start(directory, { workers: 2 });
+  t.after(() => server.stop());
+  const clients = Array.from(
+    { length: 8 },
+    () => new S3Client({ endpoint: server.url, ...testKeys, region: "us-east-1" }),
+  );
+  t.after(() => clients.forEach((client) => client.close()));
+  await clients[0]!.run({ method: "PUT", bucket });
+  if (isVersioned) await clients[0]!.run({ method: "PUT", bucket, query: { versioning: "" }, body: enabled });
+  const history: History = new Map(keys.map((key) => [key, []]));
+  const lanes = clients.map((client, lane) =>
+    race(client, { lane, random: seededRandom(seed * 100 + lane), steps: 200, history }),
+  );
+  // A worker that was killed comes back before the next one goes, so that the race goes on.
+  let kills = 0;
+  const killer = setInterval(() => {
+    if (kills < 3 && server.workers().length === 2) server.killWorker(kills++);
+  }, 600);
+  await Promise.all(lanes).finally(() => clearInterval(killer));
+  assert.ok(kills > 0, "a worker was killed");
+  for (const [key, operations] of history) {
+    assert.ok(operations.length > 100, "the race ran");
+    assert.ok(
+      operations.some((each) => each.answer.kind === "refused"),
+      "conditions were refused",
     );
-    t.after(() => clients.forEach((client) => client.close()));
-    await clients[0]!.run({ method: "PUT", bucket });
-    const history: History = new Map(keys.map((key) => [key, []]));
-    const lanes = clients.map((client, lane) =>
-      race(client, { lane, random: seededRandom(seed * 100 + lane), steps: 200, history }),
-    );
-    // A worker that was killed comes back before the next one goes, so that the race goes on.
-    let kills = 0;
-    const killer = setInterval(() => {
-      if (kills < 3 && server.workers().length === 2) server.killWorker(kills++);
-    }, 600);
-    await Promise.all(lanes).finally(() => clearInterval(killer));
-    assert.ok(kills > 0, "a worker was killed");
-    for (const [key, operations] of history) {
-      assert.ok(operations.length > 100, "the race ran");
-      assert.ok(
-        operations.some((each) => each.answer.kind === "refused"),
-        "conditions were refused",
-      );
-      assert.equal(checkHistory(undefined, operations), undefined, `key ${key}, seed ${seed}`);
-    }
-  },
-);
+    assert.equal(checkHistory(undefined, operations), undefined, `key ${key}, seed ${seed}`);
+  }
+}
+
+for (const isVersioned of [false, true])
+  test(
+    `racing conditional writes on all workers stay linearizable while workers are killed${isVersioned ? ", with versions" : ""}`,
+    { skip: process.platform !== "linux" && "needs /proc" },
+    (t) => raceWhileWorkersDie(t, isVersioned),
+  );

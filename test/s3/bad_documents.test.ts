@@ -28,6 +28,9 @@ afterEach(async () => {
   );
   assert.equal((await server.objects.listParts({ bucket, key, uploadId, after: 0, limit: 10 })).parts.length, 2);
   assert.equal((await server.raw({ method: "HEAD", path: "/made" })).status, 404);
+  for (const kind of ["cors", "tagging", "publicAccessBlock", "notification", "lifecycle"] as const)
+    assert.equal(await server.objects.configuration(bucket, kind), undefined);
+  assert.equal((await server.objects.head({ bucket, key: Buffer.from("kept") })).info.tags, undefined);
 });
 
 async function part(number: number, sizeBytes: number): Promise<string> {
@@ -87,6 +90,18 @@ function spoiled(root: string, inner: string): [what: string, body: string | Buf
   ];
 }
 
+/** Configuration: sub-resource, root and what is right within it. */
+const documents = [
+  [
+    "?cors",
+    "CORSConfiguration",
+    "<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule>",
+  ],
+  ["?tagging", "Tagging", "<TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet>"],
+  ["/kept?tagging", "Tagging", "<TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet>"],
+  ["?publicAccessBlock", "PublicAccessBlockConfiguration", "<BlockPublicAcls>true</BlockPublicAcls>"],
+] as const;
+
 const rightPart = (number: number): string =>
   `<Part><PartNumber>${number}</PartNumber><ETag>${etags[number - 1]}</ETag></Part>`;
 
@@ -98,6 +113,8 @@ test("every operation with a body refuses what is no document of its own", async
   }
   for (const [, body] of spoiled("CompleteMultipartUpload", rightPart(1) + rightPart(2)))
     answered(await complete(body), "MalformedXML");
+  for (const [sub, root, inner] of documents)
+    for (const [, body] of spoiled(root, inner)) answered(await post(`/${bucket}${sub}`, body, "PUT"), "MalformedXML");
   for (const [, body] of spoiled("CreateBucketConfiguration", location)) answered(await create(body), "MalformedXML");
 });
 

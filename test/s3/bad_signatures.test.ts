@@ -91,7 +91,7 @@ for (const [what, change, code] of [
   ["no word for the body", without("x-amz-content-sha256"), "InvalidRequest"],
   ["a word that is none", withHeader("x-amz-content-sha256", "nonsense"), "InvalidArgument"],
   ["another body's hash", withHeader("x-amz-content-sha256", "0".repeat(64)), "SignatureDoesNotMatch"],
-  ["a session token", withHeader("x-amz-security-token", "token"), "InvalidToken"],
+  ["a session token that is not signed", withHeader("x-amz-security-token", "token"), "AccessDenied"],
   ["an x-amz header added", withHeader("x-amz-meta-a", "b"), "AccessDenied"],
   ["another host", withHeader("host", "other.test"), "SignatureDoesNotMatch"],
 ] as const) {
@@ -143,9 +143,12 @@ const wrong: [what: string, spoil: Spoil, code: string][] = [
   ["a parameter added", (query) => query.append("x-amz-acl", "private"), "SignatureDoesNotMatch"],
   ["a longer life", set("Expires", "61"), "SignatureDoesNotMatch"],
   ["a session token", set("Security-Token", "t"), "InvalidToken"],
-  ...["0", "-1", "604801", "NaN", "1e3", " 60", "60.5", "0x10", "9".repeat(400)].map(
-    (expires): [string, Spoil, string] => [`a life of ${expires.slice(0, 9)}`, set("Expires", expires), queryError],
-  ),
+  ["a life of 0", set("Expires", "0"), "AccessDenied"],
+  ...["-1", "604801", "NaN", "1e3", " 60", "60.5", "0x10", "9".repeat(400)].map((expires): [string, Spoil, string] => [
+    `a life of ${expires.slice(0, 9)}`,
+    set("Expires", expires),
+    queryError,
+  ]),
   ...parameters.flatMap((name): [string, Spoil, string][] => [
     [`no X-Amz-${name}`, (query) => query.delete(`X-Amz-${name}`), queryError],
     [`an empty X-Amz-${name}`, set(name, ""), queryError],
@@ -164,6 +167,8 @@ test("presigned: expired, not yet valid, for another method, beside an Authoriza
     sendRaw(server.port, { method: "PUT", path: url, body, headers });
   answered(await send(presigned(asIs, Date.now() - 61_000)), "AccessDenied");
   answered(await send(presigned(asIs, Date.now() - 604_801_000, 604_800)), "AccessDenied");
+  answered(await send(presigned(asIs, Date.now(), 0)), "AccessDenied");
+  answered(await send(presigned(asIs, Date.now() + 60_000, 0)), "AccessDenied");
   answered(await send(presigned(asIs, Date.now() + 16 * 60_000)), "AccessDenied");
   answered(await sendRaw(server.port, { method: "DELETE", path: presigned(asIs) }), "SignatureDoesNotMatch");
   answered(await send(presigned(asIs), { authorization: signed()["authorization"]! }), "InvalidArgument");

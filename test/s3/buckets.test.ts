@@ -8,16 +8,15 @@ import {
   GetBucketEncryptionCommand,
   GetBucketLifecycleConfigurationCommand,
   GetBucketLocationCommand,
+  GetBucketLoggingCommand,
+  GetBucketNotificationConfigurationCommand,
   GetBucketPolicyCommand,
   GetBucketTaggingCommand,
-  GetBucketVersioningCommand,
   GetBucketWebsiteCommand,
   GetObjectAclCommand,
   GetObjectLockConfigurationCommand,
   HeadBucketCommand,
   ListBucketsCommand,
-  PutBucketPolicyCommand,
-  PutBucketVersioningCommand,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
 import { failsWith, startTestServer } from "./server.ts";
@@ -85,7 +84,29 @@ void test("a bucket cannot be made in a region that is not here", async () => {
   );
 });
 
-for (const name of ["UPPER", "a_b", "ab", "-ab", "192.168.0.1", "x".repeat(64)]) {
+void test("a bucket is made with tags, and not at all where a tag is none", async () => {
+  const Bucket = "tagged-bucket";
+  const make = (Tags: { Key: string; Value: string }[]) =>
+    server.s3.send(new CreateBucketCommand({ Bucket, CreateBucketConfiguration: { Tags } }));
+  await failsWith(make([{ Key: "aws:a", Value: "b" }]), 400, "InvalidTag");
+  await failsWith(server.s3.send(new HeadBucketCommand({ Bucket })), 404, "NotFound");
+  const tags = [{ Key: "a", Value: "b" }];
+  await make(tags);
+  assert.deepEqual((await server.s3.send(new GetBucketTaggingCommand({ Bucket }))).TagSet, tags);
+});
+
+void test("a directory bucket, or one in a namespace of its own, is not made", async () => {
+  const Bucket = "directory--use1-az1--here";
+  const Location = { Type: "AvailabilityZone", Name: "use1-az1" } as const;
+  const sent = { Bucket, CreateBucketConfiguration: { Location, Bucket: { Type: "Directory" } } } as const;
+  await failsWith(server.s3.send(new CreateBucketCommand(sent)), 501, "NotImplemented");
+  const headers = { "x-amz-bucket-namespace": "account-regional" };
+  const answer = await server.raw({ method: "PUT", path: `/${Bucket}`, headers });
+  assert.equal(answer.status, 501);
+  await failsWith(server.s3.send(new HeadBucketCommand({ Bucket })), 404, "NotFound");
+});
+
+for (const name of ["UPPER", "a_b", "ab", "-ab", "192.168.0.1", "x".repeat(64), "a-.b", "a.-b", "a..b", "ab.", "ab-"]) {
   void test(`${name.slice(0, 12)} is no bucket name`, async () => {
     const answer = await server.raw({ method: "PUT", path: `/${name}` });
     assert.equal(answer.status, 400);
@@ -115,19 +136,6 @@ void test("the location of us-east-1 is empty", async () => {
   await server.bucket("located");
   const { LocationConstraint } = await server.s3.send(new GetBucketLocationCommand({ Bucket: "located" }));
   assert.equal(LocationConstraint, undefined);
-});
-
-void test("versioning was never enabled, and enabling it is NotImplemented", async () => {
-  await server.bucket("unversioned");
-  const { Status } = await server.s3.send(new GetBucketVersioningCommand({ Bucket: "unversioned" }));
-  assert.equal(Status, undefined);
-  await failsWith(
-    server.s3.send(
-      new PutBucketVersioningCommand({ Bucket: "unversioned", VersioningConfiguration: { Status: "Enabled" } }),
-    ),
-    501,
-    "NotImplemented",
-  );
 });
 
 void test("the ACL of bucket and object is full control of the owner", async () => {
@@ -167,7 +175,15 @@ void test("configurations a bucket does not have answer their own codes", async 
   await failsWith(s3.send(new GetBucketPolicyCommand({ Bucket: "missing" })), 404, "NoSuchBucket");
 });
 
-void test("setting a configuration is NotImplemented", async () => {
-  await server.bucket("unset");
-  await failsWith(server.s3.send(new PutBucketPolicyCommand({ Bucket: "unset", Policy: "{}" })), 501, "NotImplemented");
+void test("a bucket that sends nothing anywhere says so by empty documents", async () => {
+  const Bucket = "silent";
+  await server.bucket(Bucket);
+  const logging = await server.s3.send(new GetBucketLoggingCommand({ Bucket }));
+  assert.equal(logging.LoggingEnabled, undefined);
+  const notification = await server.s3.send(new GetBucketNotificationConfigurationCommand({ Bucket }));
+  assert.deepEqual(
+    [notification.QueueConfigurations, notification.TopicConfigurations, notification.EventBridgeConfiguration],
+    [undefined, undefined, undefined],
+  );
+  await failsWith(server.s3.send(new GetBucketLoggingCommand({ Bucket: "missing" })), 404, "NoSuchBucket");
 });

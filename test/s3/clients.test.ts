@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
-import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+} from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { Client } from "minio";
 import { systemClock } from "../../src/core/clock.ts";
@@ -40,9 +46,23 @@ void test("a presigned PUT stores the body and the metadata of its URL", async (
 
 void test("a presigned URL that asks for what we lack is NotImplemented", async () => {
   const s3 = server.client({ requestChecksumCalculation: "WHEN_REQUIRED" });
-  const command = new PutObjectCommand({ Bucket, Key: "presigned-acl", ACL: "public-read" });
-  const answer = await fetch(await getSignedUrl(s3, command, { expiresIn: 60 }), { method: "PUT", body: "x" });
+  const command = new DeleteObjectCommand({ Bucket, Key: "presigned-lack", MFA: "serial 123456" });
+  const answer = await fetch(await getSignedUrl(s3, command, { expiresIn: 60 }), { method: "DELETE" });
   assert.equal(answer.status, 501);
+});
+
+void test("a presigned URL may append", async () => {
+  const s3 = server.client({ requestChecksumCalculation: "WHEN_REQUIRED" });
+  for (const [offset, body] of [
+    [0, "one"],
+    [3, "two"],
+  ] as const) {
+    const command = new PutObjectCommand({ Bucket, Key: "presigned-log", WriteOffsetBytes: offset });
+    const answer = await fetch(await getSignedUrl(s3, command, { expiresIn: 60 }), { method: "PUT", body });
+    assert.equal(answer.headers.get("x-amz-object-size"), String(offset + 3), await answer.text());
+  }
+  const got = await server.s3.send(new GetObjectCommand({ Bucket, Key: "presigned-log" }));
+  assert.equal(await got.Body?.transformToString(), "onetwo");
 });
 
 void test("a presigned URL is for one method and one path", async () => {
@@ -78,7 +98,9 @@ void test("a presigned URL lives a week at most", async () => {
     });
   assert.equal((await fetch(sign(604_800))).status, 200);
   assert.equal((await fetch(sign(604_801))).status, 400);
-  assert.equal((await fetch(sign(0))).status, 400);
+  const over = await fetch(sign(0));
+  assert.equal(over.status, 403);
+  assert.match(await over.text(), /<Code>AccessDenied<.*expired/);
 });
 
 void test("the bucket may stand in the host name", async () => {

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import { limits } from "../../src/core/limits.ts";
 import { signRequest } from "../../src/gateway/sigv4.ts";
 import { accessKey, failsWith, secretKey, sendRaw, startTestServer } from "./server.ts";
 import type { RawAnswer, TestServer } from "./server.ts";
@@ -81,15 +82,15 @@ void test("an error document names code, message, resource and request", async (
   assert.ok(answer.text.includes(`<RequestId>${String(answer.headers["x-amz-request-id"])}</RequestId>`));
 });
 
-for (const path of ["?torrent", "?retention", "?legal-hold", "?restore", "?select&select-type=2"]) {
+for (const path of ["?torrent", "?restore", "?select&select-type=2"]) {
   void test(`GET ${path} of an object is NotImplemented`, async () => {
     assert.deepEqual(codeOf(await server.raw({ method: "GET", path: `/${Bucket}/k${path}` })), [501, "NotImplemented"]);
   });
 }
 
 void test("a sub-resource that writes is NotImplemented and writes nothing", async () => {
-  const body = Buffer.from("<Tagging/>");
-  for (const sub of ["acl", "tagging", "retention", "legal-hold"])
+  const body = Buffer.from("<Any/>");
+  for (const sub of ["compose", "annotation"])
     assert.deepEqual(codeOf(await server.raw({ method: "PUT", path: `/${Bucket}/sub?${sub}`, body })), [
       501,
       "NotImplemented",
@@ -174,20 +175,15 @@ void test("a refused upload is refused before its body travels", async () => {
 void test("a wrong signature with a large body gets its answer although nobody reads the body", async () => {
   const headers: Record<string, string> = { ...signedPut("large"), "content-length": "3000000" };
   headers["authorization"] = headers["authorization"]!.replace(/Signature=.{4}/, "Signature=0000");
-  const socket = connect(server.port, "127.0.0.1");
-  socket.setEncoding("latin1");
-  const ended = once(socket, "end");
-  socket.write(head("PUT", `/${Bucket}/large`, headers) + "x".repeat(1_000_000));
-  const [answer] = (await once(socket, "data")) as [string];
-  assert.match(answer, /^HTTP\/1\.1 403 /);
-  assert.match(answer, /connection: close/i);
-  // A client that only reads once it has sent everything is not cut off meanwhile (a reset would be an error here).
-  for (let round = 0; round < 4; round++) {
-    socket.write("x".repeat(500_000));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  for (;;) {
+    const beganMs = performance.now();
+    try {
+      return await sendSlowly(head("PUT", `/${Bucket}/large`, headers) + "x".repeat(1_000_000));
+    } catch (error) {
+      // A process that stood still, with the server in it, sent the rest too late.
+      if (performance.now() - beganMs < limits.lingerMsMax) throw error;
+    }
   }
-  await ended;
-  socket.destroy();
 });
 
 void test("metrics see operation, status and code", async () => {
@@ -195,6 +191,26 @@ void test("metrics see operation, status and code", async () => {
   const last = server.events.at(-1);
   assert.deepEqual([last?.operation, last?.status, last?.code, last?.cut], ["GetObject", 404, "NoSuchKey", false]);
 });
+
+/** A client that only reads once it has sent everything is not cut off meanwhile: a reset would be an error here. */
+async function sendSlowly(first: string): Promise<void> {
+  const socket = connect(server.port, "127.0.0.1");
+  socket.setEncoding("latin1");
+  const ended = once(socket, "end");
+  // Its error is met at the end.
+  ended.catch(() => undefined);
+  socket.on("error", () => undefined);
+  socket.write(first);
+  const [answer] = (await once(socket, "data")) as [string];
+  assert.match(answer, /^HTTP\/1\.1 403 /);
+  assert.match(answer, /connection: close/i);
+  for (let round = 0; round < 4; round++) {
+    socket.write("x".repeat(500_000));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  await ended;
+  socket.destroy();
+}
 
 function signedPut(key: string, bucket = Bucket): Record<string, string> {
   return signRequest({
@@ -230,6 +246,6 @@ function talk(port: number, text: string): Promise<string> {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  for (let round = 0; round < 500 && !condition(); round++) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let round = 0; round < 6_000 && !condition(); round++) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.ok(condition());
 }

@@ -17,13 +17,30 @@ import { IdSource } from "../../src/core/ids.ts";
 import { silentLog } from "../../src/core/log.ts";
 import { systemRandom } from "../../src/core/random.ts";
 import { createDigestPool } from "../../src/digest/pool.ts";
+import { defaultEncryption } from "../../src/gateway/documents/encryption.ts";
+import { DeliverJob, Destinations } from "../../src/events/events.ts";
+import { contentOf } from "../../src/gateway/documents/document.ts";
+import { lifecycleRules } from "../../src/gateway/documents/lifecycle.ts";
+import { loggingSetting } from "../../src/gateway/documents/logging.ts";
+import { notification } from "../../src/gateway/documents/notification.ts";
 import type { RequestEvent } from "../../src/gateway/gateway.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
+import { admitLogs } from "../../src/gateway/log_delivery.ts";
+import { Budget } from "../../src/jobs/budget.ts";
+import { LifecycleJob } from "../../src/jobs/lifecycle.ts";
 import { signRequest } from "../../src/gateway/sigv4.ts";
+import { createIdentity, type Identity } from "../../src/identity/identity.ts";
+import { KeyServices, type KeyServicesParts } from "../../src/keyring/key_services.ts";
+import { Keyring } from "../../src/keyring/keyring.ts";
+import type { VaultKeys } from "../../src/keyring/vault_keys.ts";
+import type { Kv } from "../../src/kv/kv.ts";
 import { openMemoryKv } from "../../src/kv/memory.ts";
+import { AccessLogs } from "../../src/logging/logging.ts";
 import { Session } from "../../src/meta/sessions.ts";
 import { createMemoryNode } from "../../src/node/node.memory.ts";
+import type { ChunkNode } from "../../src/node/node.ts";
 import type { Objects } from "../../src/object/object.ts";
+import { LoggedBuckets } from "../../src/object/logged_buckets.ts";
 import { ObjectStore } from "../../src/object/object_store.ts";
 
 export const accessKey = "TESTACCESSKEY";
@@ -49,6 +66,22 @@ export type TestServer = {
   readonly port: number;
   readonly origin: string;
   readonly objects: Objects;
+  readonly identity: Identity;
+  /** What it keeps everything in. */
+  readonly kv: Kv;
+  readonly node: ChunkNode;
+  /** Only with `hasKeyring`. */
+  readonly keyring: Keyring | undefined;
+  readonly destinations: Destinations;
+  /** Delivers the events that wait, as far as that can be done now. */
+  deliver(): Promise<void>;
+  /** Does what lifecycle rules want by now. */
+  expire(): Promise<void>;
+  /** Writes the lines of access logs that wait, and says what became of them. */
+  flushLogs(): Promise<{ readonly written: number; readonly dropped: number }>;
+  readonly accessLogs: AccessLogs;
+  /** As after a start: it is not known which buckets are logged. */
+  forgetLogged(): void;
   /** Every request answered so far. */
   readonly events: RequestEvent[];
   client(config?: S3ClientConfig): S3Client;
@@ -62,31 +95,88 @@ export type TestServerOptions = {
   readonly region?: string;
   readonly domains?: readonly string[];
   readonly clock?: Clock;
+  /** Of the objects alone, so that it may be far from the one that signatures are judged by; `clock` if left out. */
+  readonly objectClock?: Clock;
+  /** To keep everything but bytes in; memory if left out. */
+  readonly kv?: Kv;
+  /** Encrypts with keys of its own, under a master key that it makes. */
+  readonly hasKeyring?: boolean;
+  /** Encrypts with keys of an outside service too. */
+  readonly vault?: Pick<KeyServicesParts, "defaults"> & { readonly keys: VaultKeys };
   /** Stands between the gateway and the store. */
   readonly wrap?: (objects: Objects) => Objects;
 };
 
-async function openObjects(clock: Clock): Promise<{ objects: Objects; digests: ReturnType<typeof createDigestPool> }> {
-  const kv = openMemoryKv();
+type OpenedObjects = { readonly loggedBuckets: LoggedBuckets } & Pick<
+  TestServer,
+  "objects" | "kv" | "node" | "keyring" | "destinations"
+> & {
+    readonly digests: ReturnType<typeof createDigestPool>;
+    readonly job: DeliverJob;
+    readonly lifecycle: LifecycleJob;
+  };
+
+async function openObjects(clock: Clock, options: TestServerOptions): Promise<OpenedObjects> {
+  const { hasKeyring = false, vault, kv = openMemoryKv() } = options;
   const node = createMemoryNode();
   const digests = createDigestPool({ threads: 0 });
   const session = await Session.start({ kv, clock, random: systemRandom, node: "test" });
   const placement = await createNodePlacement({ node, clock, log: silentLog });
   const ids = new IdSource(session.id);
   const blobs = createBlobStore({ node, ids, digests, placement, log: silentLog });
-  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random: systemRandom, log: silentLog });
-  return { objects, digests };
+  const masters = [systemRandom.bytes(32)];
+  const keyring = hasKeyring ? await Keyring.open({ kv, masters, clock, random: systemRandom }) : undefined;
+  const keys = new KeyServices({ keyring, vault: vault?.keys, defaults: vault?.defaults ?? {} });
+  const parts = { kv, clock, random: systemRandom, log: silentLog };
+  const loggedBuckets = new LoggedBuckets();
+  const objects = new ObjectStore({
+    ...parts,
+    blobs,
+    digests,
+    session,
+    ...((hasKeyring || vault !== undefined) && { keys }),
+    defaultEncryption,
+    eventRules: (document) => contentOf(notification, document),
+    lifecycleRules,
+    loggedBuckets,
+  });
+  const ofSession = { ...parts, session: session.id };
+  const destinations = new Destinations({
+    ...ofSession,
+    rulesOf: (bytes) => contentOf(notification, { bytes, modifiedMs: 0 }),
+  });
+  const job = new DeliverJob({ ...ofSession, mayGoOn: async () => true });
+  const budget = new Budget({ clock, bytesPerSecond: 2 ** 30, activity: () => 0 });
+  const lifecycle = new LifecycleJob({ ...parts, lifecycle: objects.lifecycle, budget });
+  return { objects, loggedBuckets, lifecycle, digests, kv, node, keyring, destinations, job };
 }
 
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   const { region = "us-east-1", domains = [], clock = systemClock, wrap = (same) => same } = options;
-  const store = await openObjects(clock);
+  const store = await openObjects(options.objectClock ?? clock, options);
+  const identity = createIdentity({ kv: store.kv, root: { accessKey, secretKey }, clock });
   const objects = wrap(store.objects);
   const events: RequestEvent[] = [];
+  const lines = { written: 0, dropped: 0 };
+  const accessLogs = new AccessLogs({
+    objects,
+    logged: store.loggedBuckets,
+    accounts: identity.accounts,
+    settingOf: loggingSetting,
+    admit: admitLogs({ objects, accounts: identity.accounts }, { clock, region }),
+    counts: { accessLogLines: (outcome, count) => void (lines[outcome] += count) },
+    // Logs are written when a test asks for it.
+    intervalMs: 3_600_000,
+    clock,
+    random: systemRandom,
+    log: silentLog,
+  });
   const gateway = createGateway({
     objects,
+    bucketLogs: accessLogs,
+    destinations: store.destinations,
     digests: store.digests,
-    identity: { secretFor: async (key) => (key === accessKey ? secretKey : undefined) },
+    identity,
     region,
     domains,
     clock,
@@ -94,7 +184,8 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     log: silentLog,
     onRequest: (event) => events.push(event),
   });
-  const http = createServer((req, res) => void gateway(req, res));
+  // A test may keep this process busy for longer than a connection may be idle: the client would use one that ends just then.
+  const http = createServer({ keepAliveTimeout: 0 }, (req, res) => void gateway(req, res));
   http.on("checkContinue", (req, res) => void gateway(req, res));
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
   const { port } = http.address() as AddressInfo;
@@ -118,6 +209,23 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     port,
     origin,
     objects,
+    identity,
+    kv: store.kv,
+    node: store.node,
+    keyring: store.keyring,
+    destinations: store.destinations,
+    deliver: async () => void (await store.job.run(new AbortController().signal)),
+    expire: async () => {
+      const { signal } = new AbortController();
+      while ((await store.lifecycle.run(signal)).more);
+    },
+    flushLogs: async () => {
+      await accessLogs.settled();
+      await accessLogs.flush();
+      return { ...lines };
+    },
+    accessLogs,
+    forgetLogged: () => store.loggedBuckets.clear(),
     events,
     client,
     bucket: async (name) => void (await s3.send(new CreateBucketCommand({ Bucket: name }))),

@@ -90,7 +90,7 @@ async function open(key: string): Promise<IncomingMessage> {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  for (let round = 0; round < 500 && !condition(); round++) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let round = 0; round < 6_000 && !condition(); round++) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.ok(condition());
 }
 

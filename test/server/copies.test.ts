@@ -7,7 +7,7 @@ import { S3Client } from "../../src/client/s3_client.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 import { launch, startServer, temporaryFolder, until } from "./harness.ts";
 
-const timeout = 120_000;
+const timeout = 300_000;
 const bucket = "kept";
 const bodyOf = (key: string): string => `body of ${key}`;
 

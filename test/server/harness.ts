@@ -47,7 +47,7 @@ export function launch(args: readonly string[], environment: Readonly<Record<str
     stdio: ["ignore", "pipe", "pipe"],
   });
   // A server that should have been refused must not hold the suite up for ever.
-  const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), 600_000);
   child.once("close", () => clearTimeout(timer));
   let output = "";
   let errors = "";

@@ -37,6 +37,37 @@ test("servers in one process share nothing", async (t) => {
   await two.close();
 });
 
+test("several keys are committed at once, or none", async (t) => {
+  const server = await start(t, { memory: true });
+  await fetch(`${server.url}/_/files?name=x`, {
+    method: "PUT",
+    headers: basic(server.accessKey, server.secretKey),
+    body: "x",
+  });
+  const done = await server.commit("files", [
+    { put: "a", text: "a" },
+    { put: "b", base64: "Yg==" },
+  ]);
+  assert.deepEqual(
+    done.map(({ key, etag }) => [key, etag?.length]),
+    [
+      ["a", 32],
+      ["b", 32],
+    ],
+  );
+  const failed = server.commit("files", [
+    { rename: "a", to: "c" },
+    { delete: "b", ifMatch: "0" },
+  ]);
+  await assert.rejects(failed, (error) => error instanceof HoldfastError && error.details["entry"] === 1);
+  const wrong = server.commit("files", [{ put: "a", text: "a" }, { delete: "" }]);
+  await assert.rejects(wrong, (error) => error instanceof HoldfastError && error.details["entry"] === 1);
+  await server.commit("files", [
+    { check: "a", ifMatch: done[0]!.etag! },
+    { check: "c", ifNoneMatch: "*" },
+  ]);
+});
+
 test("what is wrong with the options is a HoldfastError that says so", async (t) => {
   const wrong: [unknown, RegExp][] = [
     [undefined, /needs either/],

@@ -8,7 +8,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { basic, childrenOf, launch, startServer, temporaryFolder, until } from "./harness.ts";
 
-const timeout = 60_000;
+const timeout = 300_000;
 
 test("the root key is made once, kept with mode 0600, and still valid after a restart", { timeout }, async (t) => {
   const drive = path.join(temporaryFolder(t), "data");
@@ -134,9 +134,11 @@ function linesOf(errors: string): { msg: string; node: string }[] {
 }
 
 test("an error that nobody handled ends the worker with a line in the log", { timeout }, async (t) => {
-  const thrower = `if(process.send)setTimeout(()=>{throw new Error("boom")},2000)`;
+  const thrower = `if(process.send)process.on("SIGUSR2",()=>{throw new Error("boom")})`;
   const environment = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(thrower)}` };
   const server = await startServer(t, [temporaryFolder(t), "--workers", "1"], environment);
+  const [worker] = (await childrenOf(server.child.pid!)) as [number];
+  process.kill(worker, "SIGUSR2");
   await until(() => server.errors().includes("A worker was started again"));
   const line = linesOf(server.errors()).find(({ msg }) => msg.includes("nobody handled"));
   assert.match(JSON.stringify(line), /boom/);

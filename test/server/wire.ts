@@ -1,8 +1,23 @@
 /** Requests as bytes, for what no client library would send. */
 import { connect } from "node:net";
+import { limits } from "../../src/core/limits.ts";
 
-/** Sends bytes as they are (text is latin1) and gives back everything that came until the server closed. A reset is an error. */
-export function talk(port: number, ...pieces: readonly (string | Buffer)[]): Promise<string> {
+/**
+ * Sends bytes as they are (text is latin1) and gives back everything that came until the server closed. A reset is an error; but a
+ * process that stood still, with the server in it, may have been too late to read an answer: then all is sent again.
+ */
+export async function talk(port: number, ...pieces: readonly (string | Buffer)[]): Promise<string> {
+  for (;;) {
+    const beganMs = performance.now();
+    try {
+      return await talkOnce(port, pieces);
+    } catch (error) {
+      if (performance.now() - beganMs < limits.lingerMsMax) throw error;
+    }
+  }
+}
+
+function talkOnce(port: number, pieces: readonly (string | Buffer)[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1", () => {
       for (const piece of pieces) socket.write(typeof piece === "string" ? Buffer.from(piece, "latin1") : piece);

@@ -3,12 +3,12 @@
  * here one step at a time and without their leases, so that every order of them meets every order of requests.
  */
 import { HoldfastError, systemCode } from "../../src/core/errors.ts";
-import { createJobs, fenceDead, sweepAll } from "../../src/jobs/jobs.ts";
+import { fenceDead, sweepAll } from "../../src/jobs/jobs.ts";
 import { changeDriveState } from "../../src/meta/drives.ts";
 import { fenceSession, readSessions } from "../../src/meta/sessions.ts";
-import { bucket, type Running, type Started, type World } from "./world.ts";
+import { jobsOf, type Job } from "./jobs.ts";
+import { bucket, localOf, type Running, type Started, type World } from "./world.ts";
 
-type Job = ReturnType<typeof createJobs>[number];
 type Member = { readonly running: Running; readonly jobs: readonly Job[] };
 
 const size = 2;
@@ -51,7 +51,10 @@ export class Crew {
 
   #member(running: Running): Member {
     const { clock, random } = this.#world;
-    return { running, jobs: createJobs({ ...running, clock, random, awayMsMax: this.#awayMsMax }) };
+    return {
+      running,
+      jobs: jobsOf({ ...running, local: localOf(running), clock, random, awayMsMax: this.#awayMsMax }),
+    };
   }
 
   /** Heartbeats, jobs, compactions and new processes, until the machine stops. */
@@ -93,7 +96,8 @@ export class Crew {
     }
     const [survivor] = this.#members;
     const names = dead.map(({ running }) => running.name);
-    if (survivor !== undefined && names.length > 0) await fenceDead(survivor.running.kv, names, survivor.running.log);
+    if (survivor !== undefined && names.length > 0)
+      await fenceDead(survivor.running.kv, (name) => names.includes(name), survivor.running.log);
   }
 
   /** A process that was fenced finds it out when it beats, some time later, and ends. */
@@ -116,20 +120,24 @@ export class Crew {
   }
 
   /** An operator changes his mind about a drive, or about the bucket. */
-  async #operate({ kv, node, objects }: Running): Promise<void> {
+  async #operate({ kv, knownDrives, objects }: Running): Promise<void> {
     const { random, choices } = this.#world;
     if (choices.length === 0) return;
     if (random.below(3) === 0) return void (await objects.setRedundancy(bucket, choices[random.below(choices.length)]));
-    const drive = node.drives[random.below(node.drives.length)]!;
-    if (random.below(2) === 0) await changeDriveState(kv, drive, ["active"], "draining");
-    else await changeDriveState(kv, drive, ["draining", "drained"], "active");
+    // Those that are lost are taken out of the store like others.
+    const known = await knownDrives();
+    const { id } = known[random.below(known.length)]!;
+    if (random.below(2) === 0) await changeDriveState(kv, id, ["active"], "draining");
+    else await changeDriveState(kv, id, ["draining", "drained"], "active");
   }
 
   /** One at a time, as the first worker of a server does it; one that is cut off is due again. */
   async #sweep(running: Running): Promise<void> {
     this.#sweepDue = false;
     try {
-      await sweepAll(running, undefined, (drive) => this.#world.swept(running.power, drive));
+      await sweepAll({ ...running, drives: running.node.drives }, undefined, (drive) =>
+        this.#world.swept(running.power, drive),
+      );
     } catch (error) {
       this.#sweepDue = true;
       throw error;
@@ -145,8 +153,8 @@ export class Crew {
     if (this.#sweepDue && random.below(8) === 0) await this.#sweep(running);
     await this.#runJob(jobs[random.below(jobs.length)]!);
     // Trash is what races with readers, repair with everything: they get their chance more often than their share.
-    await this.#runJob(jobs.find(({ name }) => name === "trash")!);
-    await this.#runJob(jobs.find(({ name }) => name === "repair")!);
+    for (const often of jobs.filter(({ name }) => ["trash", "repair", "mend", "rebalance"].includes(name)))
+      await this.#runJob(often);
   }
 
   /** A process runs a job once at a time. */

@@ -6,6 +6,7 @@
  * past all seams. With it faults are kept within what the redundancy bears (losses.ts).
  */
 import type { DriveId } from "../../src/core/ids.ts";
+import { systemRandom } from "../../src/core/random.ts";
 import { MapWalk } from "../../src/jobs/map_walk.ts";
 import type { Kv } from "../../src/kv/kv.ts";
 import { openMemoryKv } from "../../src/kv/memory.ts";
@@ -76,22 +77,22 @@ export class SimDrives {
 
   /** Of every chunk that a page names, with these drives alone. */
   async remains(kv: Kv, paths: readonly string[] = this.paths()): Promise<Remains[]> {
+    return remainsOf(kv, await this.looks(paths));
+  }
+
+  /** What is on these drives. */
+  async looks(paths: readonly string[] = this.paths()): Promise<Map<DriveId, Look>> {
     const looks = new Map<DriveId, Look>();
     for (const path of paths) {
       const id = await this.#idOf(path);
       if (id !== undefined) looks.set(id, await this.#lookAt(path));
     }
-    const remains: Remains[] = [];
-    const walk = new MapWalk(kv);
-    for (let pages = await walk.next(); pages !== undefined; pages = await walk.next())
-      for (const chunk of pages.flatMap((page) => page.chunks))
-        remains.push({ chunk, good: await goodOf(chunk, looks) });
-    return remains;
+    return looks;
   }
 
   /** An index that the next start does not trust says nothing: then all that is in the segments counts. */
   async #lookAt(path: string): Promise<Look> {
-    const index = new DriveIndex(this.index(path, false));
+    const index = new DriveIndex(this.index(path, false), systemRandom);
     const files = new SegmentFiles({ disk: this.#disk, drivePath: path, openMax: 4 });
     const reader = new ShardReader(index, files);
     if (await this.#isTrusted(path, index)) return async (ref) => (await reader.verify(ref))?.outcome === "good";
@@ -124,8 +125,17 @@ export class SimDrives {
   }
 }
 
+/** Of every chunk that a page names, with the drives of these looks. */
+export async function remainsOf(kv: Kv, looks: ReadonlyMap<DriveId, Look>): Promise<Remains[]> {
+  const remains: Remains[] = [];
+  const walk = new MapWalk(kv);
+  for (let pages = await walk.next(); pages !== undefined; pages = await walk.next())
+    for (const chunk of pages.flatMap((page) => page.chunks)) remains.push({ chunk, good: await goodOf(chunk, looks) });
+  return remains;
+}
+
 /** Whether a drive has a shard and it is good. */
-type Look = (ref: ShardRef) => Promise<boolean>;
+export type Look = (ref: ShardRef) => Promise<boolean>;
 
 function nameOf({ chunk, shardIndex }: ShardRef): string {
   return `${chunk} ${shardIndex}`;

@@ -1,5 +1,5 @@
 /**
- * What befalls drives, from one seed, and never more at once than the redundancy bears: a drive loses everything, is away for
+ * What befalls drives, from one seed, and never more at once than the redundancy bears: one is added, loses everything, is away for
  * some runs of the machine, has bits flipped or a segment cut short. Each loss between two runs is tried and taken back
  * where a chunk that could be read could not be read any more.
  *
@@ -10,10 +10,13 @@ import type { Random } from "../../src/core/random.ts";
 import { isBearable, type SimDrive } from "./drives.ts";
 import type { World } from "./world.ts";
 
+const addedOneIn = 4;
+const drivesMax = 10;
 const lossesMax = 3;
 const flipsMax = 6;
 
 export async function befall(world: World): Promise<void> {
+  if (world.random.below(addedOneIn) === 0 && world.drives.all.length < drivesMax) world.drives.add();
   if (world.redundancy.parityShards === 0) return;
   for (let left = world.random.below(lossesMax + 1); left > 0; left--) await loss(world);
 }

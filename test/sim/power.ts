@@ -15,6 +15,8 @@ export class Power {
   #on = true;
   /** Calls across a seam until the cut. */
   #callsLeft: number;
+  /** While it stands still: what everybody waits for, and what ends that. */
+  #pause: { readonly over: Promise<void>; readonly end: () => void } | undefined;
 
   constructor(random: Random, callsLeft: number, machine?: Power) {
     this.#random = random;
@@ -28,11 +30,40 @@ export class Power {
 
   cut(): void {
     this.#on = false;
+    this.resume();
+  }
+
+  /** At the call that many from now. */
+  cutAfter(calls: number): void {
+    this.#callsLeft = Math.min(this.#callsLeft, calls);
+  }
+
+  get isPaused(): boolean {
+    return this.#pause !== undefined || this.#machine?.isPaused === true;
+  }
+
+  /** As a stopped process does: no call begins or is answered, and nothing is lost. */
+  pause(): void {
+    if (this.#pause !== undefined || !this.on) return;
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    this.#pause = { over, end };
+  }
+
+  resume(): void {
+    this.#pause?.end();
+    this.#pause = undefined;
+  }
+
+  /** At once, unless it stands still. */
+  async moving(): Promise<void> {
+    while (this.#pause !== undefined) await this.#pause.over;
+    if (this.#machine?.isPaused === true) await this.#machine.moving();
   }
 
   /** Before a call takes effect. */
   async before(): Promise<void> {
     await this.#turns();
+    if (this.isPaused) await this.moving();
     this.#count();
     this.#assertOn();
   }
@@ -40,13 +71,14 @@ export class Power {
   /** After it took effect: the answer may never arrive. */
   async after(): Promise<void> {
     await this.#turns();
+    if (this.isPaused) await this.moving();
     this.#assertOn();
   }
 
   #count(): void {
     if (this.#machine !== undefined) this.#machine.#count();
     this.#callsLeft -= 1;
-    if (this.#callsLeft <= 0) this.#on = false;
+    if (this.#callsLeft <= 0) this.cut();
   }
 
   #assertOn(): void {

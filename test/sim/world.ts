@@ -15,7 +15,7 @@ import { oneCopy, parseRedundancy, shardsOf, type Redundancy } from "../../src/c
 import { createNodePlacement, type Placement } from "../../src/blob/node_placement.ts";
 import { createBlobStore } from "../../src/blob/store.ts";
 import { createDigestPool } from "../../src/digest/pool.ts";
-import { DamageNotes, sweepSuspects } from "../../src/jobs/jobs.ts";
+import { DamageNotes, LandedNotes, sweepSuspects, type LocalDrives } from "../../src/jobs/jobs.ts";
 import type { Kv } from "../../src/kv/kv.ts";
 import { openMemoryKv } from "../../src/kv/memory.ts";
 import { changeDriveState, readDrives, recordDrives, type Drive } from "../../src/meta/drives.ts";
@@ -28,6 +28,7 @@ import type { Objects } from "../../src/object/object.ts";
 import { ObjectStore } from "../../src/object/object_store.ts";
 import { SimDrives } from "./drives.ts";
 import { guardedDisk, guardedKv, Power } from "./power.ts";
+import { slowedNode } from "./slow.ts";
 
 export const bucket = "sim";
 
@@ -35,6 +36,9 @@ const diskBytes = 1 << 30;
 /** Small, so that small objects have several chunks; of codes large enough that whole chunks are coded. */
 const copiedChunkBytes = 24 * 1024;
 const codedChunkBytes = 80 * 1024;
+
+/** Time passes when somebody has slept, so many turns or up to three times as many; a call to a drive takes some of them. */
+const sleepMsPerTurn = 100;
 
 /** One process and what it holds. */
 export type Running = {
@@ -49,12 +53,18 @@ export type Running = {
   readonly placement: Placement;
   readonly blobs: ReturnType<typeof createBlobStore>;
   readonly damage: DamageNotes;
+  readonly landed: LandedNotes;
   readonly log: Log;
   /** Every drive that the store ever had. */
   knownDrives(): Promise<Drive[]>;
   onDrained(drive: DriveId): Promise<void>;
   close(): Promise<void>;
 };
+
+/** All drives are of one machine. */
+export function localOf({ node }: Running): LocalDrives {
+  return { name: "", drives: node.drives };
+}
 
 /** A machine that was started: its first process, and what the start found. */
 export type Started = {
@@ -73,7 +83,7 @@ function shapeOf(seed: number, random: Random): { readonly redundancy: Redundanc
 }
 
 /** What a bucket may be told on so many drives, so that it bears a loss. */
-function choicesFor(drives: number): Redundancy[] {
+export function choicesFor(drives: number): Redundancy[] {
   const all = ["replica:2", "ec:2+1", "replica:3", "ec:3+1", "ec:3+2", "ec:4+2"].map(parseRedundancy);
   return all.filter((redundancy) => shardsOf(redundancy) <= drives);
 }
@@ -91,6 +101,8 @@ export class World {
   readonly losesPower: boolean;
   /** Broken invariants that were caught and logged. */
   readonly alarms: string[] = [];
+  /** The drive that is slow now. */
+  slow: DriveId | undefined;
   #processes = 0;
   /** Processes of this machine's current run, by their tokens. */
   #alive = new Map<string, Power>();
@@ -107,9 +119,11 @@ export class World {
     this.clock = {
       nowMs: () => (this.#nowMs += 1),
       monotonicMs: () => this.#nowMs,
-      sleep: async (ms) => {
-        this.#nowMs += ms;
-        await new Promise((resolve) => setImmediate(resolve));
+      sleep: async (ms, signal) => {
+        const turns = Math.floor(ms / sleepMsPerTurn);
+        for (let left = turns + this.random.below(2 * turns + 2); left >= 0 && signal?.aborted !== true; left--)
+          await new Promise((resolve) => setImmediate(resolve));
+        if (signal?.aborted !== true) this.#nowMs += ms;
       },
     };
   }
@@ -133,11 +147,16 @@ export class World {
     const log = this.#log(machine);
     const openIndex = this.#openIndex(machine);
     let sweepDue = false;
-    const present: { readonly id: DriveId; readonly path: string; readonly sizeBytes: number }[] = [];
+    const present: {
+      readonly id: DriveId;
+      readonly path: string;
+      readonly sizeBytes: number;
+      readonly node: string;
+    }[] = [];
     for (const path of this.drives.paths()) {
       await this.disk.makeDirectory(path);
       const prepared = await prepareDrive({ path, disk, openIndex, random, log });
-      present.push({ id: prepared.id, path, sizeBytes: diskBytes });
+      present.push({ id: prepared.id, path, sizeBytes: diskBytes, node: "" });
       sweepDue ||= prepared.sweepDue;
     }
     const kv = guardedKv(this.kv, machine);
@@ -162,13 +181,15 @@ export class World {
     const processes = { self, isAlive: async (token: string) => this.#alive.get(token)?.on === true };
     const paths = this.drives.paths();
     const openIndex = this.#openIndex(power);
-    const node = await openLocalNode({ drives: paths, disk, openIndex, processes, clock, random, log });
+    const local = await openLocalNode({ drives: paths, disk, openIndex, processes, clock, random, log });
+    const node = slowedNode(local, () => this.slow, random, power);
     const digests = createDigestPool({ threads: 0 });
     const knownDrives = (): Promise<Drive[]> => readDrives(kv);
     const leaving = async (): Promise<ReadonlySet<DriveId>> =>
       new Set((await knownDrives()).filter(({ state }) => state !== "active").map(({ id }) => id));
     const placement = await createNodePlacement({ node, leaving, clock, log });
     const damage = new DamageNotes({ kv, clock, log, onNoted: () => undefined });
+    const landed = new LandedNotes({ kv, session, clock, log });
     const blobs = createBlobStore({
       node,
       ids: new IdSource(session.id),
@@ -176,10 +197,11 @@ export class World {
       placement,
       log,
       chunkBytes: redundancy.dataShards === 1 ? copiedChunkBytes : codedChunkBytes,
-      redundancy,
+      redundancy: () => redundancy,
       onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
+      onLanded: (shard) => landed.note(shard),
     });
-    const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, redundancy });
+    const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, redundancy: () => redundancy });
     const close = async () => {
       await session.close();
       await node.close();
@@ -187,7 +209,7 @@ export class World {
     const onDrained = async (drive: DriveId): Promise<void> =>
       void (await changeDriveState(kv, drive, ["draining"], "drained"));
     const parts = { name: self, isSilent: false, objects, node, session, kv, power, blobs, placement };
-    return { ...parts, damage, log, knownDrives, onDrained, close };
+    return { ...parts, damage, landed, log, knownDrives, onDrained, close };
   }
 
   #openIndex(power: Power): OpenIndex {

@@ -1,13 +1,15 @@
 /** DeleteObject and DeleteObjects. */
 import { HoldfastError } from "../../core/errors.ts";
 import { limits } from "../../core/limits.ts";
-import type { Objects, WriteConditions } from "../../object/object.ts";
+import type { DeleteResult, Objects, WriteConditions } from "../../object/object.ts";
 import { provesBody } from "../checksums.ts";
+import { bypassesGovernance } from "../documents/object_lock.ts";
 import { S3Error, toS3Error } from "../errors.ts";
 import type { Handler, S3Request } from "../exchange.ts";
 import { parseEtagList, writeConditions } from "../headers.ts";
-import { countParam, invalidArgument } from "../params.ts";
-import { noContent, xmlReply } from "../respond.ts";
+import { needsOfDelete } from "../needs.ts";
+import { countParam, invalidArgument, versionParam } from "../params.ts";
+import { noContent, xmlReply, type ReplyPart } from "../respond.ts";
 import { childrenOf, childText, escapeXml, parseXml, requiredText, xmlDocument } from "../xml.ts";
 import type { XmlElement } from "../xml.ts";
 
@@ -17,8 +19,7 @@ type DeleteConditions = WriteConditions & { readonly sizeBytes?: number; readonl
 const deletesInFlightMax = 32;
 
 export const deleteObject: Handler = async (request, { objects }) => {
-  const { bucket, key, query, headers } = request;
-  const versionId = query.get("versionId");
+  const { bucket, key, query, headers, origin } = request;
   const sizeBytes = countParam("x-amz-if-match-size", headerText(request, "x-amz-if-match-size"));
   const modified = headerText(request, "x-amz-if-match-last-modified-time");
   const conditions: DeleteConditions = {
@@ -26,13 +27,19 @@ export const deleteObject: Handler = async (request, { objects }) => {
     ...(sizeBytes !== undefined && { sizeBytes }),
     ...(modified !== undefined && { modifiedMs: dateMs("x-amz-if-match-last-modified-time", modified) }),
   };
-  await objects.delete({
+  const { versionId, isMarker } = await objects.delete({
     bucket,
     key,
-    ...(versionId !== undefined && { versionId }),
+    origin,
+    ...versionParam(query),
+    bypassesGovernance: bypassesGovernance(headers),
     ...(Object.keys(conditions).length > 0 && { conditions }),
   });
-  return noContent;
+  if (versionId === undefined) return noContent;
+  return {
+    ...noContent,
+    headers: ["x-amz-version-id", versionId, ...(isMarker ? ["x-amz-delete-marker", "true"] : [])],
+  };
 };
 
 function headerText({ headers }: S3Request, name: string): string | undefined {
@@ -65,9 +72,10 @@ export const deleteObjects: Handler = async (request, { objects }) => {
       "The XML you provided was not well-formed or did not validate against our published schema",
     );
   await objects.bucket(bucket);
-  const results = await deleteAll(wanted, (item) => deleteOne(objects, bucket, item));
+  const results = await deleteAll(wanted, (item) => deleteOne(request, objects, item));
   const shown = quiet ? results.filter((result) => result.failed) : results;
-  return xmlReply(xmlDocument("DeleteResult", shown.map((result) => result.xml).join("")));
+  const reply = xmlReply(xmlDocument("DeleteResult", shown.map((result) => result.xml).join("")));
+  return { ...reply, parts: results.map(({ part }) => part) };
 };
 
 /** What a DeleteObjects says would be hard to take back, so S3 wants its body proven. */
@@ -94,7 +102,7 @@ function toDelete(element: XmlElement): ToDelete {
   };
 }
 
-type Deleted = { readonly failed: boolean; readonly xml: string };
+type Deleted = { readonly failed: boolean; readonly xml: string; readonly part: ReplyPart };
 
 /** Results in the order of `items`, with deletesInFlightMax under way. */
 async function deleteAll(items: readonly ToDelete[], run: (item: ToDelete) => Promise<Deleted>): Promise<Deleted[]> {
@@ -104,22 +112,32 @@ async function deleteAll(items: readonly ToDelete[], run: (item: ToDelete) => Pr
   return results;
 }
 
-async function deleteOne(objects: Objects, bucket: string, item: ToDelete): Promise<Deleted> {
+async function deleteOne(request: S3Request, objects: Objects, item: ToDelete): Promise<Deleted> {
   const { key, versionId, conditions } = item;
   const names =
     `<Key>${escapeXml(key)}</Key>` + (versionId === undefined ? "" : `<VersionId>${escapeXml(versionId)}</VersionId>`);
   try {
-    await objects.delete({
-      bucket,
+    for (const needed of needsOfDelete(request, Buffer.from(key), versionId)) request.authority.require(needed);
+    const deleted = await objects.delete({
+      bucket: request.bucket,
       key: Buffer.from(key),
+      origin: request.origin,
+      bypassesGovernance: bypassesGovernance(request.headers),
       ...(versionId !== undefined && { versionId }),
       ...(conditions !== undefined && { conditions }),
     });
-    return { failed: false, xml: `<Deleted>${names}</Deleted>` };
+    const part = { key: Buffer.from(key), versionId, status: 204, code: undefined };
+    return { failed: false, xml: `<Deleted>${names}${markerXml(deleted)}</Deleted>`, part };
   } catch (error) {
-    if (!(error instanceof HoldfastError)) throw error;
-    const { code, message } = toS3Error(error);
+    if (!(error instanceof HoldfastError || error instanceof S3Error)) throw error;
+    const { code, status, message } = toS3Error(error);
     const xml = `<Error>${names}<Code>${code}</Code><Message>${escapeXml(message)}</Message></Error>`;
-    return { failed: true, xml };
+    return { failed: true, xml, part: { key: Buffer.from(key), versionId, status, code } };
   }
+}
+
+/** The delete marker that was made, or that was removed. */
+function markerXml({ isMarker, versionId }: DeleteResult): string {
+  if (!isMarker || versionId === undefined) return "";
+  return `<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>${versionId}</DeleteMarkerVersionId>`;
 }

@@ -8,19 +8,21 @@ import type {
   ObjectInfo,
   ReadConditions,
   ResolvedRange,
-  StoredChecksum,
 } from "../../object/object.ts";
+import { maySeeTags, visibleLock } from "../authorize.ts";
 import { checksumHeaders } from "../checksums.ts";
+import { lockHeaders } from "../documents/object_lock.ts";
+import { customerKey, encryptionHeaders } from "../encryption.ts";
 import { S3Error } from "../errors.ts";
 import type { Handler, S3Request } from "../exchange.ts";
-import { httpDate, readConditions, requestedRange } from "../headers.ts";
-import { countParam, invalidArgument } from "../params.ts";
+import { endingHeader, httpDate, readConditions, requestedRange, versionHeader } from "../headers.ts";
+import { countParam, invalidArgument, versionParam } from "../params.ts";
 import type { Reply } from "../respond.ts";
 
 type Found = Extract<GetOutcome, { outcome: "found" }>;
 type Shown = Pick<Found, "info" | "range" | "partChecksum">;
 
-/** What a GET or HEAD reads. A version other than `null` is the object layer's to refuse. */
+/** What a GET or HEAD reads. */
 function readOptions(request: S3Request): GetOptions {
   const { bucket, key, query, headers, signal } = request;
   const partNumber = countParam("partNumber", query.get("partNumber"));
@@ -28,12 +30,13 @@ function readOptions(request: S3Request): GetOptions {
   if (partNumber !== undefined && headers.range !== undefined)
     throw new S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter");
   const conditions = readConditions(headers);
-  const versionId = query.get("versionId");
   return {
     bucket,
     key,
     signal,
-    ...(versionId !== undefined && { versionId }),
+    ...request.admission.of("target"),
+    ...versionParam(query),
+    ...customerKey(request),
     ...(conditions !== undefined && { conditions }),
     ...(range !== undefined && { range }),
     ...(partNumber !== undefined && { partNumber }),
@@ -97,7 +100,7 @@ export const getObject: Handler = async (request, { objects }) => {
 };
 
 function notModified(info: ObjectInfo): Reply {
-  const headers = ["etag", `"${info.etag}"`, "last-modified", httpDate(info.modifiedMs)];
+  const headers = ["etag", `"${info.etag}"`, "last-modified", httpDate(info.modifiedMs), ...versionHeader(info)];
   const { "cache-control": cacheControl, expires } = info.metadata.headers;
   if (cacheControl !== undefined) headers.push("cache-control", cacheControl);
   if (expires !== undefined) headers.push("expires", expires);
@@ -117,7 +120,7 @@ const overridable = [
 ];
 
 /** response-* of the query: what a signed link may say about the body it hands out. */
-function responseOverrides({ query }: S3Request): Overrides {
+function responseOverrides({ query, authority }: S3Request): Overrides {
   if (query.size === 0) return noOverrides;
   let overrides: Map<string, string> | undefined;
   for (const name of overridable) {
@@ -125,6 +128,12 @@ function responseOverrides({ query }: S3Request): Overrides {
     if (value === undefined) continue;
     if (/[\0-\x08\x0a-\x1f\x7f]/.test(value))
       throw invalidArgument(`response-${name}`, value, "A header value cannot contain control characters.");
+    // Else anybody could make a page of this server out of what anybody may read.
+    if (authority.caller?.kind === "anonymous")
+      throw new S3Error(
+        "InvalidRequest",
+        "Request specific response headers cannot be used for anonymous GET requests.",
+      );
     overrides ??= new Map();
     // Header bytes travel as latin1 in node: this sends the UTF-8 of the value.
     overrides.set(name, Buffer.from(value).toString("latin1"));
@@ -135,21 +144,27 @@ function responseOverrides({ query }: S3Request): Overrides {
 function objectHeaders(request: S3Request, shown: Shown, overrides: Overrides = noOverrides): string[] {
   const { info, range } = shown;
   const headers = ["etag", `"${info.etag}"`, "last-modified", httpDate(info.modifiedMs), "accept-ranges", "bytes"];
+  headers.push(...versionHeader(info), ...encryptionHeaders(request, info));
   pushMetadata(headers, info, overrides);
+  headers.push(...endingHeader(info));
+  if (info.tags !== undefined && maySeeTags(request.authority, request, info))
+    headers.push("x-amz-tagging-count", String(info.tags.size));
+  headers.push(...lockHeaders(visibleLock(request.authority, request, info)));
   if (range !== undefined) headers.push("content-range", contentRange(range, info.sizeBytes));
   if (info.partsCount !== undefined && request.query.has("partNumber"))
     headers.push("x-amz-mp-parts-count", String(info.partsCount));
   if (request.headers["x-amz-checksum-mode"] === "ENABLED") {
-    const checksum = shownChecksum(shown);
-    if (checksum !== undefined) headers.push(...checksumHeaders(checksum, info.partsCount));
+    headers.push(...shownChecksum(shown));
   }
   return headers;
 }
 
 /** A range of bytes has no checksum, unless it is all of them or exactly a part. */
-function shownChecksum({ info, range, partChecksum }: Shown): StoredChecksum | undefined {
-  if (partChecksum !== undefined) return partChecksum;
-  return range === undefined || range.length === info.sizeBytes ? info.checksum : undefined;
+function shownChecksum({ info, range, partChecksum }: Shown): readonly string[] {
+  const { checksum, partsCount, sizeBytes } = info;
+  if (partChecksum !== undefined) return checksumHeaders(partChecksum, undefined);
+  const isWhole = range === undefined || range.length === sizeBytes;
+  return checksum !== undefined && isWhole ? checksumHeaders(checksum, partsCount) : [];
 }
 
 function contentRange({ offset, length }: ResolvedRange, sizeBytes: number): string {

@@ -1,19 +1,22 @@
-/** ListObjects, ListObjectsV2 and ListObjectVersions: one page of a bucket as XML, built in one string. */
+/** ListObjects and ListObjectsV2: one page of a bucket as XML, built in one string; and what ListObjectVersions shares. */
 import { limits } from "../../core/limits.ts";
 import type { ListedObject, ListResult } from "../../object/object.ts";
-import type { Handler, Owner, S3Request, Services } from "../exchange.ts";
+import type { Handler, S3Request, Services } from "../exchange.ts";
+import { ownersOf, ownerXml, type Owner } from "../owners.ts";
 import { bytesParam, decodeToken, encodeToken, encodeUrl, invalidArgument, pageLimit, urlEncoded } from "../params.ts";
 import { xmlReply } from "../respond.ts";
 import type { Reply } from "../respond.ts";
 import { escapeXml, xmlDocument } from "../xml.ts";
 
-type Page = {
+type PageHead = {
   readonly request: S3Request;
-  readonly result: ListResult;
   readonly limit: number;
+  readonly isTruncated: boolean;
   /** Spells a key or prefix for XML, URL-encoded where the client asked for it. */
   readonly spell: (text: Buffer | string) => string;
 };
+
+type Page = PageHead & { readonly result: ListResult };
 
 async function page(request: S3Request, services: Services, after: Buffer | undefined): Promise<Page> {
   const { bucket, query } = request;
@@ -31,11 +34,11 @@ async function page(request: S3Request, services: Services, after: Buffer | unde
   const spell = encoded
     ? (text: Buffer | string): string => encodeUrl(text.toString())
     : (text: Buffer | string): string => escapeXml(text.toString());
-  return { request, result, limit, spell };
+  return { request, result, limit, spell, isTruncated: result.next !== undefined };
 }
 
 /** The elements that all three listings begin with, and `own` between them. */
-function head(page: Page, own: string): string {
+export function pageHeadXml(page: PageHead, own: string): string {
   const { query, bucket } = page.request;
   const delimiter = query.get("delimiter");
   return (
@@ -43,35 +46,33 @@ function head(page: Page, own: string): string {
     `<MaxKeys>${page.limit}</MaxKeys>` +
     (delimiter === undefined || delimiter === "" ? "" : `<Delimiter>${page.spell(delimiter)}</Delimiter>`) +
     (query.get("encoding-type") === "url" ? "<EncodingType>url</EncodingType>" : "") +
-    `<IsTruncated>${page.result.next !== undefined}</IsTruncated>`
+    `<IsTruncated>${page.isTruncated}</IsTruncated>`
   );
 }
 
-function commonPrefixes(page: Page): string {
+export function commonPrefixesXml(prefixes: readonly Buffer[], spell: PageHead["spell"]): string {
   let xml = "";
-  for (const prefix of page.result.commonPrefixes)
-    xml += `<CommonPrefixes><Prefix>${page.spell(prefix)}</Prefix></CommonPrefixes>`;
+  for (const prefix of prefixes) xml += `<CommonPrefixes><Prefix>${spell(prefix)}</Prefix></CommonPrefixes>`;
   return xml;
-}
-
-export function ownerXml(owner: Owner, element = "Owner"): string {
-  return `<${element}><ID>${escapeXml(owner.id)}</ID><DisplayName>${escapeXml(owner.displayName)}</DisplayName></${element}>`;
 }
 
 const minuteMs = 60_000;
 /** Keys listed together were often written together, and a date is a third of what an entry costs. */
 let lastMinute = { startsMs: Number.NaN, text: "" };
 
-/** Unix milliseconds as `2026-01-01T00:00:00.000Z`. */
+/**
+ * Unix milliseconds as `2026-01-01T00:00:00.000Z`: in whole seconds, as AWS has them and as Last-Modified says them. A client
+ * that gives a file the time of one and compares it with the other would otherwise never find them equal.
+ */
 export function isoTime(ms: number): string {
   const startsMs = ms - (ms % minuteMs);
   if (startsMs !== lastMinute.startsMs) lastMinute = { startsMs, text: new Date(startsMs).toISOString().slice(0, 17) };
-  const rest = ms - startsMs;
-  return `${lastMinute.text}${(rest < 10_000 ? "0" : "") + (rest / 1_000).toFixed(3)}Z`;
+  const seconds = Math.floor((ms - startsMs) / 1_000);
+  return `${lastMinute.text}${(seconds < 10 ? "0" : "") + String(seconds)}.000Z`;
 }
 
 /** What stands between Key and the end of an entry. */
-function facts(object: ListedObject): string {
+export function factsXml(object: ListedObject): string {
   const { checksum } = object;
   return (
     `<LastModified>${isoTime(object.modifiedMs)}</LastModified><ETag>&quot;${object.etag}&quot;</ETag>` +
@@ -83,11 +84,20 @@ function facts(object: ListedObject): string {
   );
 }
 
-function contents(page: Page, owner: Owner | undefined): string {
-  const ownerPart = owner === undefined ? "" : ownerXml(owner);
+type Owners = (id: string | undefined) => Owner;
+
+function ownersOfPage({ result }: Page, { accounts }: Services): Promise<Owners> {
+  const ids = result.objects.map(({ owner }) => owner);
+  return ownersOf(accounts, result.account, ids);
+}
+
+function contents(page: Page, owners: Owners | undefined): string {
+  const bucketOwner = owners === undefined ? "" : ownerXml(owners(undefined));
+  const ownerPart = ({ owner }: ListedObject): string =>
+    owner === undefined || owners === undefined ? bucketOwner : ownerXml(owners(owner));
   let xml = "";
   for (const object of page.result.objects)
-    xml += `<Contents><Key>${page.spell(object.key)}</Key>${facts(object)}${ownerPart}</Contents>`;
+    xml += `<Contents><Key>${page.spell(object.key)}</Key>${factsXml(object)}${ownerPart(object)}</Contents>`;
   return xml;
 }
 
@@ -99,12 +109,16 @@ export const listObjects: Handler = async (request, services) => {
   const { query } = request;
   const made = await page(request, services, bytesParam(query, "marker"));
   const { next } = made.result;
+  const owners = await ownersOfPage(made, services);
   // AWS names the next marker only where the client could not take it from the last key: with a delimiter.
   const named = next !== undefined && bytesParam(query, "delimiter") !== undefined;
   const own =
     `<Marker>${made.spell(query.get("marker") ?? "")}</Marker>` +
     (named ? `<NextMarker>${made.spell(next)}</NextMarker>` : "");
-  return listing("ListBucketResult", head(made, own) + contents(made, services.owner) + commonPrefixes(made));
+  return listing(
+    "ListBucketResult",
+    pageHeadXml(made, own) + contents(made, owners) + commonPrefixesXml(made.result.commonPrefixes, made.spell),
+  );
 };
 
 export const listObjectsV2: Handler = async (request, services) => {
@@ -121,33 +135,9 @@ export const listObjectsV2: Handler = async (request, services) => {
     (next === undefined ? "" : `<NextContinuationToken>${encodeToken(next)}</NextContinuationToken>`) +
     (startAfter === undefined ? "" : `<StartAfter>${made.spell(startAfter)}</StartAfter>`) +
     `<KeyCount>${objects.length + prefixes.length}</KeyCount>`;
-  const owner = query.get("fetch-owner") === "true" ? services.owner : undefined;
-  return listing("ListBucketResult", head(made, own) + contents(made, owner) + commonPrefixes(made));
-};
-
-/** Without versioning every object is its own and only version, called `null`. */
-export const listObjectVersions: Handler = async (request, services) => {
-  const { query } = request;
-  const keyMarker = query.get("key-marker") ?? "";
-  const versionMarker = query.get("version-id-marker") ?? "";
-  if (versionMarker !== "" && keyMarker === "")
-    throw invalidArgument(
-      "version-id-marker",
-      versionMarker,
-      "A version-id marker cannot be specified without a key marker.",
-    );
-  const made = await page(request, services, bytesParam(query, "key-marker"));
-  const { next } = made.result;
-  const own =
-    `<KeyMarker>${made.spell(keyMarker)}</KeyMarker><VersionIdMarker>${escapeXml(versionMarker)}</VersionIdMarker>` +
-    (next === undefined
-      ? ""
-      : `<NextKeyMarker>${made.spell(next)}</NextKeyMarker><NextVersionIdMarker>null</NextVersionIdMarker>`);
-  const owner = ownerXml(services.owner);
-  const versions = made.result.objects.map(
-    (object) =>
-      `<Version><Key>${made.spell(object.key)}</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>` +
-      `${facts(object)}${owner}</Version>`,
+  const owners = query.get("fetch-owner") === "true" ? await ownersOfPage(made, services) : undefined;
+  return listing(
+    "ListBucketResult",
+    pageHeadXml(made, own) + contents(made, owners) + commonPrefixesXml(prefixes, made.spell),
   );
-  return listing("ListVersionsResult", head(made, own) + versions.join("") + commonPrefixes(made));
 };

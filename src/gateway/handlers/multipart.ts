@@ -4,6 +4,7 @@
  */
 import { limits } from "../../core/limits.ts";
 import type { ChecksumAlgorithm, ChecksumType, CompletedPart, UploadRef } from "../../object/object.ts";
+import { newObjectAcl } from "../acls.ts";
 import {
   checksumAlgorithmOf,
   checksumTypeOf,
@@ -12,14 +13,32 @@ import {
   checksumXmlChildren,
   declaredChecksum,
 } from "../checksums.ts";
+import { copySource } from "../copy_source.ts";
+import { lockAsked } from "../documents/object_lock.ts";
+import { taggingHeader } from "../documents/tagging.ts";
+import {
+  customerKey,
+  encryptionHeaders,
+  sourceCustomerKey,
+  uploadEncryption,
+  wantedEncryption,
+} from "../encryption.ts";
 import { S3Error } from "../errors.ts";
 import type { Handler, S3Request } from "../exchange.ts";
-import { objectMetadata, parseEtag, writeConditions } from "../headers.ts";
+import {
+  abortHeaders,
+  endingHeader,
+  newVersionHeader,
+  objectMetadata,
+  parseEtag,
+  writeConditions,
+} from "../headers.ts";
 import { countParam, invalidArgument, requiredParam } from "../params.ts";
 import { noContent, xmlReply } from "../respond.ts";
 import { childrenOf, childText, escapeXml, parseXml, xmlDocument } from "../xml.ts";
 import type { XmlElement } from "../xml.ts";
-import { copySource } from "./copy.ts";
+import { sourceVersionHeader } from "./copy.ts";
+import { isoTime } from "./list.ts";
 
 export function uploadRef({ bucket, key, query }: S3Request): UploadRef {
   return { bucket, key, uploadId: requiredParam(query, "uploadId") };
@@ -65,13 +84,20 @@ function uploadChecksum({ headers }: S3Request): UploadChecksum | undefined {
   return { algorithm, type: wanted };
 }
 
-export const createMultipartUpload: Handler = async (request, { objects }) => {
+export const createMultipartUpload: Handler = async (request, services) => {
+  const { objects } = services;
   const { bucket, key } = request;
   const checksum = uploadChecksum(request);
+  const tags = taggingHeader(request.headers["x-amz-tagging"]);
+  const lock = lockAsked(request.headers);
   const upload = await objects.createUpload({
     bucket,
     key,
     metadata: objectMetadata(request.headers),
+    ...(await newObjectAcl(request, services)),
+    ...(tags !== undefined && { tags }),
+    ...(lock !== undefined && { lock }),
+    ...wantedEncryption(request),
     ...(checksum !== undefined && { checksum }),
   });
   const headers =
@@ -86,15 +112,18 @@ export const createMultipartUpload: Handler = async (request, { objects }) => {
   const inner =
     `<Bucket>${escapeXml(bucket)}</Bucket><Key>${escapeXml(key.toString())}</Key>` +
     `<UploadId>${escapeXml(upload.id)}</UploadId>`;
-  return xmlReply(xmlDocument("InitiateMultipartUploadResult", inner), headers);
+  const all = [...headers, ...encryptionHeaders(request, upload), ...abortHeaders(upload)];
+  return xmlReply(xmlDocument("InitiateMultipartUploadResult", inner), all);
 };
 
 export const uploadPart: Handler = async (request, { objects }) => {
   const ref = uploadRef(request);
   const partNumber = partNumberOf(request);
+  const key = uploadEncryption(request);
   const { source, verifier } = request.body();
-  const part = await objects.uploadPart({ ...ref, partNumber, body: source, verifier, signal: request.signal });
-  const headers = ["etag", `"${part.etag}"`];
+  const { signal } = request;
+  const part = await objects.uploadPart({ ...ref, partNumber, body: source, verifier, signal, ...key });
+  const headers = ["etag", `"${part.etag}"`, ...encryptionHeaders(request, part)];
   if (part.checksum !== undefined) headers.push(...checksumHeaders(part.checksum, undefined));
   return { status: 200, headers };
 };
@@ -102,19 +131,21 @@ export const uploadPart: Handler = async (request, { objects }) => {
 export const uploadPartCopy: Handler = async (request, { objects }) => {
   const ref = uploadRef(request);
   const partNumber = partNumberOf(request);
-  const source = copySource(request);
+  const source = { ...copySource(request.headers), ...sourceCustomerKey(request), ...request.admission.of("source") };
   const range = copyRange(request);
   const part = await objects.uploadPartCopy({
     ...ref,
     partNumber,
     source,
     signal: request.signal,
+    ...customerKey(request),
     ...(range !== undefined && { range }),
   });
   const inner =
-    `<LastModified>${new Date(part.modifiedMs).toISOString()}</LastModified><ETag>&quot;${part.etag}&quot;</ETag>` +
+    `<LastModified>${isoTime(part.modifiedMs)}</LastModified><ETag>&quot;${part.etag}&quot;</ETag>` +
     (part.checksum === undefined ? "" : checksumXml(part.checksum));
-  return xmlReply(xmlDocument("CopyPartResult", inner));
+  const headers = [...sourceVersionHeader(part), ...encryptionHeaders(request, part)];
+  return xmlReply(xmlDocument("CopyPartResult", inner), headers);
 };
 
 function copyRange({ headers }: S3Request): { readonly first: number; readonly last: number } | undefined {
@@ -142,6 +173,8 @@ export const completeMultipartUpload: Handler = async (request, { objects }) => 
   const result = await objects.completeUpload({
     ...ref,
     parts,
+    ...uploadEncryption(request),
+    origin: request.origin,
     ...(conditions !== undefined && { conditions }),
     ...(checksum !== undefined && { checksum }),
     ...(type !== undefined && { checksumType: type }),
@@ -153,7 +186,8 @@ export const completeMultipartUpload: Handler = async (request, { objects }) => 
     `<Location>${escapeXml(`http://${request.headers.host ?? ""}/${path}`)}</Location><Bucket>${escapeXml(ref.bucket)}</Bucket>` +
     `<Key>${escapeXml(key)}</Key><ETag>&quot;${result.etag}&quot;</ETag>` +
     (result.checksum === undefined ? "" : checksumXml(result.checksum, parts.length));
-  return xmlReply(xmlDocument("CompleteMultipartUploadResult", inner));
+  const headers = [...newVersionHeader(result), ...encryptionHeaders(request, result), ...endingHeader(result)];
+  return xmlReply(xmlDocument("CompleteMultipartUploadResult", inner), headers);
 };
 
 function textHeader({ headers }: S3Request, name: string): string | undefined {

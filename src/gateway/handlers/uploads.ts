@@ -2,14 +2,16 @@
 import { limits } from "../../core/limits.ts";
 import type { ListUploadsResult, ObjectInfo, PartInfo, UploadInfo } from "../../object/object.ts";
 import { checksumXml } from "../checksums.ts";
+import { customerKey } from "../encryption.ts";
 import { S3Error } from "../errors.ts";
-import type { Handler, Owner, S3Request, Services } from "../exchange.ts";
-import { httpDate } from "../headers.ts";
-import { bytesParam, countParam, encodeUrl, invalidArgument, pageLimit, urlEncoded } from "../params.ts";
+import type { Handler, S3Request } from "../exchange.ts";
+import { abortHeaders, httpDate, versionHeader } from "../headers.ts";
+import { ownersOf, ownerXml, type Owner } from "../owners.ts";
+import { bytesParam, countParam, encodeUrl, invalidArgument, pageLimit, urlEncoded, versionParam } from "../params.ts";
 import { xmlReply } from "../respond.ts";
 import { escapeXml, xmlDocument } from "../xml.ts";
-import { ownerXml } from "./list.ts";
 import { uploadRef } from "./multipart.ts";
+import { isoTime } from "./list.ts";
 
 type Spell = (text: Buffer | string) => string;
 
@@ -17,20 +19,23 @@ function speller(request: S3Request): Spell {
   return urlEncoded(request.query) ? (text) => encodeUrl(text.toString()) : (text) => escapeXml(text.toString());
 }
 
-export const listParts: Handler = async (request, { objects, owner }) => {
+export const listParts: Handler = async (request, { objects, accounts }) => {
   const { bucket, key, query } = request;
+  // A client's key may come, and nothing that is shown needs it: only its form is judged.
+  customerKey(request);
   const limit = pageLimit(query, "max-parts", limits.listPageKeysMax);
   const after = countParam("part-number-marker", query.get("part-number-marker")) ?? 0;
-  const { upload, parts, isTruncated } = await objects.listParts({ ...uploadRef(request), after, limit });
+  const { account, upload, parts, isTruncated } = await objects.listParts({ ...uploadRef(request), after, limit });
+  const owners = await ownersOf(accounts, account, [upload.acl?.owner]);
   const last = parts.at(-1)?.partNumber ?? after;
   const spell = speller(request);
   const inner =
     `<Bucket>${escapeXml(bucket)}</Bucket><Key>${spell(key)}</Key><UploadId>${escapeXml(upload.id)}</UploadId>` +
-    uploadFacts(upload, owner) +
+    uploadFacts(upload, owners(upload.acl?.owner)) +
     `<PartNumberMarker>${after}</PartNumberMarker><NextPartNumberMarker>${last}</NextPartNumberMarker>` +
     `<MaxParts>${limit}</MaxParts><IsTruncated>${isTruncated}</IsTruncated>` +
     parts.map((part) => `<Part>${partFacts(part)}</Part>`).join("");
-  return xmlReply(xmlDocument("ListPartsResult", inner));
+  return xmlReply(xmlDocument("ListPartsResult", inner), abortHeaders(upload));
 };
 
 function uploadFacts(upload: UploadInfo, owner: Owner): string {
@@ -47,7 +52,7 @@ function uploadFacts(upload: UploadInfo, owner: Owner): string {
 
 function partFacts(part: PartInfo): string {
   return (
-    `<PartNumber>${part.partNumber}</PartNumber><LastModified>${new Date(part.modifiedMs).toISOString()}</LastModified>` +
+    `<PartNumber>${part.partNumber}</PartNumber><LastModified>${isoTime(part.modifiedMs)}</LastModified>` +
     `<ETag>&quot;${part.etag}&quot;</ETag><Size>${part.sizeBytes}</Size>` +
     (part.checksum === undefined ? "" : checksumXml(part.checksum))
   );
@@ -69,24 +74,31 @@ export const listMultipartUploads: Handler = async (request, services) => {
     ...(afterKey !== undefined && { afterKey }),
     ...(afterUploadId !== undefined && afterUploadId !== "" && { afterUploadId }),
   });
-  return xmlReply(xmlDocument("ListMultipartUploadsResult", uploadsXml({ request, services, result, limit, spell })));
+  const { uploads, account } = result;
+  const owners = await ownersOf(
+    services.accounts,
+    account,
+    uploads.map(({ acl }) => acl?.owner),
+  );
+  const page = { request, owners, result, limit, spell };
+  return xmlReply(xmlDocument("ListMultipartUploadsResult", uploadsXml(page)));
 };
 
 function uploadsXml(page: {
   readonly request: S3Request;
-  readonly services: Services;
+  readonly owners: (id: string | undefined) => Owner;
   readonly result: ListUploadsResult;
   readonly limit: number;
   readonly spell: Spell;
 }): string {
-  const { result, spell, services } = page;
+  const { result, spell, owners } = page;
   const { bucket, query } = page.request;
   const { next } = result;
   const delimiter = query.get("delimiter") ?? "";
   const uploads = result.uploads.map(
     (upload) =>
       `<Upload><Key>${spell(upload.key)}</Key><UploadId>${escapeXml(upload.id)}</UploadId>` +
-      `${uploadFacts(upload, services.owner)}<Initiated>${new Date(upload.startedMs).toISOString()}</Initiated></Upload>`,
+      `${uploadFacts(upload, owners(upload.acl?.owner))}<Initiated>${new Date(upload.startedMs).toISOString()}</Initiated></Upload>`,
   );
   const prefixes = result.commonPrefixes.map(
     (prefix) => `<CommonPrefixes><Prefix>${spell(prefix)}</Prefix></CommonPrefixes>`,
@@ -112,14 +124,20 @@ const attributeNames = new Set(["ETag", "Checksum", "ObjectParts", "StorageClass
 export const getObjectAttributes: Handler = async (request, { objects }) => {
   const { bucket, key, headers, query } = request;
   const wanted = wantedAttributes(headers["x-amz-object-attributes"]);
-  const versionId = query.get("versionId");
-  if (versionId !== undefined) await objects.head({ bucket, key, versionId });
   const limit = Math.min(
     countParam("x-amz-max-parts", textOf(headers["x-amz-max-parts"])) ?? limits.listPageKeysMax,
     limits.listPageKeysMax,
   );
   const after = countParam("x-amz-part-number-marker", textOf(headers["x-amz-part-number-marker"])) ?? 0;
-  const { info, parts, isTruncated } = await objects.objectParts({ bucket, key, after, limit });
+  const { info, parts, isTruncated } = await objects.objectParts({
+    bucket,
+    key,
+    after,
+    limit,
+    ...versionParam(query),
+    ...customerKey(request),
+    ...request.admission.of("target"),
+  });
   const inner =
     (wanted.has("ETag") ? `<ETag>${info.etag}</ETag>` : "") +
     (wanted.has("Checksum") && info.checksum !== undefined
@@ -130,7 +148,11 @@ export const getObjectAttributes: Handler = async (request, { objects }) => {
       ? `<StorageClass>${escapeXml(info.metadata.headers["x-amz-storage-class"] ?? "STANDARD")}</StorageClass>`
       : "") +
     (wanted.has("ObjectSize") ? `<ObjectSize>${info.sizeBytes}</ObjectSize>` : "");
-  return xmlReply(xmlDocument("GetObjectAttributesResponse", inner), ["last-modified", httpDate(info.modifiedMs)]);
+  return xmlReply(xmlDocument("GetObjectAttributesResponse", inner), [
+    "last-modified",
+    httpDate(info.modifiedMs),
+    ...versionHeader(info),
+  ]);
 };
 
 function textOf(value: string | string[] | undefined): string | undefined {

@@ -1,0 +1,36 @@
+/**
+ * Loaded before every test file (`npm test`): what is random in it follows from a seed and the file's name, so that a run that is
+ * green stays green until something changes. `HOLDFAST_TEST_SEED` is another seed; `random` draws one for each file, and says it.
+ *
+ * Processes that a test starts are not concerned, nor are keys and bodies that come from node:crypto itself.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { seededRandom, systemRandom } from "../src/core/random.ts";
+
+const file = process.argv[1] ?? "";
+
+function seedOf(name: string): number {
+  const wish = process.env["HOLDFAST_TEST_SEED"] ?? "20261127";
+  const drawn = wish === "random" ? String(systemRandom.below(2 ** 31)) : wish;
+  if (wish === "random") console.log(`seed ${drawn}`);
+  return (
+    createHash("sha256")
+      .update(`${drawn} ${path.basename(name)}`)
+      .digest()
+      .readUInt32LE() >>> 1
+  );
+}
+
+if (file.endsWith(".test.ts")) {
+  const seed = seedOf(file);
+  const random = seededRandom(seed);
+  Object.assign(systemRandom, random);
+  Math.random = () => random.below(2 ** 32) / 2 ** 32;
+  // Loading it costs a tenth of a second, and most files have no properties.
+  if (/fast-check|conformance/.test(readFileSync(file, "utf8"))) {
+    const { configureGlobal } = await import("fast-check");
+    configureGlobal({ seed });
+  }
+}

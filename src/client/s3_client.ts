@@ -336,7 +336,9 @@ function errorIn(body: string): XmlElement | undefined {
 /** Why a server cannot be talked to, for a person. */
 export function connectionError(endpoint: URL, error: Error): HoldfastError {
   const code = systemCode(error) ?? "";
-  return new HoldfastError("unavailable", reasonOf(code, endpoint) ?? reasonIn(code, endpoint, error), { cause: error });
+  return new HoldfastError("unavailable", reasonOf(code, endpoint) ?? reasonIn(code, endpoint, error), {
+    cause: error,
+  });
 }
 
 function reasonOf(code: string, { origin, hostname, host }: URL): string | undefined {

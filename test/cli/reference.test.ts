@@ -15,7 +15,7 @@ function rowsOf(command: Command, path: string): string[] {
     const name = argument.variadic ? `${argument.name()}...` : argument.name();
     return argument.required ? `<${name}>` : `[${name}]`;
   });
-  const options = command.options.filter(({ long }) => !shared.has(long!)).map(({ flags }) => `\`${flags}\``);
+  const options = command.options.filter(({ long }) => !shared.has(long)).map(({ flags }) => `\`${flags}\``);
   const cells = [`\`${[path, ...words].join(" ")}\``, options.join(", ")].map((cell) => cell.replaceAll("|", "\\|"));
   return [`| ${cells.join(" | ")} |`.replace("|  |", "| |")];
 }

@@ -19,7 +19,10 @@ export function urlOf({ listen, "tls-cert": cert }: Settings, port: number): str
 export function banner({ version, settings, port, rootKey }: BannerFacts): string {
   const url = urlOf(settings, port);
   const { drives, workers, metadata } = settings;
-  const place = metadata === undefined ? "" : `, to other machines at ${advertisedUrl(settings)}`;
+  const place =
+    metadata === undefined
+      ? ""
+      : `, to other machines at ${advertisedUrl({ ...settings, listen: { ...settings.listen, port } })}`;
   const ready = `Holdfast ${version} is ready at ${url}${place} (${workers} worker${workers === 1 ? "" : "s"}, data in ${drives.join(", ")})`;
   return [ready, "", ...keyLines(rootKey), ...pasteLines(rootKey, url, settings.region)].join("\n") + "\n";
 }

@@ -30,4 +30,6 @@ test("a node of a cluster says how other machines reach it, too", () => {
     told,
     /^Holdfast 1\.2\.3 is ready at http:\/\/127\.0\.0\.1:9000, to other machines at http:\/\/m1:9000 \(/,
   );
+  const anyPort = firstLine({ ...cluster, listen: "127.0.0.1:0" });
+  assert.match(anyPort, /, to other machines at http:\/\/127\.0\.0\.1:9000 \(/);
 });

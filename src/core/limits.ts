@@ -275,6 +275,8 @@ export const limits = {
   openSegmentsMax: 256,
   /** Free bytes below which a drive takes no new data (or 1 % of the drive if that is less, but always half a segment). */
   driveReserveBytes: 512 * MiB,
+  /** Sessions a drive notes by name whose shards were found behind its index; with more of them all its shards are looked through. */
+  replayedSessionsMax: 1_000,
 
   // --- policies (AWS) ---
   bucketPolicyBytesMax: 20 * KiB,

@@ -212,6 +212,8 @@ export const limits = {
   chunkMapPageEntries: 256,
   /** Part references in one page of a multipart map. */
   partMapPageEntries: 512,
+  /** Up to so many bytes a small append is joined with the last part of its object, which is written anew. */
+  joinedPartBytesMax: 16 * KiB,
   /** Parts of up to this size are read so many at once. */
   smallPartBytesMax: 64 * KiB,
   smallPartsAtOnce: 16,

@@ -404,6 +404,8 @@ export type CompleteOptions = UploadRef & {
   readonly customerKey?: CustomerKey | undefined;
   /** Compared with the upload's (`invalid_argument` otherwise). */
   readonly statedEncryption?: WantedEncryption | undefined;
+  /** What becomes of the list that the upload was begun with; an error leaves the upload as it is. It stays if left out. */
+  readonly judgeAcl?: (acl: ObjectAcl) => Promise<ObjectAcl | undefined>;
   readonly origin?: RequestOrigin;
 };
 

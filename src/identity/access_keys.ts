@@ -120,7 +120,8 @@ function infoOf(accessKey: string, value: Uint8Array): KeyInfo {
   return shownKey(accessKey, decodeKeyRecord(value));
 }
 
-function shownKey(accessKey: string, { secretKey: _, ...info }: KeyRecord): KeyInfo {
+function shownKey(accessKey: string, record: KeyRecord): KeyInfo {
+  const { secretKey: _, ...info } = record;
   return { accessKey, ...info };
 }
 

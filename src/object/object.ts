@@ -1,7 +1,6 @@
 /**
- * What buckets, objects, versions and uploads mean. No HTTP, no XML: the gateway spells these calls in S3, the file API in
- * JSON. Every call is linearizable per key; every change is one metadata commit (transact), published only after the
- * bytes it points to are durable.
+ * What buckets, objects, versions and uploads mean. No HTTP, no XML: the gateway spells these calls in S3, the file API in JSON. Every call
+ * is linearizable per key; every change is one metadata commit (transact), published only after the bytes it points to are durable.
  *
  * Object keys travel as `Buffer`s of raw bytes. Times are Unix milliseconds. ETags here have no quotes.
  */

@@ -20,13 +20,13 @@ test("buckets that say nothing else are converted when more losses can be borne,
   const job = new RaiseJob({ kv, redundancy: () => now, log: silentLog });
   const conversions = async (): Promise<string[]> =>
     (await rowsOf(kv, tags.conversion)).map(
-      ({ key, value }) => `${bucketIdOf(key)} ${formatRedundancy(decodeConversion(value).redundancy)}`,
+      ({ key, value }) => `${bucketIdOf(key)} ${formatRedundancy(decodeConversion(value).redundancies.standard)}`,
     );
   const look = async (): Promise<number> => (await job.run(signal)).done;
   assert.deepEqual([await look(), await look()], [0, 0]);
   const { id } = (await store.createBucket("plain", { region: "here" })).bucket;
   await store.createBucket("own", { region: "here" });
-  await store.setRedundancy("own", oneCopy);
+  await store.setRedundancy("own", { redundancy: oneCopy });
   await store.put(plainPut("plain", "x", patternBytes(limits.inlineBytesMax + 1)));
   const [own] = await conversions();
   assert.deepEqual([await look(), await conversions()], [0, [own]]);

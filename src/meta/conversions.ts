@@ -1,9 +1,10 @@
-/** `conversion/<bucket id>`: what the bucket has is to be stored with this redundancy, and how far that has come. */
+/** `conversion/<bucket id>`: what the bucket has is to be stored with these redundancies, and how far that has come. */
 import { ByteReader, ByteWriter } from "../core/codec.ts";
-import { isRedundancy, type Redundancy } from "../core/redundancy.ts";
+import { isRedundancy, reducedFrom, type Redundancies, type Redundancy } from "../core/redundancy.ts";
 
 export type ConversionRecord = {
-  readonly redundancy: Redundancy;
+  /** Of each class: a blob gets that of its own. */
+  readonly redundancies: Redundancies;
   /** The key of the object dealt with last; undefined: none yet. */
   readonly after: Buffer | undefined;
   /** In the middle of that key's past versions: the past row to go on with, without tag and bucket id. */
@@ -12,11 +13,16 @@ export type ConversionRecord = {
   readonly isWaiting: boolean;
 };
 
-const newestVersion = 1;
+/** Version 1 has no redundancy of the reduced class, for it is the one that follows from the other. */
+const newestVersion = 2;
 
-export function encodeConversion({ redundancy, after, past, isWaiting }: ConversionRecord): Buffer {
+export function encodeConversion({ redundancies, after, past, isWaiting }: ConversionRecord): Buffer {
+  const { standard, reduced } = redundancies;
   const flags = (isWaiting ? 1 : 0) | (after === undefined ? 0 : 2) | (past === undefined ? 0 : 4);
-  const writer = new ByteWriter().u8(newestVersion).u8(redundancy.dataShards).u8(redundancy.parityShards).u8(flags);
+  const follows = isSame(reduced, reducedFrom(standard, undefined));
+  const writer = writeRedundancy(new ByteWriter().u8(follows ? 1 : newestVersion), standard);
+  if (!follows) writeRedundancy(writer, reduced);
+  writer.u8(flags);
   if (after !== undefined) writer.bytes(after);
   if (past !== undefined) writer.bytes(past);
   return writer.finish();
@@ -24,13 +30,27 @@ export function encodeConversion({ redundancy, after, past, isWaiting }: Convers
 
 export function decodeConversion(value: Uint8Array): ConversionRecord {
   const reader = new ByteReader(value, "conversion");
-  reader.version(newestVersion);
-  const redundancy = { dataShards: reader.u8(), parityShards: reader.u8() };
-  if (!isRedundancy(redundancy)) throw reader.corrupt("its redundancy is none there is");
+  const version = reader.version(newestVersion);
+  const standard = readRedundancy(reader);
+  const reduced = version === 1 ? reducedFrom(standard, undefined) : readRedundancy(reader);
   const flags = reader.u8();
   if (flags > 7) throw reader.corrupt("it has a flag that is not known");
   const after = flags & 2 ? Buffer.from(reader.bytes()) : undefined;
   const past = flags & 4 ? { past: Buffer.from(reader.bytes()) } : {};
   reader.end();
-  return { redundancy, after, ...past, isWaiting: (flags & 1) === 1 };
+  return { redundancies: { standard, reduced }, after, ...past, isWaiting: (flags & 1) === 1 };
+}
+
+function writeRedundancy(writer: ByteWriter, { dataShards, parityShards }: Redundancy): ByteWriter {
+  return writer.u8(dataShards).u8(parityShards);
+}
+
+function readRedundancy(reader: ByteReader): Redundancy {
+  const redundancy = { dataShards: reader.u8(), parityShards: reader.u8() };
+  if (!isRedundancy(redundancy)) throw reader.corrupt("its redundancy is none there is");
+  return redundancy;
+}
+
+function isSame(one: Redundancy, other: Redundancy): boolean {
+  return one.dataShards === other.dataShards && one.parityShards === other.parityShards;
 }

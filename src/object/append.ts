@@ -35,15 +35,16 @@ import {
   type PartRecord,
 } from "../meta/blobs.ts";
 import { MD5_BYTES } from "../meta/fields.ts";
-import { decodeBody, type HeadRecord } from "../meta/heads.ts";
+import { blobData, decodeBody, isReduced as isOfReduced, type HeadRecord } from "../meta/heads.ts";
 import { blobPageKey, blobRootKey, bodyKey, headKey } from "../meta/keys.ts";
 import { carriedAlgorithm, judgeAppend, refuseBeforeBody, tooDeep, tooManyParts } from "./append.rules.ts";
 import type { ObjectContext } from "./context.ts";
 import { endingOf } from "./due.ts";
 import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
 import type { AppendOptions } from "./append_types.ts";
-import type { PutResult, StoredChecksum } from "./object.ts";
+import type { ObjectMetadata, PutResult, StoredChecksum } from "./object.ts";
 import { digestsWithMd5, discardUnpublished } from "./put.ts";
+import { asksForReduced, redundancyIn } from "./storage_class.ts";
 import { changeTarget, readRows, readTarget, type Target } from "./target.ts";
 import { newPartsMapId } from "./uploads.complete.ts";
 import { replacedBy, replaceVersion, type NewVersion } from "./versions.ts";
@@ -51,7 +52,7 @@ import { replacedBy, replaceVersion, type NewVersion } from "./versions.ts";
 type Chunked = WrittenBody & { readonly kind: "chunked" };
 
 /** A commit stores no chunks: what it lacks is stored between two attempts. */
-type Lacking = { readonly redundancy: Redundancy | undefined } & (
+type Lacking = { readonly isReduced: boolean; readonly redundancy: Redundancy | undefined } & (
   | { readonly lacks: "added" }
   /** The bytes of a small object, as this write of its head has them. */
   | { readonly lacks: "before"; readonly stamp: string; readonly bytes: Buffer }
@@ -74,20 +75,30 @@ export async function appendObject(ctx: ObjectContext, options: AppendOptions): 
   // What is refused already is refused before its body is read. The commit judges again.
   await judgeAppend(ctx, early, { ...options, addedBytes: options.body.sizeBytes });
   await refuseBeforeBody(ctx, early, options.body);
-  const added = await writeAdded(ctx, early, options);
-  return new Appending(ctx, options, added).run();
+  const isReduced = appendsReduced(early.head, options.metadata);
+  const added = await writeAdded(ctx, early, { ...options, isReduced });
+  return new Appending(ctx, options, { added, isReduced }).run();
 }
 
-function writeAdded(ctx: ObjectContext, { head, bucket }: Target, options: AppendOptions): Promise<WrittenBody> {
+function writeAdded(
+  ctx: ObjectContext,
+  { head, bucket }: Target,
+  options: AppendOptions & { readonly isReduced: boolean },
+): Promise<WrittenBody> {
   const { digests } = options.verifier;
   const carried = head && carriedAlgorithm(head);
   return ctx.blobs.write(options.body, {
     digests: digestsWithMd5(carried === undefined ? digests : [...new Set([...digests, carried])]),
     inlineBytesMax: head?.data.kind === "blob" ? 0 : limits.inlineBytesMax,
     bytesMax: limits.putBytesMax,
-    redundancy: bucket.redundancy,
+    redundancy: redundancyIn(ctx, bucket, options.isReduced),
     signal: options.signal,
   });
+}
+
+/** Whether what is added is of the reduced class: as the blob that it is added to, or as the label asks where there is none. */
+function appendsReduced(head: HeadRecord | undefined, ofNew: ObjectMetadata): boolean {
+  return head?.data.kind === "blob" ? isOfReduced(head) : asksForReduced(head?.metadata ?? ofNew);
 }
 
 /** One request, from its stored body on. */
@@ -97,13 +108,20 @@ class Appending {
   readonly #added: WrittenBody;
   /** The same as a blob. */
   #addedBlob: Chunked | undefined;
+  /** That blob is of the reduced class. */
+  #isReduced: boolean;
   #before: { readonly stamp: string; readonly blob: Chunked } | undefined;
   #verified: Omit<StoredChecksum, "type"> | undefined;
 
-  constructor(ctx: ObjectContext, options: AppendOptions, added: WrittenBody) {
+  constructor(
+    ctx: ObjectContext,
+    options: AppendOptions,
+    { added, isReduced }: { readonly added: WrittenBody; readonly isReduced: boolean },
+  ) {
     this.#ctx = ctx;
     this.#options = options;
     this.#added = added;
+    this.#isReduced = isReduced;
     if (added.kind === "chunked") this.#addedBlob = added;
   }
 
@@ -147,8 +165,10 @@ class Appending {
   /** What the object will be made of. */
   async #plan(tx: Transaction, target: Target): Promise<Plan | Lacking> {
     const { head, bucket } = target;
-    const { redundancy } = bucket;
+    const isReduced = appendsReduced(head, this.#options.metadata);
+    const stored = { isReduced, redundancy: redundancyIn(this.#ctx, bucket, isReduced) };
     const added = this.#added;
+    if (added.kind === "chunked" && isReduced !== this.#isReduced) throw replacedMeanwhile();
     if (head === undefined || head.sizeBytes === 0) return this.#asPut();
     const small = head.data.kind === "inline" ? await bytesOf(tx, target, head) : undefined;
     if (small !== undefined && added.kind === "inline" && small.length + added.sizeBytes <= limits.inlineBytesMax) {
@@ -157,10 +177,11 @@ class Appending {
       return { data: { kind: "inline" }, etag, inline, published: [], writes: [] };
     }
     const blob = this.#addedBlob;
-    if (blob === undefined) return { lacks: "added", redundancy };
+    if (blob === undefined) return { lacks: "added", ...stored };
+    if (isReduced !== this.#isReduced) throw replacedMeanwhile();
     if (small === undefined) return this.#behindBlob(tx, head, blob);
     const before = this.#before;
-    if (before?.stamp !== head.stamp) return { lacks: "before", stamp: head.stamp, bytes: small, redundancy };
+    if (before?.stamp !== head.stamp) return { lacks: "before", stamp: head.stamp, bytes: small, ...stored };
     const first = firstPart(head, before.blob.blob.id);
     return this.#newMap(head, first, { blob, published: [before.blob, blob], writes: [] });
   }
@@ -171,7 +192,8 @@ class Appending {
     const etag = md5Of(added).toString("hex");
     if (added.kind === "inline")
       return { data: { kind: "inline" }, etag, inline: added.bytes, published: [], writes: [] };
-    return { data: { kind: "blob", blob: added.blob.id }, etag, inline: undefined, published: [added], writes: [] };
+    const data = blobData(added.blob.id, this.#isReduced);
+    return { data, etag, inline: undefined, published: [added], writes: [] };
   }
 
   async #behindBlob(tx: Transaction, head: HeadRecord, blob: Chunked): Promise<Plan> {
@@ -204,7 +226,8 @@ class Appending {
     const id = newPartsMapId(this.#ctx);
     const map = newPartsBlobWrites(id, [first, this.#part(blob, 2)]);
     const etag = this.#etagWith(head, 2);
-    return { data: { kind: "blob", blob: id }, etag, inline: undefined, published, writes: [...writes, ...map] };
+    const data = blobData(id, this.#isReduced);
+    return { data, etag, inline: undefined, published, writes: [...writes, ...map] };
   }
 
   #part({ blob, sizeBytes }: Chunked, partNumber: number): PartRecord {
@@ -254,15 +277,14 @@ class Appending {
     const algorithm = carriedAlgorithm(head);
     if (algorithm === undefined || head.checksum === undefined) return undefined;
     const added = this.#added.digests[algorithm];
-    // The object has been replaced by one with another checksum since its body began to come.
-    if (added === undefined)
-      throw new HoldfastError("operation_aborted", "The object was replaced while it was appended to; try again.");
+    // By one with another checksum.
+    if (added === undefined) throw replacedMeanwhile();
     const value = combineCrc(algorithm, head.checksum.value, added, this.#added.sizeBytes);
     return { algorithm, type: "FULL_OBJECT", value };
   }
 
   async #store(lacking: Lacking): Promise<void> {
-    const { redundancy } = lacking;
+    const { redundancy, isReduced } = lacking;
     if (lacking.lacks === "before") {
       const outdated = this.#before;
       this.#before = undefined;
@@ -271,6 +293,7 @@ class Appending {
     } else {
       assert(this.#added.kind === "inline", "what came in chunks is a blob already");
       this.#addedBlob = await this.#write(this.#added.bytes, redundancy);
+      this.#isReduced = isReduced;
     }
   }
 
@@ -300,6 +323,11 @@ class Appending {
   #discardOne(blob: Chunked, error: unknown = notPublished): Promise<void> {
     return discardUnpublished(this.#ctx, blob, error);
   }
+}
+
+/** Since the body began to come. */
+function replacedMeanwhile(): HoldfastError {
+  return new HoldfastError("operation_aborted", "The object was replaced while it was appended to; try again.");
 }
 
 const notPublished = new HoldfastError("operation_aborted", "It was not published.");

@@ -97,6 +97,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     destinations: store.destinations,
     clock,
     redundancy: () => store.redundancy(),
+    reducedRedundancy: store.reducedRedundancy,
     ready: async () => (listener.isStopping ? ["The server is stopping."] : store.obstacles()),
     metrics: async () => {
       const standing = await standingOf({ store, startedMs, clock, log });

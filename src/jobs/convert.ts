@@ -99,6 +99,7 @@ export class ConvertJob implements Job {
       if (signal.aborted) return { done, more: false };
       if (head.data.kind !== "blob") continue;
       const target = conversion.redundancies[isReduced(head) ? "reduced" : "standard"];
+      if (target === undefined) continue;
       const converted = await this.#blob(head.data.blob, target, signal);
       done += converted.chunks;
       isWaiting ||= converted.isWaiting;

@@ -1,7 +1,7 @@
 /**
  * When the store has come to bear more losses by default than ever before (drives or nodes were added, or the operator said so), in
- * either class, what buckets have that say nothing else is converted to that (convert.ts). It is never told to bear fewer by itself; but
- * a bucket that is converted for one class is converted to what holds for both.
+ * either class, what buckets that say nothing else have of that class is converted to it (convert.ts). It is never converted to less
+ * by itself, and never because of the other class.
  *
  * The default has to be the same in two looks: a cluster that starts has a node more every few seconds.
  */
@@ -18,7 +18,7 @@ import type { Kv } from "../kv/kv.ts";
 import { scanPages } from "../kv/scan_pages.ts";
 import { transact } from "../kv/transact.ts";
 import { decodeBucket } from "../meta/buckets.ts";
-import { encodeConversion } from "../meta/conversions.ts";
+import { newConversion } from "../meta/conversions.ts";
 import { conversionKey, raisedKey, tagRange, tags } from "../meta/keys.ts";
 import { encodeRaised, readRaised } from "../meta/raised.ts";
 import type { Job, JobResult } from "./runner.ts";
@@ -59,7 +59,7 @@ export class RaiseJob implements Job {
     const standard = Math.max(raised.standard, wanted.standard.parityShards);
     const reduced = Math.max(raised.reduced, wanted.reduced.parityShards);
     if (standard === raised.standard && reduced === raised.reduced) return nothing;
-    const rises = { byDefault, reduced: reduced > raised.reduced };
+    const rises = { byDefault, standard: standard > raised.standard, reduced: reduced > raised.reduced };
     const count = await this.#convertAll(rises, signal);
     if (count === undefined) return nothing;
     await kv.commit({
@@ -88,21 +88,29 @@ export class RaiseJob implements Job {
     return transact(this.#parts.kv, async (tx) => {
       const [row] = await tx.get([key]);
       const bucket = row && decodeBucket(row.value);
-      if (bucket === undefined || !concerns(rises, bucket)) return false;
-      const redundancies = redundanciesOf(bucket, rises.byDefault);
-      tx.put(conversionKey(bucket.id), encodeConversion({ redundancies, after: undefined, isWaiting: false }));
+      const wanted = bucket && wantedOf(bucket, rises);
+      if (bucket === undefined || wanted === undefined) return false;
+      const [earlier] = await tx.get([conversionKey(bucket.id)]);
+      tx.put(conversionKey(bucket.id), newConversion(wanted, earlier?.value));
       return true;
     });
   }
 }
 
-/** `reduced`: it is the reduced class that comes to bear more losses than ever before, or it too. */
-type Rises = { readonly byDefault: DefaultRedundancies; readonly reduced: boolean };
+/** The classes that come to bear more losses than ever before. */
+type Rises = { readonly byDefault: DefaultRedundancies; readonly standard: boolean; readonly reduced: boolean };
 
-/** A bucket that has its own redundancy follows the store's reduced one only where there is one that was asked for. */
-function concerns({ byDefault, reduced }: Rises, bucket: AskedRedundancies): boolean {
-  if (bucket.redundancy === undefined) return true;
-  return reduced && bucket.reducedRedundancy === undefined && byDefault.reducedRedundancy !== undefined;
+/** Undefined: the bucket says itself how it is stored. */
+function wantedOf(bucket: AskedRedundancies, { byDefault, ...rises }: Rises): Partial<Redundancies> | undefined {
+  const { standard, reduced } = redundanciesOf(bucket, byDefault);
+  const isOwn = bucket.redundancy !== undefined;
+  // Beside a redundancy of its own it follows the store's reduced one only where one was asked for.
+  const isOwnReduced = bucket.reducedRedundancy !== undefined || (isOwn && byDefault.reducedRedundancy === undefined);
+  const wanted = {
+    ...(rises.standard && !isOwn && { standard }),
+    ...(rises.reduced && !isOwnReduced && { reduced }),
+  };
+  return Object.keys(wanted).length === 0 ? undefined : wanted;
 }
 
 const nothingAsked: AskedRedundancies = { redundancy: undefined, reducedRedundancy: undefined };

@@ -197,6 +197,7 @@ function lockHex(rule: string): string {
 const fourAndTwo = { standard: { dataShards: 4, parityShards: 2 }, reduced: { dataShards: 4, parityShards: 1 } };
 const newConversion = { redundancies: fourAndTwo, after: undefined, isWaiting: false };
 const ownReduced = { ...newConversion, redundancies: { ...fourAndTwo, reduced: oneCopy } };
+const onlyReduced = { ...newConversion, redundancies: { ...fourAndTwo, standard: undefined } };
 const conversion = { ...newConversion, after: Buffer.from("a\0"), isWaiting: true };
 const relocation = { session, shards: [{ chunk, shardIndex: 9, drive }] };
 const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
@@ -359,6 +360,7 @@ const records: readonly Row[] = [
     decodeConversion,
     ownReduced,
   ),
+  row("conversion of one class", "02 00 00 04 01 00", encodeConversion(onlyReduced), decodeConversion, onlyReduced),
   row("stray", `01 ${blob} 82 02 01 ${chunk} 09`, encodeStray(stray), decodeStray, stray),
   row("repair", "02 02 03 81 01 01 04", encodeRepair(repair), decodeRepair, repair),
   row("balance", `01 01 01 ${drive} ${domainOf("z", "n")} 80 01`, encodeBalance(balance), decodeBalance, balance),

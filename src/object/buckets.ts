@@ -21,7 +21,7 @@ import { transact } from "../kv/transact.ts";
 import { decodeBucket, encodeBucket, encodeGone, newBucketSettings } from "../meta/buckets.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
 import { hasConfiguration } from "../meta/configurations.ts";
-import { encodeConversion } from "../meta/conversions.ts";
+import { newConversion } from "../meta/conversions.ts";
 import {
   goneKey,
   bucketKey,
@@ -96,7 +96,7 @@ export async function bucketInfo(ctx: ObjectContext, name: string): Promise<Buck
   return bucketInfoOf(name, bucket);
 }
 
-/** Orders against every write to the bucket, which checks this row. What is there, of both classes, is converted by a job. */
+/** Orders against every write to the bucket, which checks this row. What is there of the classes concerned is converted by a job. */
 export async function setRedundancy(
   ctx: ObjectContext,
   name: string,
@@ -109,8 +109,11 @@ export async function setRedundancy(
       const { entry, bucket } = await readBucket(ctx, (keys) => tx.get(keys), name);
       const changed: BucketRecord = { ...bucket, ...asked };
       tx.put(entry.key, encodeBucket(changed));
-      const conversion = { redundancies: redundanciesIn(ctx, changed), after: undefined, isWaiting: false };
-      tx.put(conversionKey(bucket.id), encodeConversion(conversion));
+      const { standard, reduced } = redundanciesIn(ctx, changed);
+      const [earlier] = await tx.get([conversionKey(bucket.id)]);
+      // What the reduced class gets may follow from the other.
+      const wanted = "redundancy" in asked ? { standard, reduced } : { reduced };
+      tx.put(conversionKey(bucket.id), newConversion(wanted, earlier?.value));
       return bucketInfoOf(name, changed);
     },
     { clock, random },

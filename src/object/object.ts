@@ -460,10 +460,7 @@ export type Objects = AppendCalls &
     bucket(name: string): Promise<BucketInfo>;
     /** `no_such_bucket`, `invalid_bucket_state` for a bucket with object lock that would be suspended. */
     setVersioning(name: string, versioning: "enabled" | "suspended"): Promise<BucketInfo>;
-    /**
-     * For all objects of the classes named, those that are there in the background; undefined: the store's default, or for the reduced
-     * class what follows from the other. `no_such_bucket`.
-     */
+    /** For all objects of the classes named, those that are there in the background; undefined: by default. `no_such_bucket`. */
     setRedundancy(name: string, asked: Partial<AskedRedundancies>): Promise<BucketInfo>;
     listBuckets(options: {
       readonly prefix?: string;

@@ -201,7 +201,8 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const encryptionKeys = await openKeys(options, kv, closers);
   const notifications = notificationsOf({ kv, session, clock, random, onQueued: () => jobs.poke("events") });
   const { lifecycleDayMs, reducedRedundancy } = options;
-  const common = { kv, blobs, digests, session, clock, random, log, redundancy, reducedRedundancy };
+  const redundancies = { redundancy, reducedRedundancy };
+  const common = { kv, blobs, digests, session, clock, random, log, ...redundancies };
   const loggedBuckets = new LoggedBuckets();
   const hooks = { ...admitRows, ...notifications.hooks, loggedBuckets, lifecycleRules, lifecycleDayMs };
   const objects = new ObjectStore({ ...common, keys: encryptionKeys, defaultEncryption, ...hooks });
@@ -221,19 +222,11 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     digests,
     local,
     copy: (...given) => node.copy!(...given),
-    redundancy,
-    reducedRedundancy,
+    ...redundancies,
     activity,
     nodes: () => drives.nodes(),
     drives: () => Promise.all(local.drives.map((drive) => local.status(drive))),
-    storeDrives: new StoreDrives({
-      kv,
-      node: seen,
-      objects,
-      redundancy,
-      reducedRedundancy,
-      nodes: () => drives.nodes(),
-    }),
+    storeDrives: new StoreDrives({ kv, node: seen, objects, ...redundancies, nodes: () => drives.nodes() }),
     ...pendingWork(kv),
     jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, why: end.why, node: seen, nodes: drives.nodes(), openedMs, clock }),

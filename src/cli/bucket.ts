@@ -94,7 +94,8 @@ function tell(facts: Readonly<Record<string, unknown>>, options: ConnectionOptio
   if (options.json) return printJson(facts);
   const { name, redundancy, isDefault, reducedRedundancy, isReducedDefault } = facts as BucketFacts;
   print(`bucket ${name}: ${redundancy}${isDefault ? " (the store's default)" : ""}`);
-  if (reducedRedundancy !== undefined)
+  // Where it is not stored in another way the bucket may still ask for it.
+  if (reducedRedundancy !== undefined && (reducedRedundancy !== redundancy || isReducedDefault === false))
     print(`  REDUCED_REDUNDANCY: ${reducedRedundancy}${isReducedDefault ? " (by default)" : ""}`);
   for (const line of quotaLines(facts as QuotaFacts)) print(line);
 }

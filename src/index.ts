@@ -53,6 +53,8 @@ export type CreateServerOptions = {
   readonly filesBucket?: string;
   /** How buckets are stored that say nothing else: `replica:n` or `ec:k+m`; by default after the number of drives. */
   readonly redundancy?: string;
+  /** The same for the storage class REDUCED_REDUNDANCY; by default one loss less, where that leaves one. */
+  readonly reducedRedundancy?: string;
   /** `postgres://…` or `etcd://…`: the server is a node of the cluster whose metadata is there. */
   readonly metadata?: string;
   /** A file with the secret that all nodes of the cluster share. */
@@ -144,6 +146,7 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
       ...(cluster && { cluster }),
       root,
       redundancy: cluster === undefined ? redundancyOf(settings) : settings.redundancy,
+      reducedRedundancy: settings["reduced-redundancy"],
       masterKeys,
       keyService,
       driveAwayMs: 1_000 * settings["drive-away"],
@@ -228,6 +231,7 @@ const optionNames: Readonly<Record<keyof CreateServerOptions, true>> = {
   region: true,
   filesBucket: true,
   redundancy: true,
+  reducedRedundancy: true,
   metadataCopies: true,
   metadata: true,
   clusterSecretFile: true,
@@ -276,6 +280,7 @@ function settingsOf(options: CreateServerOptions): Settings {
     region: options.region,
     "files-bucket": options.filesBucket,
     redundancy: options.redundancy,
+    "reduced-redundancy": options.reducedRedundancy,
     "metadata-copies": options.metadataCopies,
     metadata: options.metadata,
     "cluster-secret-file": options.clusterSecretFile,

@@ -10,8 +10,8 @@
  *   GET  /_/admin/cluster    nodes, zones, drives, what is stored how, what lacks redundancy, long work. ReadStatus.
  *   GET  /_/admin/usage      objects and bytes by bucket (?bucket= for one). ReadStatus.
  *   GET  /_/admin/buckets/NAME  how the bucket is stored. ReadStatus.
- *   PUT  /_/admin/buckets/NAME  {"redundancy"?: "replica:N", "ec:K+M" or null for the store's default, "quota"?: {"bytes"?, "objects"?},
- *                            each a number, or null for none}. ChangeBuckets.
+ *   PUT  /_/admin/buckets/NAME  {"redundancy"?, "reducedRedundancy"?: each "replica:N", "ec:K+M" or null for the store's default,
+ *                            "quota"?: {"bytes"?, "objects"?}, each a number, or null for none}. ChangeBuckets.
  *   GET, PUT /_/admin/account-quotas/NUMBER  {"quota": …}: of all buckets of an account (`own`: the store's own). ReadStatus, ChangeBuckets.
  *   PUT  /_/admin/drives/ID  {"membership": "draining", "active" or "removed", "force"?: true}. ChangeDrives.
  *   PUT  /_/admin/nodes/URL  the same for all drives of a node. ChangeDrives.
@@ -35,7 +35,15 @@ import { type DoorReply, type DoorRequest, jsonReply, methodNotAllowed, noSuchAd
 import { HoldfastError } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import { formatRedundancy, parseRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
+import {
+  formatRedundancy,
+  parseRedundancy,
+  redundanciesOf,
+  shardsOf,
+  type AskedRedundancies,
+  type Redundancies,
+  type Redundancy,
+} from "../core/redundancy.ts";
 import { type DriveFacts, metricsContentType } from "../core/metrics.ts";
 import type { KeyManager } from "../crypto/crypto.ts";
 import { permitAdministration, type Administered } from "../identity/administration.ts";
@@ -105,6 +113,8 @@ export type AdminOptions = {
   readonly clock: Pick<Clock, "nowMs">;
   /** Of buckets that say nothing else. */
   readonly redundancy: () => Redundancy;
+  /** What was asked for the reduced class of such buckets. */
+  readonly reducedRedundancy?: Redundancy | undefined;
   /** What is in the way of serving requests; empty when ready. */
   ready(): Promise<readonly string[]>;
   /** All workers' metrics in Prometheus's text format. */
@@ -260,9 +270,23 @@ async function usage(options: AdminOptions, request: DoorRequest): Promise<DoorR
   return jsonReply(200, { buckets, next: page.next ?? null });
 }
 
-function bucketJson({ redundancy: byDefault }: AdminOptions, { name, createdMs, region, redundancy }: BucketInfo) {
-  const createdAt = new Date(createdMs).toISOString();
-  return { name, region, createdAt, redundancy: formatRedundancy(redundancy ?? byDefault()), isDefault: !redundancy };
+/** As it holds: what the bucket asks for, or the store's default. */
+function bucketJson(options: AdminOptions, bucket: BucketInfo) {
+  const { name, createdMs, region, redundancy, reducedRedundancy } = bucket;
+  const { standard, reduced } = redundanciesHere(options, bucket);
+  return {
+    name,
+    region,
+    createdAt: new Date(createdMs).toISOString(),
+    redundancy: formatRedundancy(standard),
+    isDefault: redundancy === undefined,
+    reducedRedundancy: formatRedundancy(reduced),
+    isReducedDefault: reducedRedundancy === undefined,
+  };
+}
+
+function redundanciesHere({ redundancy, reducedRedundancy }: AdminOptions, bucket: AskedRedundancies): Redundancies {
+  return redundanciesOf(bucket, { redundancy: redundancy(), reducedRedundancy });
 }
 
 async function showBucket(options: AdminOptions, request: DoorRequest): Promise<DoorReply> {
@@ -284,21 +308,44 @@ async function setBucket(options: AdminOptions, request: DoorRequest): Promise<D
   await permit(options, request, { action: "holdfast:ChangeBuckets", what: "change buckets" });
   const { objects } = options;
   const name = request.segments[2] ?? "";
-  const body = await readJsonObject(request.body(), ["redundancy", "quota"]);
-  if (!("redundancy" in body) && !("quota" in body))
-    throw new HoldfastError("invalid_argument", `"redundancy" or "quota" is missing.`);
-  // Both are judged before either is set.
-  const redundancy = "redundancy" in body ? { wanted: await redundancyIn(options, body) } : undefined;
+  const body = await readJsonObject(request.body(), ["redundancy", "reducedRedundancy", "quota"]);
+  if (Object.keys(body).length === 0)
+    throw new HoldfastError("invalid_argument", `"redundancy", "reducedRedundancy" or "quota" is missing.`);
+  // All is judged before any is set.
+  const asked = await redundanciesIn(options, name, body);
   const before = await objects.quota(name);
   const quota = "quota" in body ? quotaIn(body, before.quota) : undefined;
-  if (redundancy !== undefined) await objects.setRedundancy(name, redundancy.wanted);
+  if (asked !== undefined) await objects.setRedundancy(name, asked);
   const view = quota === undefined ? before : await objects.setQuota(name, quota);
   return jsonReply(200, { ...bucketJson(options, await objects.bucket(name)), ...quotaJson(view) });
 }
 
+/** Undefined: none is asked for. Errors: `no_such_bucket`, `invalid_argument`, also for a reduced class that bears more losses than the other. */
+async function redundanciesIn(
+  options: AdminOptions,
+  name: string,
+  body: Record<string, unknown>,
+): Promise<Partial<AskedRedundancies> | undefined> {
+  const asked = {
+    ...("redundancy" in body && { redundancy: await redundancyIn(options, body, "redundancy") }),
+    ...("reducedRedundancy" in body && { reducedRedundancy: await redundancyIn(options, body, "reducedRedundancy") }),
+  };
+  if (Object.keys(asked).length === 0) return undefined;
+  const changed = { ...(await options.objects.bucket(name)), ...asked };
+  const { standard } = redundanciesHere(options, changed);
+  if (asked.reducedRedundancy === undefined || asked.reducedRedundancy.parityShards <= standard.parityShards)
+    return asked;
+  const message = `${formatRedundancy(asked.reducedRedundancy)} bears more losses than ${formatRedundancy(standard)}, which STANDARD has.`;
+  throw new HoldfastError("invalid_argument", message);
+}
+
 /** Errors: `invalid_argument`, also for more drives than there are. */
-async function redundancyIn(options: AdminOptions, body: Record<string, unknown>): Promise<Redundancy | undefined> {
-  const wanted = body["redundancy"] === null ? undefined : parseRedundancy(textField(body, "redundancy") ?? "");
+async function redundancyIn(
+  options: AdminOptions,
+  body: Record<string, unknown>,
+  field: keyof AskedRedundancies,
+): Promise<Redundancy | undefined> {
+  const wanted = body[field] === null ? undefined : parseRedundancy(textField(body, field) ?? "");
   const { drives } = await options.status();
   const count = drives.filter(({ membership, state }) => membership === "active" && state !== "missing").length;
   if (wanted !== undefined && shardsOf(wanted) > count) {

@@ -17,6 +17,7 @@ const facts: ClusterFacts = {
   version: "1.0.0",
   startedMs: 0,
   workers: 2,
+  reducedRedundancy: "replica:1",
   redundancy: "replica:2",
   nodes: [node, { ...node, url: "http://b:9000", state: "away" }, { ...node, url: "http://c:9000", zone: "west" }],
   drives: [],

@@ -35,6 +35,8 @@ export type ClusterFacts = {
   readonly startedMs: number;
   readonly workers: number;
   readonly redundancy: string;
+  /** Of the storage class REDUCED_REDUNDANCY. */
+  readonly reducedRedundancy: string;
   /** None on a single machine. */
   readonly nodes: readonly NodeFacts[];
   readonly drives: readonly DriveView[];

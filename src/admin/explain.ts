@@ -37,7 +37,9 @@ export async function explain(
     page.push(explained(chunk, byId));
     last = chunk.offset;
   }
-  return jsonReply(200, { bucket, key, sizeBytes: info.sizeBytes, etag: info.etag, inline, chunks: page, next });
+  const { sizeBytes, etag, metadata } = info;
+  const storageClass = metadata.headers["x-amz-storage-class"] ?? "STANDARD";
+  return jsonReply(200, { bucket, key, sizeBytes, etag, storageClass, inline, chunks: page, next });
 }
 
 function explained(

@@ -36,18 +36,20 @@ export function register(program: Command): void {
     )
     .argument("<name>")
     .option("--redundancy <replica:n|ec:k+m|default>", "copies, or erasure coding")
+    .option("--reduced-redundancy <replica:n|ec:k+m|default>", "the same for the storage class REDUCED_REDUNDANCY")
     .option("--quota-bytes <size|none>", "bytes of all versions and of parts of uploads, as 10GiB")
     .option("--quota-objects <number|none>", "versions of every kind")
-    .action(async (name: string, options: ConnectionOptions & QuotaOptions & { redundancy?: string }) => {
-      const { redundancy } = options;
+    .action(async (name: string, options: ConnectionOptions & QuotaOptions & RedundancyOptions) => {
+      const { redundancy, reducedRedundancy } = options;
       const quota = quotaOf(options);
-      if (redundancy === undefined && quota === undefined)
+      if (redundancy === undefined && reducedRedundancy === undefined && quota === undefined)
         throw new HoldfastError(
           "invalid_argument",
-          "Nothing to set: give --redundancy, --quota-bytes or --quota-objects.",
+          "Nothing to set: give --redundancy, --reduced-redundancy, --quota-bytes or --quota-objects.",
         );
       const body = {
-        ...(redundancy !== undefined && { redundancy: redundancy === "default" ? null : redundancy }),
+        ...(redundancy !== undefined && { redundancy: orDefault(redundancy) }),
+        ...(reducedRedundancy !== undefined && { reducedRedundancy: orDefault(reducedRedundancy) }),
         ...(quota !== undefined && { quota }),
       };
       tell(await askAdmin(connection(options), { method: "PUT", path: addressOf(name), body }), options);
@@ -69,13 +71,31 @@ export function register(program: Command): void {
     );
 }
 
+type RedundancyOptions = { readonly redundancy?: string; readonly reducedRedundancy?: string };
+
+/** The last two are not said by a server of an earlier version. */
+type BucketFacts = {
+  readonly name: string;
+  readonly redundancy: string;
+  readonly isDefault: boolean;
+  readonly reducedRedundancy?: string;
+  readonly isReducedDefault?: boolean;
+};
+
+function orDefault(redundancy: string): string | null {
+  return redundancy === "default" ? null : redundancy;
+}
+
 function addressOf(name: string): string {
   return `/_/admin/buckets/${encodeURIComponent(name)}`;
 }
 
 function tell(facts: Readonly<Record<string, unknown>>, options: ConnectionOptions): void {
   if (options.json) return printJson(facts);
-  const { name, redundancy, isDefault } = facts as { name: string; redundancy: string; isDefault: boolean };
+  const { name, redundancy, isDefault, reducedRedundancy, isReducedDefault } = facts as BucketFacts;
   print(`bucket ${name}: ${redundancy}${isDefault ? " (the store's default)" : ""}`);
+  // Where it is not stored in another way the bucket may still ask for it.
+  if (reducedRedundancy !== undefined && (reducedRedundancy !== redundancy || isReducedDefault === false))
+    print(`  REDUCED_REDUNDANCY: ${reducedRedundancy}${isReducedDefault ? " (by default)" : ""}`);
   for (const line of quotaLines(facts as QuotaFacts)) print(line);
 }

@@ -27,6 +27,8 @@ type Chunk = {
 
 type Answer = {
   readonly sizeBytes: number;
+  /** A server of an earlier version does not say. */
+  readonly storageClass?: string;
   readonly inline: boolean;
   readonly chunks: readonly Chunk[];
   readonly next: number | null;
@@ -51,7 +53,7 @@ async function explain(address: string, options: Options): Promise<void> {
     if (options.versionId !== undefined) query.set("versionId", options.versionId);
     const request = { method: "GET", path: `/_/admin/explain?${query.toString()}` };
     const answer = (await askAdmin(connection(options), request)) as Answer;
-    if (after < 0 && !options.json) print(`${bucket}/${key}: ${humanBytes(answer.sizeBytes)}`);
+    if (after < 0 && !options.json) print(headLine(`${bucket}/${key}`, answer));
     if (after < 0 && answer.inline) return sayInline(options);
     for (const chunk of answer.chunks) {
       count += 1;
@@ -62,6 +64,11 @@ async function explain(address: string, options: Options): Promise<void> {
     after = answer.next;
   }
   if (!options.json && count > 0) print(verdict(count, fewest));
+}
+
+/** The class is a label: how each chunk is stored stands beside it. */
+function headLine(name: string, { sizeBytes, storageClass = "STANDARD" }: Answer): string {
+  return `${name}: ${humanBytes(sizeBytes)}${storageClass === "STANDARD" ? "" : `, ${storageClass}`}`;
 }
 
 type Survived = { readonly drives: number; readonly nodes: number; readonly zones: number };

@@ -39,6 +39,12 @@ test("a machine of its own is shown without nodes", () => {
   ]);
 });
 
+test("the reduced class is named where it is stored in another way", () => {
+  const headOf = (reducedRedundancy: string): string => statusLines({ ...status, reducedRedundancy }, 0)[0]!;
+  assert.match(headOf("replica:1"), /new objects as replica:2, reduced replica:1$/);
+  assert.match(headOf("replica:2"), /new objects as replica:2$/);
+});
+
 test("versions that are not current are counted apart", () => {
   const levels = status.usage.levels.map((level) => ({ ...level, versions: 2 }));
   const lines = statusLines({ ...status, usage: { levels, isWhole: true } }, 0);

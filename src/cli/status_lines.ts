@@ -54,6 +54,8 @@ export type Status = {
   readonly startedMs: number;
   readonly workers: number;
   readonly redundancy: string;
+  /** A server of an earlier version does not say. */
+  readonly reducedRedundancy?: string;
   readonly nodes: readonly Node[];
   readonly drives: readonly Drive[];
   readonly usage: { readonly levels: readonly Level[]; readonly isWhole: boolean };
@@ -66,9 +68,10 @@ export type Status = {
 const countedMax = 2_000;
 
 export function statusLines(status: Status, nowMs: number): string[] {
-  const { version, workers, redundancy, nodes, drives } = status;
+  const { version, workers, redundancy, reducedRedundancy: reduced, nodes, drives } = status;
   const up = duration((nowMs - status.startedMs) / 1_000);
-  const head = `Holdfast ${version}, ${counted(workers, "worker")}, up ${up}, new objects as ${redundancy}`;
+  const differs = reduced !== undefined && reduced !== redundancy;
+  const head = `Holdfast ${version}, ${counted(workers, "worker")}, up ${up}, new objects as ${redundancy}${differs ? `, reduced ${reduced}` : ""}`;
   return [
     head,
     "",

@@ -18,7 +18,7 @@ async function processOf(t: TestContext, kv: Kv, machine: Machine) {
   const redundancy = new DefaultRedundancy({
     topology,
     hasDrives: (url) => node.hasDrives(url),
-    raised: () => readRaised(kv),
+    raised: async () => (await readRaised(kv)).standard,
   });
   t.after(close);
   t.after(() => machine.served.stop());
@@ -63,7 +63,10 @@ test("what the store was told to bear holds though the node was not reached from
   const kv = openMemoryKv();
   const { look } = await processOf(t, kv, await startMachine(kv, "a", 1));
   const raise = (losses: number) =>
-    kv.commit({ checks: [], writes: [{ kind: "put", key: raisedKey(), value: encodeRaised(losses) }] });
+    kv.commit({
+      checks: [],
+      writes: [{ kind: "put", key: raisedKey(), value: encodeRaised({ standard: losses, reduced: 0 }) }],
+    });
   await raise(0);
   await prepareMachine(kv);
   assert.equal(await look(), "replica:1");

@@ -8,6 +8,8 @@ import {
   formatRedundancy,
   isRedundancy,
   parseRedundancy,
+  redundanciesOf,
+  reducedFrom,
   shardsOf,
   writeQuorum,
 } from "./redundancy.ts";
@@ -44,6 +46,40 @@ void test("anything else is refused with a sentence that says what can be said",
       } catch (error) {
         assert.ok(hasReason(error, "invalid_argument"));
       }
+    }),
+  );
+});
+
+const anyRedundancy = fc
+  .record({ dataShards: fc.integer({ min: 1, max: 16 }), parityShards: fc.integer({ min: 0, max: 8 }) })
+  .filter(isRedundancy);
+const asked = fc.option(anyRedundancy, { nil: undefined });
+
+void test("the reduced class never bears more losses than STANDARD, and takes no more drives unless it was asked to", () => {
+  fc.assert(
+    fc.property(anyRedundancy, asked, (standard, wanted) => {
+      const reduced = reducedFrom(standard, wanted);
+      assert.ok(isRedundancy(reduced));
+      assert.ok(reduced.parityShards <= standard.parityShards);
+      if (wanted !== undefined && wanted.parityShards <= standard.parityShards) assert.deepEqual(reduced, wanted);
+      else assert.ok(shardsOf(reduced) <= shardsOf(standard) && reduced.dataShards === standard.dataShards);
+    }),
+  );
+  const derived = ["replica:1", "replica:2", "replica:3", "ec:2+1", "ec:4+2", "ec:8+3"].map((text) =>
+    formatRedundancy(reducedFrom(parseRedundancy(text), undefined)),
+  );
+  assert.deepEqual(derived, ["replica:1", "replica:2", "replica:2", "ec:2+1", "ec:4+1", "ec:8+2"]);
+});
+
+void test("a bucket's own word goes before the store's, of each class by itself", () => {
+  fc.assert(
+    fc.property(asked, asked, anyRedundancy, asked, (own, ownReduced, store, storeReduced) => {
+      const { standard, reduced } = redundanciesOf(
+        { redundancy: own, reducedRedundancy: ownReduced },
+        { redundancy: store, reducedRedundancy: storeReduced },
+      );
+      assert.deepEqual(standard, own ?? store);
+      assert.deepEqual(reduced, reducedFrom(standard, ownReduced ?? storeReduced));
     }),
   );
 });

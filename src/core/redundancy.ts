@@ -3,13 +3,26 @@
  * `parityShards` more are made from them, each shard lies on a drive of its own, and any `dataShards` of them give the bytes
  * back. With one data shard every shard is a whole copy.
  *
- * Written `replica:n` (n copies) or `ec:k+m`. A chunk bears what it was stored with, a bucket what new chunks get.
+ * Written `replica:n` (n copies) or `ec:k+m`. A chunk bears what it was stored with, a bucket what new chunks get: one redundancy
+ * for the class STANDARD, and one that bears no more losses for REDUCED_REDUNDANCY (docs/decisions/0022-storage-classes.md).
  */
 import { assert } from "./assert.ts";
 import { HoldfastError } from "./errors.ts";
 import { limits } from "./limits.ts";
 
 export type Redundancy = { readonly dataShards: number; readonly parityShards: number };
+
+/** Of each storage class that has one of its own. */
+export type Redundancies = { readonly standard: Redundancy; readonly reduced: Redundancy };
+
+/** What a bucket, or the store's operator, asks for of each; undefined: nothing. */
+export type AskedRedundancies = {
+  readonly redundancy: Redundancy | undefined;
+  readonly reducedRedundancy: Redundancy | undefined;
+};
+
+/** Of buckets that say nothing else. */
+export type DefaultRedundancies = AskedRedundancies & { readonly redundancy: Redundancy };
 
 /** One copy: what a single drive can give. */
 export const oneCopy: Redundancy = { dataShards: 1, parityShards: 0 };
@@ -53,6 +66,29 @@ export function formatRedundancy(redundancy: Redundancy): string {
   assert(isRedundancy(redundancy), "the redundancy lies within its bounds");
   const { dataShards, parityShards } = redundancy;
   return dataShards === 1 ? `replica:${parityShards + 1}` : `ec:${dataShards}+${parityShards}`;
+}
+
+/**
+ * How many losses REDUCED_REDUNDANCY bears by itself beside a STANDARD that bears so many: one less, but one loss always where STANDARD
+ * bears it. What lies on one drive alone has to be asked for: there are clients that send the class without knowing what it means here.
+ */
+export function reducedLosses(standard: number): number {
+  return Math.max(Math.min(1, standard), standard - 1);
+}
+
+/**
+ * What REDUCED_REDUNDANCY gets beside a `standard`: as many data shards for the losses that it bears by itself, or what was `asked` for.
+ * It never bears more losses than `standard`, which takes the place of what would.
+ */
+export function reducedFrom(standard: Redundancy, asked: Redundancy | undefined): Redundancy {
+  if (asked !== undefined) return asked.parityShards > standard.parityShards ? standard : asked;
+  return { ...standard, parityShards: reducedLosses(standard.parityShards) };
+}
+
+/** What holds for a bucket. */
+export function redundanciesOf(own: AskedRedundancies, byDefault: DefaultRedundancies): Redundancies {
+  const standard = own.redundancy ?? byDefault.redundancy;
+  return { standard, reduced: reducedFrom(standard, own.reducedRedundancy ?? byDefault.reducedRedundancy) };
 }
 
 /**

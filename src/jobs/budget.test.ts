@@ -164,6 +164,6 @@ void test("repair, conversion and scrub go through the budget", async () => {
   // The last of each lane has nothing to wait for.
   assert.ok((await run("mend")) >= least(2 * (planned - limits.mendsAtOnceMax)), "each is read and written");
   lost.clear();
-  await writer.store.setRedundancy("photos", parseRedundancy("replica:3"));
+  await writer.store.setRedundancy("photos", { redundancy: parseRedundancy("replica:3") });
   assert.ok((await run("convert")) >= least(2 * 40));
 });

@@ -85,7 +85,7 @@ void test("what is encrypted is stored anew, mended and looked through without a
     assert.ok(bytes.equals(large), name);
   };
   for (const text of ["ec:4+2", "replica:3", "ec:4+2"]) {
-    await process.store.setRedundancy(bucket, parseRedundancy(text));
+    await process.store.setRedundancy(bucket, { redundancy: parseRedundancy(text) });
     await drain(process);
     assert.deepEqual(await storedAs(world), new Set([text]));
     assert.deepEqual(await findingsOf(world), []);
@@ -111,7 +111,7 @@ void test("what a bucket has is stored with its new redundancy, read meanwhile, 
     ["replica:1", ["replica:1"]],
     ["replica:3", ["replica:3"]],
   ] as const) {
-    await process.store.setRedundancy(bucket, parseRedundancy(text));
+    await process.store.setRedundancy(bucket, { redundancy: parseRedundancy(text) });
     // Reads that began before find their bytes where they were told they are.
     const reads = await Promise.all(objects.map(([name]) => process.store.get({ bucket, key: key(name) })));
     await drain({ ...process, jobs: process.jobs.filter(({ name }) => name === "convert") });
@@ -139,7 +139,7 @@ void test("versions that are not current are stored with the new redundancy too,
   await store.delete({ bucket, key: key("deleted") });
   await put("replaced", large);
   await put("replaced", "tiny");
-  await store.setRedundancy(bucket, parseRedundancy("replica:3"));
+  await store.setRedundancy(bucket, { redundancy: parseRedundancy("replica:3") });
   await drain({ ...process, jobs: process.jobs.filter(({ name }) => name === "convert") });
   assert.deepEqual(await storedAs(world), new Set(["replica:3"]));
   assert.ok((await store.get({ bucket, key: key("deep"), versionId: versionId! }).then(readAll)).equals(small));
@@ -152,7 +152,7 @@ async function failAt(step: number, fate: Fate): Promise<boolean> {
   const world = worldWith("ec:2+1", 0);
   const writer = await startProcess({ ...world, redundancy: parseRedundancy("replica:1") });
   await fill(writer.store);
-  await writer.store.setRedundancy(bucket, parseRedundancy("ec:2+1"));
+  await writer.store.setRedundancy(bucket, { redundancy: parseRedundancy("ec:2+1") });
   const fuse = new Fuse(step, fate);
   try {
     const process = await startProcess(fuse.wrap(world));
@@ -182,7 +182,7 @@ void test("what is stored anew while a drive is away gets the shard that it lack
   const process = await startProcess({ ...world, node: nodeWithout(world.node, away) });
   await fill(process.store);
   away.add(world.node.drives[0]!);
-  await process.store.setRedundancy(bucket, parseRedundancy("replica:3"));
+  await process.store.setRedundancy(bucket, { redundancy: parseRedundancy("replica:3") });
   const convert = process.jobs.find(({ name }) => name === "convert")!;
   while ((await convert.run(new AbortController().signal)).more);
   assert.ok((await chunksOf(world)).some(({ places }) => places.length === 2));

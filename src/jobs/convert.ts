@@ -1,6 +1,6 @@
 /**
  * Stores what a bucket has again when its redundancy was changed (`conversion` rows, meta/conversions.ts): all versions are walked in
- * order (meta/version_walk.ts), and each chunk that is not stored as the bucket wants gets a new one beside it, with a new id of this session, which
+ * order (meta/version_walk.ts), and each chunk that is not stored as the bucket wants its blob's class gets a new one beside it, with a new id of this session, which
  * takes its place in the page by a commit that checks the page and this session. The old shards become strays, removed when no
  * read can want them. The bytes stay as they were packed; a blob that several objects share is converted once, for all.
  *
@@ -25,6 +25,7 @@ import { keyAfter, scanPages } from "../kv/scan_pages.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import { decodeChunkPage, encodeChunkPage, isIncomplete, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { decodeConversion, encodeConversion, type ConversionRecord } from "../meta/conversions.ts";
+import { isReduced } from "../meta/heads.ts";
 import {
   blobPageKey,
   blobRange,
@@ -97,14 +98,16 @@ export class ConvertJob implements Job {
     for (const { head } of step.versions) {
       if (signal.aborted) return { done, more: false };
       if (head.data.kind !== "blob") continue;
-      const converted = await this.#blob(head.data.blob, conversion.redundancy, signal);
+      const target = conversion.redundancies[isReduced(head) ? "reduced" : "standard"];
+      if (target === undefined) continue;
+      const converted = await this.#blob(head.data.blob, target, signal);
       done += converted.chunks;
       isWaiting ||= converted.isWaiting;
     }
     const isEnd = step.next === undefined;
     if (isEnd && isWaiting) this.#notBeforeMs = clock.monotonicMs() + againMs;
     const next = { ...placeOf(bucket, step), isWaiting: !isEnd && isWaiting };
-    const value = encodeConversion({ redundancy: conversion.redundancy, ...next });
+    const value = encodeConversion({ redundancies: conversion.redundancies, ...next });
     const { key, version } = row;
     // A row that changed meanwhile asks for something else: the next run looks.
     await kv.commit({

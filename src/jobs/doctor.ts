@@ -10,7 +10,7 @@
 import type { BlobId, BucketId, DriveId, SessionId, UploadId } from "../core/ids.ts";
 import { BUCKET_ID_BYTES, sessionOf, UPLOAD_ID_BYTES } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import { readCounters, type Entry, type Key, type Kv } from "../kv/kv.ts";
+import type { Entry, Key, Kv } from "../kv/kv.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import { decodeBucket, decodeGone } from "../meta/buckets.ts";
 import { decodeChunkPage } from "../meta/chunk_pages.ts";
@@ -19,7 +19,7 @@ import { decodeDrive } from "../meta/drives.ts";
 import { decodeNode } from "../meta/nodes.ts";
 import { decodeRaised } from "../meta/raised.ts";
 import { decodeStore } from "../meta/store.ts";
-import { decodeBody, decodeHead, decodePast, partsCountOf, type HeadRecord } from "../meta/heads.ts";
+import { decodeBody, decodeHead, decodePast, isReduced, partsCountOf, type HeadRecord } from "../meta/heads.ts";
 import { bodyKey, headKey, heartbeatKey, objectKeyOf, parseBlobKey, parsePastKey, partNumberOf } from "../meta/keys.ts";
 import { isWholeDrive, prefixRange, sessionIdOf, sessionKey, strayKey } from "../meta/keys.ts";
 import { scanPages } from "../kv/scan_pages.ts";
@@ -31,6 +31,7 @@ import { decodeRelocation, decodeRepair, decodeStray } from "../meta/repairs.ts"
 import { decodeScrub } from "../meta/scrubs.ts";
 import { decodeEnded, decodeHeartbeat, decodeSession } from "../meta/sessions.ts";
 import { decodeTrash } from "../meta/trash.ts";
+import { isNothing, noUsage, readUsage, sumOf, type Usage, type UsageCounts } from "../meta/usage.ts";
 import {
   decodeAbandoned,
   decodeFinished,
@@ -87,7 +88,8 @@ export type DoctorOptions = {
   readonly signal?: AbortSignal;
 };
 
-type Usage = { readonly name: string; objects: number; versions: number; bytes: number; counted: number[] };
+/** What was found of a bucket, and what its rows say. */
+type Found = { readonly name: string; usage: Usage; counted: Usage };
 
 const batchRows = 200;
 
@@ -110,7 +112,7 @@ class Doctor {
   readonly #deep: boolean;
   readonly #elsewhere: ReadonlySet<DriveId>;
   readonly #signal: AbortSignal | undefined;
-  readonly #buckets = new Map<BucketId, Usage>();
+  readonly #buckets = new Map<BucketId, Found>();
   readonly #blobs = new Map<BlobId, KnownBlob>();
   readonly #uploads = new Set<UploadId>();
   readonly #leftovers = new Map<UploadId, Buffer>();
@@ -202,7 +204,8 @@ class Doctor {
   #checkBuckets(): AsyncIterable<Finding> {
     return this.#rows(tags.bucket, decodeBucket, (bucket, entry) => {
       const name = entry.key.toString("utf8", 1);
-      this.#buckets.set(bucket.id, { name, objects: 0, versions: 0, bytes: 0, counted: [0, 0, 0] });
+      const nothing = { ...noUsage, reduced: noUsage };
+      this.#buckets.set(bucket.id, { name, usage: nothing, counted: nothing });
     });
   }
 
@@ -236,8 +239,8 @@ class Doctor {
     if (bucket === undefined)
       yield { kind: "stray_record", where, message: "Its bucket does not exist, so no request can reach it." };
     else {
-      bucket[as] += 1;
-      bucket.bytes += head.sizeBytes;
+      const counts = { ...noUsage, [as]: 1, bytes: head.sizeBytes };
+      bucket.usage = added(bucket.usage, { ...counts, reduced: isReduced(head) ? counts : noUsage });
     }
     this.counts.bytes += head.sizeBytes;
     const { data, sizeBytes, etag } = head;
@@ -467,18 +470,30 @@ class Doctor {
   }
 
   async *#checkUsage(): AsyncGenerator<Finding> {
-    yield* this.#rows(tags.usage, readCounters, (counters, { key }) => {
+    yield* this.#rows(tags.usage, readUsage, (usage, { key }) => {
       const bucket = this.#buckets.get(bucketOf(key));
-      if (bucket !== undefined) bucket.counted = bucket.counted.map((sum, index) => sum + (counters[index] ?? 0));
+      if (bucket !== undefined) bucket.counted = added(bucket.counted, usage);
     });
-    for (const { name, objects, versions, bytes, counted } of this.#buckets.values()) {
-      if (counted[0] === objects && counted[1] === bytes && counted[2] === versions) continue;
-      const message =
-        `Its counters say ${counted[0]} objects, ${counted[2]} versions and ${counted[1]} bytes; ` +
-        `there are ${objects}, ${versions} and ${bytes}.`;
-      yield { kind: "wrong_usage", where: `bucket ${name}`, message };
+    for (const { name, usage, counted } of this.#buckets.values()) {
+      const [counts, found] = [saidOf(counted), saidOf(usage)];
+      if (counts === found) continue;
+      yield {
+        kind: "wrong_usage",
+        where: `bucket ${name}`,
+        message: `Its counters say ${counts}; there are ${found}.`,
+      };
     }
   }
+}
+
+function added(one: Usage, other: Usage): Usage {
+  return { ...sumOf(one, other), reduced: sumOf(one.reduced, other.reduced) };
+}
+
+function saidOf({ reduced, ...all }: Usage): string {
+  const said = ({ objects, versions, bytes }: UsageCounts): string =>
+    `${objects} objects, ${versions} versions and ${bytes} bytes`;
+  return isNothing(reduced) ? said(all) : `${said(all)}, of the reduced class ${said(reduced)}`;
 }
 
 type Decoded<T> =

@@ -35,6 +35,8 @@ export type World = {
   readonly local?: LocalDrives;
   /** Of everything that is written; one copy if left out. */
   readonly redundancy?: Redundancy;
+  /** Of the reduced class; what follows from the other if left out. */
+  readonly reducedRedundancy?: Redundancy;
   /** Every drive of the store; those of the node if left out. */
   readonly known?: readonly DriveId[];
   /** `active` where there is none. */
@@ -65,7 +67,7 @@ export function worldWith(text: string, spare: number): World {
 
 /** Drives that are away are given up at once. */
 export async function startProcess(world: World, clock: Clock = systemClock): Promise<Process> {
-  const { kv, node, redundancy = oneCopy, known = node.drives } = world;
+  const { kv, node, redundancy = oneCopy, reducedRedundancy, known = node.drives } = world;
   const parts = { kv, node, clock, random: systemRandom, log: silentLog };
   const digests = createDigestPool({ threads: 0 });
   const session = await Session.start({ ...parts, node: "test" });
@@ -84,7 +86,8 @@ export async function startProcess(world: World, clock: Clock = systemClock): Pr
     onDamage,
     onLanded,
   });
-  const store = new ObjectStore({ ...parts, blobs, digests, session, lifecycleRules });
+  const redundancies = { redundancy: () => redundancy, reducedRedundancy };
+  const store = new ObjectStore({ ...parts, ...redundancies, blobs, digests, session, lifecycleRules });
   const drained: DriveId[] = [];
   return {
     store,

@@ -86,6 +86,8 @@ export type JobsParts = {
   readonly onDrained: (drive: DriveId) => Promise<void>;
   /** Of buckets that say nothing else; where it is left out nothing is raised. */
   readonly redundancy?: () => Redundancy;
+  /** Of the reduced class; undefined: what follows from the other. */
+  readonly reducedRedundancy?: Redundancy | undefined;
   /** How long a drive may be away until it is given up; driveAwayMsMax if left out. */
   readonly awayMsMax?: number;
   /** What background work of this process may move at most; backgroundBytesPerSecond of the limits if left out. */
@@ -174,7 +176,7 @@ function reportTo({ kv, session, clock, log }: RunParts): NonNullable<RunnerOpti
 
 /** The jobs themselves, for callers that run them by hand (tests, `doctor`). */
 export function createJobs(parts: JobsParts): Job[] {
-  const { kv, clock, log, session, redundancy, lifecycle } = parts;
+  const { kv, clock, log, session, redundancy, reducedRedundancy, lifecycle } = parts;
   const watch = new DriveWatch(parts);
   const pages = new PagesUnderWay();
   const { backgroundBytesPerSecond: bytesPerSecond = limits.backgroundBytesPerSecond, activity = () => 0 } = parts;
@@ -187,7 +189,7 @@ export function createJobs(parts: JobsParts): Job[] {
     new RebalanceJob({ kv, watch, clock, log }),
     new StraysJob(parts),
     new ConvertJob({ ...parts, budget }),
-    ...(redundancy === undefined ? [] : [new RaiseJob({ kv, redundancy, log })]),
+    ...(redundancy === undefined ? [] : [new RaiseJob({ kv, redundancy, reducedRedundancy, log })]),
     new ScrubJob({ ...parts, budget }),
     new MissingJob(parts),
     endedUploadsJob(parts),

@@ -5,7 +5,7 @@
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { BUCKET_ID_BYTES } from "../core/ids.ts";
 import type { BucketId } from "../core/ids.ts";
-import { isRedundancy, type Redundancy } from "../core/redundancy.ts";
+import { isRedundancy, type AskedRedundancies, type Redundancy } from "../core/redundancy.ts";
 import { readBucketQuota, writeBucketQuota, type BucketQuota } from "./quotas.ts";
 
 export type BucketRecord = {
@@ -15,8 +15,6 @@ export type BucketRecord = {
   readonly state: "active" | "deleting";
   /** Raised by a snapshot (later work): a write over a version of an older epoch keeps the old one. */
   readonly epoch: number;
-  /** What new chunks are stored with; undefined: the store's default. */
-  readonly redundancy: Redundancy | undefined;
   readonly versioning: Versioning;
   /** Object lock was switched on; it never goes off again. */
   readonly objectLock: boolean;
@@ -28,7 +26,7 @@ export type BucketRecord = {
   readonly account: string | undefined;
   /** Undefined: sessions count in rows of their own, and nothing bounds them. */
   readonly quota: BucketQuota | undefined;
-};
+} & AskedRedundancies;
 
 export type Versioning = "unversioned" | "enabled" | "suspended";
 
@@ -37,6 +35,7 @@ export const newBucketSettings = {
   state: "active",
   epoch: 0,
   redundancy: undefined,
+  reducedRedundancy: undefined,
   versioning: "unversioned",
   objectLock: false,
   configured: 0,
@@ -45,15 +44,19 @@ export const newBucketSettings = {
   quota: undefined,
 } as const satisfies Partial<BucketRecord>;
 
-/** Version 1 had no redundancy, version 2 nothing behind it. Version 4 ends with a quota, and is only written where there is one. */
-const newestVersion = 4;
-const unboundVersion = 3;
+/**
+ * Version 1 had no redundancy, version 2 nothing behind it. Version 4 ends with a quota, and is only written where there is one;
+ * version 5 with the redundancy of the reduced class, and then the quota if there is one, and is only written where that class has one.
+ */
+const newestVersion = 5;
+const quotaVersion = 4;
+const plainVersion = 3;
 const states = ["active", "deleting"] as const;
 const versionings = ["unversioned", "enabled", "suspended"] as const;
 
 export function encodeBucket(bucket: BucketRecord): Buffer {
   const writer = new ByteWriter()
-    .u8(bucket.quota === undefined ? unboundVersion : newestVersion)
+    .u8(versionOf(bucket))
     .hex(bucket.id)
     .u8(states.indexOf(bucket.state))
     .varint(bucket.epoch)
@@ -66,8 +69,19 @@ export function encodeBucket(bucket: BucketRecord): Buffer {
     .varint(bucket.configured)
     .varint(bucket.revision)
     .string(bucket.account ?? "");
-  if (bucket.quota !== undefined) writeBucketQuota(writer, bucket.quota);
+  const { reducedRedundancy: reduced, quota } = bucket;
+  if (reduced !== undefined)
+    writer
+      .u8(reduced.dataShards)
+      .u8(reduced.parityShards)
+      .u8(quota === undefined ? 0 : 1);
+  if (quota !== undefined) writeBucketQuota(writer, quota);
   return writer.finish();
+}
+
+function versionOf({ reducedRedundancy, quota }: BucketRecord): number {
+  if (reducedRedundancy !== undefined) return newestVersion;
+  return quota === undefined ? plainVersion : quotaVersion;
 }
 
 export function decodeBucket(value: Uint8Array): BucketRecord {
@@ -79,9 +93,23 @@ export function decodeBucket(value: Uint8Array): BucketRecord {
   const bucket = { id, state, epoch: reader.varint(), createdMs: reader.varint(), region: reader.string() };
   const redundancy = version === 1 ? undefined : readRedundancy(reader);
   const settings = version < 3 ? oldSettings : readSettings(reader);
-  const quota = version < 4 ? undefined : readBucketQuota(reader);
+  const rest = version < quotaVersion ? noRest : version === quotaVersion ? readQuota(reader) : readRest(reader);
   reader.end();
-  return { ...bucket, redundancy, ...settings, quota };
+  return { ...bucket, redundancy, ...settings, ...rest };
+}
+
+type Rest = Pick<BucketRecord, "reducedRedundancy" | "quota">;
+const noRest: Rest = { reducedRedundancy: undefined, quota: undefined };
+
+function readQuota(reader: ByteReader): Rest {
+  return { ...noRest, quota: readBucketQuota(reader) };
+}
+
+function readRest(reader: ByteReader): Rest {
+  const reducedRedundancy = readRedundancy(reader);
+  const hasQuota = reader.u8();
+  if (hasQuota > 1) throw reader.corrupt("whether it has a quota is not known");
+  return { reducedRedundancy, quota: hasQuota === 0 ? undefined : readBucketQuota(reader) };
 }
 
 const { versioning, objectLock, configured, revision, account } = newBucketSettings;

@@ -139,6 +139,7 @@ const encrypted: HeadRecord = {
     inlineTag: Buffer.alloc(16, 0x1a),
   },
 };
+const reducedHead: HeadRecord = { ...head, data: { kind: "blob", blob, isReduced: true } };
 const renamed: HeadRecord = { ...head, renamed: { token: Buffer.alloc(16, 1), request: Buffer.alloc(16, 2) } };
 const noMd5 = "00".repeat(16);
 const marker: HeadRecord = {
@@ -193,7 +194,10 @@ function lockHex(rule: string): string {
     `<ObjectLockEnabled>Enabled</ObjectLockEnabled>${rule}</ObjectLockConfiguration>`;
   return Buffer.from(text).toString("hex");
 }
-const newConversion = { redundancy: { dataShards: 4, parityShards: 2 }, after: undefined, isWaiting: false };
+const fourAndTwo = { standard: { dataShards: 4, parityShards: 2 }, reduced: { dataShards: 4, parityShards: 1 } };
+const newConversion = { redundancies: fourAndTwo, after: undefined, isWaiting: false };
+const ownReduced = { ...newConversion, redundancies: { ...fourAndTwo, reduced: oneCopy } };
+const onlyReduced = { ...newConversion, redundancies: { ...fourAndTwo, standard: undefined } };
 const conversion = { ...newConversion, after: Buffer.from("a\0"), isWaiting: true };
 const relocation = { session, shards: [{ chunk, shardIndex: 9, drive }] };
 const chunksRoot: BlobRoot = { kind: "chunks", refcount: 2, sizeBytes: 9, pages: 1, pageEntries: 256, chunkBytes: 5 };
@@ -206,6 +210,8 @@ const partsRoot: BlobRoot = {
   parts: 600,
   pageStarts: [0, 300],
 };
+const raised = { standard: 2, reduced: 1 };
+const raisedAsked = { standard: 2, reduced: 0 };
 const oldBucket: BucketRecord = {
   ...newBucketSettings,
   id: bucket,
@@ -227,6 +233,8 @@ const quotaBucket: BucketRecord = {
   ...oldBucket,
   quota: { bytesMax: 128, objectsMax: undefined, isCounted: true, account: "joined" },
 };
+const reducedBucket: BucketRecord = { ...oldBucket, reducedRedundancy: { dataShards: 4, parityShards: 1 } };
+const reducedQuotaBucket: BucketRecord = { ...quotaBucket, reducedRedundancy: oneCopy };
 const accountQuota: AccountQuotaRecord = { bytesMax: undefined, objectsMax: 5, isCounted: false };
 const open: UploadRecord = { state: { kind: "open" }, startedMs: 4, metadata: plain, checksum: undefined };
 const acl: HeadRecord["acl"] = {
@@ -299,6 +307,20 @@ const records: readonly Row[] = [
     decodeBucket,
     quotaBucket,
   ),
+  row(
+    "bucket with a reduced redundancy",
+    `05 ${bucketHex} 00 00 00 00 00 00 00 04 01 00`,
+    encodeBucket(reducedBucket),
+    decodeBucket,
+    reducedBucket,
+  ),
+  row(
+    "bucket with a reduced redundancy and a quota",
+    `05 ${bucketHex} 00 00 00 00 00 00 00 01 00 01 81 01 00 01 02`,
+    encodeBucket(reducedQuotaBucket),
+    decodeBucket,
+    reducedQuotaBucket,
+  ),
   row("account quota", "01 00 06 00", encodeAccountQuota(accountQuota), decodeAccountQuota, accountQuota),
   row("gone", "01", encodeGone(), decodeGone, undefined),
   row("scrub", `01 07 04 ${chunk} 09 05 06 07`, encodeScrub(scrub), decodeScrub, scrub),
@@ -311,7 +333,8 @@ const records: readonly Row[] = [
     decodeNode,
     nodeRecord,
   ),
-  row("raised", "01 02", encodeRaised(2), decodeRaised, 2),
+  row("raised", "01 02", encodeRaised(raised), decodeRaised, raised),
+  row("raised by what was asked", "02 02 00", encodeRaised(raisedAsked), decodeRaised, raisedAsked),
   row("store", `01 ${"ab".repeat(16)} 01 01 6b 01 73`, encodeStore(storeRecord), decodeStore, storeRecord),
   row("progress", `01 ${session} 04 05 80 01 06`, encodeProgress(progress), decodeProgress, progress),
   row(
@@ -330,6 +353,14 @@ const records: readonly Row[] = [
     { ...newConversion, after: Buffer.from("a"), past: Buffer.from("a\0\0") },
   ),
   row("conversion at its start", "01 04 02 00", encodeConversion(newConversion), decodeConversion, newConversion),
+  row(
+    "conversion with a reduced class of its own",
+    "02 04 02 01 00 00",
+    encodeConversion(ownReduced),
+    decodeConversion,
+    ownReduced,
+  ),
+  row("conversion of one class", "02 00 00 04 01 00", encodeConversion(onlyReduced), decodeConversion, onlyReduced),
   row("stray", `01 ${blob} 82 02 01 ${chunk} 09`, encodeStray(stray), decodeStray, stray),
   row("repair", "02 02 03 81 01 01 04", encodeRepair(repair), decodeRepair, repair),
   row("balance", `01 01 01 ${drive} ${domainOf("z", "n")} 80 01`, encodeBalance(balance), decodeBalance, balance),
@@ -369,6 +400,13 @@ const records: readonly Row[] = [
     encodeHead(renamed),
     decodeHead,
     { ...renamed, version: undefined },
+  ),
+  row(
+    "head of the reduced class",
+    `01 4e ${headHex.slice("01 0e ".length)}`,
+    encodeHead(reducedHead),
+    decodeHead,
+    reducedHead,
   ),
   row("delete marker", `01 13 00 09 ${noMd5} 00 00 ${head.stamp} 00 00 04 01`, encodeHead(marker), decodeHead, marker),
   row("past", pastHex, encodePast({ head: inline, inline: hi }), decodePast, { head: inline, inline: hi }),

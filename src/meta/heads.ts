@@ -35,7 +35,11 @@ export type HeadData =
   | { readonly kind: "empty" }
   /** The bytes are in the body row. */
   | { readonly kind: "inline" }
-  | { readonly kind: "blob"; readonly blob: BlobId }
+  /**
+   * `isReduced`: the blob is stored as the reduced class of its bucket, with everything in it. It is said beside the blob's id, and
+   * goes with it, so all who refer to a blob say the same. The storage class among the headers is a label: it says what was asked for.
+   */
+  | { readonly kind: "blob"; readonly blob: BlobId; readonly isReduced?: true }
   /** A delete marker: only in past rows. */
   | { readonly kind: "marker" };
 
@@ -86,8 +90,9 @@ const checksumFlag = 0x04;
 const storageClassFlag = 0x08;
 const versionFlag = 0x10;
 const extrasFlag = 0x20;
+const reducedFlag = 0x40;
 /** A head that has other bits is not read. */
-const knownFlags = dataMask | checksumFlag | storageClassFlag | versionFlag | extrasFlag;
+const knownFlags = dataMask | checksumFlag | storageClassFlag | versionFlag | extrasFlag | reducedFlag;
 const nullVersion = 0x01;
 const hasNullOrder = 0x02;
 const storageClassHeader = "x-amz-storage-class";
@@ -105,7 +110,8 @@ export function encodeHead(head: HeadRecord): Buffer {
     (head.checksum === undefined ? 0 : checksumFlag) |
     (storageClass === undefined ? 0 : storageClassFlag) |
     (head.version === undefined ? 0 : versionFlag) |
-    (extras.length === 0 ? 0 : extrasFlag);
+    (extras.length === 0 ? 0 : extrasFlag) |
+    (isReduced(head) ? reducedFlag : 0);
   const writer = new ByteWriter()
     .u8(newestVersion)
     .u8(flags)
@@ -145,7 +151,19 @@ function withoutStorageClass(metadata: MetadataRecord): MetadataRecord {
 function readData(reader: ByteReader, flags: number): HeadData {
   const kind = dataKinds[flags & dataMask];
   if (kind === undefined) throw reader.corrupt("its kind of data is not known");
-  return kind === "blob" ? { kind, blob: reader.hex(BLOB_ID_BYTES) as BlobId } : { kind };
+  const hasReduced = (flags & reducedFlag) !== 0;
+  if (kind === "blob") return blobData(reader.hex(BLOB_ID_BYTES) as BlobId, hasReduced);
+  if (hasReduced) throw reader.corrupt("it has no blob that could be of the reduced class");
+  return { kind };
+}
+
+export function blobData(blob: BlobId, reduced: boolean): HeadData & { readonly kind: "blob" } {
+  return { kind: "blob", blob, ...(reduced && { isReduced: true }) };
+}
+
+/** Whether its bytes are a blob of the reduced class. */
+export function isReduced({ data }: Pick<HeadRecord, "data">): boolean {
+  return data.kind === "blob" && data.isReduced === true;
 }
 
 export function decodeHead(value: Uint8Array): HeadRecord {

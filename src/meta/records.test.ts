@@ -9,7 +9,16 @@ import { decodeBlobRoot, decodePartPage, encodeBlobRoot, encodePartPage } from "
 import { decodeBucket, encodeBucket, newBucketSettings } from "./buckets.ts";
 import { decodeChunkPage, encodeChunkPage } from "./chunk_pages.ts";
 import type { ChunkRecord } from "./chunk_pages.ts";
-import { decodeBody, decodeHead, decodeListed, decodePast, encodeBody, encodeHead, encodePast } from "./heads.ts";
+import {
+  blobData,
+  decodeBody,
+  decodeHead,
+  decodeListed,
+  decodePast,
+  encodeBody,
+  encodeHead,
+  encodePast,
+} from "./heads.ts";
 import type { HeadRecord } from "./heads.ts";
 import {
   escapeKey,
@@ -105,7 +114,7 @@ test("frozen bytes of version 1", () => {
 });
 
 test("records come back", () => {
-  for (const record of [head, plain, versioned]) {
+  for (const record of [head, plain, versioned, { ...head, data: blobData(blob, true) }]) {
     const value = encodeHead(record);
     assert.deepEqual(decodeHead(value), record);
     const { key: listedKey, ...listed } = decodeListed({ key: headKey(bucket, Buffer.from("k")), value, version: 1 });

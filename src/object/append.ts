@@ -36,7 +36,7 @@ import {
   type PartRecord,
 } from "../meta/blobs.ts";
 import { MD5_BYTES } from "../meta/fields.ts";
-import type { HeadRecord } from "../meta/heads.ts";
+import { blobData, isReduced as isOfReduced, type HeadRecord } from "../meta/heads.ts";
 import { blobRootKey } from "../meta/keys.ts";
 import { trashWrite } from "../meta/trash.ts";
 import { carriedAlgorithm, judgeAppend, refuseBeforeBody, tooDeep, tooManyParts } from "./append.rules.ts";
@@ -45,29 +45,34 @@ import type { ObjectContext } from "./context.ts";
 import { endingOf } from "./due.ts";
 import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
 import type { AppendOptions } from "./append_types.ts";
-import type { PutResult, StoredChecksum } from "./object.ts";
+import type { ObjectMetadata, PutResult, StoredChecksum } from "./object.ts";
 import { digestsWithMd5, discardUnpublished } from "./put.ts";
+import { asksForReduced, redundancyIn } from "./storage_class.ts";
 import { changeTarget, readRows, readTarget, type Target } from "./target.ts";
 import { newPartsMapId } from "./uploads.complete.ts";
 import { replacedBy, replaceVersion, type NewVersion } from "./versions.ts";
 
 type Chunked = WrittenBody & { readonly kind: "chunked" };
 
+/** How bytes of the object's class are stored. */
+type Kept = { readonly isReduced: boolean; readonly redundancy: Redundancy | undefined };
+
 /** A commit stores no chunks: what it lacks is stored between two attempts. */
-type Lacking = { readonly redundancy: Redundancy | undefined } & (
-  | { readonly lacks: "added" }
-  /** The bytes of a small object, as this write of its head has them. */
-  | { readonly lacks: "before"; readonly stamp: string; readonly bytes: Buffer }
-  /** The last part and what is added, as one. */
-  | { readonly lacks: "joined"; readonly last: PartRecord }
-);
+type Lacking = Kept &
+  (
+    | { readonly lacks: "added" }
+    /** The bytes of a small object, as this write of its head has them. */
+    | { readonly lacks: "before"; readonly stamp: string; readonly bytes: Buffer }
+    /** The last part and what is added, as one. */
+    | { readonly lacks: "joined"; readonly last: PartRecord }
+  );
 
 /** A parts map that only the head refers to; the parts in its last page. */
 type OwnMap = {
   readonly id: BlobId;
   readonly root: BlobRoot & { readonly kind: "parts" };
   readonly page: readonly PartRecord[];
-  readonly redundancy: Redundancy | undefined;
+  readonly kept: Kept;
 };
 
 /** What stands in the place of the object, and what was stored for it. */
@@ -87,21 +92,31 @@ export async function appendObject(ctx: ObjectContext, options: AppendOptions): 
   // What is refused already is refused before its body is read. The commit judges again.
   await judgeAppend(ctx, early, { ...options, addedBytes: options.body.sizeBytes });
   await refuseBeforeBody(ctx, early, options.body);
-  const added = await writeAdded(ctx, early, options);
-  return new Appending(ctx, options, added).run();
+  const isReduced = appendsReduced(early.head, options.metadata);
+  const added = await writeAdded(ctx, early, { ...options, isReduced });
+  return new Appending(ctx, options, { added, isReduced }).run();
 }
 
 /** A small one stays in memory: it may be joined. */
-function writeAdded(ctx: ObjectContext, { head, bucket }: Target, options: AppendOptions): Promise<WrittenBody> {
+function writeAdded(
+  ctx: ObjectContext,
+  { head, bucket }: Target,
+  options: AppendOptions & { readonly isReduced: boolean },
+): Promise<WrittenBody> {
   const { digests } = options.verifier;
   const carried = head && carriedAlgorithm(head);
   return ctx.blobs.write(options.body, {
     digests: digestsWithMd5(carried === undefined ? digests : [...new Set([...digests, carried])]),
     inlineBytesMax: limits.inlineBytesMax,
     bytesMax: limits.putBytesMax,
-    redundancy: bucket.redundancy,
+    redundancy: redundancyIn(ctx, bucket, options.isReduced),
     signal: options.signal,
   });
+}
+
+/** Whether what is added is of the reduced class: as the blob that it is added to, or as the label asks where there is none. */
+function appendsReduced(head: HeadRecord | undefined, ofNew: ObjectMetadata): boolean {
+  return head?.data.kind === "blob" ? isOfReduced(head) : asksForReduced(head?.metadata ?? ofNew);
 }
 
 /** One request, from its stored body on. */
@@ -111,16 +126,23 @@ class Appending {
   readonly #added: WrittenBody;
   /** The same as a blob. */
   #addedBlob: Chunked | undefined;
+  /** That blob is of the reduced class. */
+  #isReduced: boolean;
   #before: { readonly stamp: string; readonly blob: Chunked } | undefined;
   #joined: { readonly last: BlobId; readonly blob: Chunked; readonly bytes: Buffer } | undefined;
   /** A last part that could not be read. */
   #unread: BlobId | undefined;
   #verified: Omit<StoredChecksum, "type"> | undefined;
 
-  constructor(ctx: ObjectContext, options: AppendOptions, added: WrittenBody) {
+  constructor(
+    ctx: ObjectContext,
+    options: AppendOptions,
+    { added, isReduced }: { readonly added: WrittenBody; readonly isReduced: boolean },
+  ) {
     this.#ctx = ctx;
     this.#options = options;
     this.#added = added;
+    this.#isReduced = isReduced;
     if (added.kind === "chunked") this.#addedBlob = added;
   }
 
@@ -168,8 +190,10 @@ class Appending {
   /** What the object will be made of. */
   async #plan(tx: Transaction, target: Target): Promise<Plan | Lacking> {
     const { head, bucket } = target;
-    const { redundancy } = bucket;
+    const isReduced = appendsReduced(head, this.#options.metadata);
+    const kept = { isReduced, redundancy: redundancyIn(this.#ctx, bucket, isReduced) };
     const added = this.#added;
+    if (this.#addedBlob !== undefined && isReduced !== this.#isReduced) throw replacedMeanwhile();
     if (head === undefined || head.sizeBytes === 0) return this.#asPut();
     const small = head.data.kind === "inline" ? await bytesOf(tx, target, head) : undefined;
     if (small !== undefined && added.kind === "inline" && small.length + added.sizeBytes <= limits.inlineBytesMax) {
@@ -177,11 +201,11 @@ class Appending {
       const etag = this.#md5(inline).toString("hex");
       return { data: { kind: "inline" }, etag, inline, published: [], writes: [] };
     }
-    if (small === undefined) return this.#behindBlob(tx, head, redundancy);
+    if (small === undefined) return this.#behindBlob(tx, head, kept);
     const blob = this.#addedBlob;
-    if (blob === undefined) return { lacks: "added", redundancy };
+    if (blob === undefined) return { lacks: "added", ...kept };
     const before = this.#before;
-    if (before?.stamp !== head.stamp) return { lacks: "before", stamp: head.stamp, bytes: small, redundancy };
+    if (before?.stamp !== head.stamp) return { lacks: "before", stamp: head.stamp, bytes: small, ...kept };
     const first = firstPart(head, before.blob.blob.id);
     return this.#newMap(head, first, { blob, published: [before.blob, blob], writes: [] });
   }
@@ -192,21 +216,22 @@ class Appending {
     const etag = md5Of(added).toString("hex");
     if (added.kind === "inline")
       return { data: { kind: "inline" }, etag, inline: added.bytes, published: [], writes: [] };
-    return { data: { kind: "blob", blob: added.blob.id }, etag, inline: undefined, published: [added], writes: [] };
+    const data = blobData(added.blob.id, this.#isReduced);
+    return { data, etag, inline: undefined, published: [added], writes: [] };
   }
 
-  async #behindBlob(tx: Transaction, head: HeadRecord, redundancy: Redundancy | undefined): Promise<Plan | Lacking> {
+  async #behindBlob(tx: Transaction, head: HeadRecord, kept: Kept): Promise<Plan | Lacking> {
     assert(head.data.kind === "blob", "what is not small is a blob");
     const id = head.data.blob;
     const root = await readRoot(tx, id);
     if (root.kind === "parts" && root.refcount === 1) {
       const page = await lastPage(tx, id, root);
       return this.#joinsTo(page.at(-1)!)
-        ? this.#rejoined(head, { id, root, page, redundancy })
-        : this.#extended(head, { id, root, page, redundancy });
+        ? this.#rejoined(head, { id, root, page, kept })
+        : this.#extended(head, { id, root, page, kept });
     }
     const blob = this.#addedBlob;
-    if (blob === undefined) return { lacks: "added", redundancy };
+    if (blob === undefined) return { lacks: "added", ...kept };
     if (root.kind === "parts" && (await depthOf(tx, id)) >= limits.partsMapDepthMax) throw tooDeep();
     const shared = { ...root, refcount: root.refcount + 1 };
     const writes: Write[] = [{ kind: "put", key: blobRootKey(id), value: encodeBlobRoot(shared) }];
@@ -218,9 +243,9 @@ class Appending {
     return isSmall && this.#added.kind === "inline" && this.#unread !== blob;
   }
 
-  #extended(head: HeadRecord, { id, root, page, redundancy }: OwnMap): Plan | Lacking {
+  #extended(head: HeadRecord, { id, root, page, kept }: OwnMap): Plan | Lacking {
     const blob = this.#addedBlob;
-    if (blob === undefined) return { lacks: "added", redundancy };
+    if (blob === undefined) return { lacks: "added", ...kept };
     const partNumber = page.at(-1)!.partNumber + 1;
     if (partNumber > limits.partsMax) throw tooManyParts();
     const writes = extendedPartsWrites(id, root, page, this.#part(blob, partNumber));
@@ -228,10 +253,10 @@ class Appending {
     return { data: head.data, etag, inline: undefined, published: [blob], writes };
   }
 
-  #rejoined(head: HeadRecord, { id, root, page, redundancy }: OwnMap): Plan | Lacking {
+  #rejoined(head: HeadRecord, { id, root, page, kept }: OwnMap): Plan | Lacking {
     const last = page.at(-1)!;
     const joined = this.#joined;
-    if (joined?.last !== last.blob) return { lacks: "joined", last, redundancy };
+    if (joined?.last !== last.blob) return { lacks: "joined", last, ...kept };
     const { clock, random } = this.#ctx;
     const algorithm = this.#verified?.algorithm;
     const digests = this.#ctx.digests.whole(algorithm === undefined ? ["md5"] : ["md5", algorithm], joined.bytes);
@@ -255,7 +280,8 @@ class Appending {
     const id = newPartsMapId(this.#ctx);
     const map = newPartsBlobWrites(id, [first, this.#part(blob, 2)]);
     const etag = this.#etagWith(head, 2);
-    return { data: { kind: "blob", blob: id }, etag, inline: undefined, published, writes: [...writes, ...map] };
+    const data = blobData(id, this.#isReduced);
+    return { data, etag, inline: undefined, published, writes: [...writes, ...map] };
   }
 
   #part({ blob, sizeBytes }: Chunked, partNumber: number): PartRecord {
@@ -305,15 +331,14 @@ class Appending {
     const algorithm = carriedAlgorithm(head);
     if (algorithm === undefined || head.checksum === undefined) return undefined;
     const added = this.#added.digests[algorithm];
-    // The object has been replaced by one with another checksum since its body began to come.
-    if (added === undefined)
-      throw new HoldfastError("operation_aborted", "The object was replaced while it was appended to; try again.");
+    // By one with another checksum.
+    if (added === undefined) throw replacedMeanwhile();
     const value = combineCrc(algorithm, head.checksum.value, added, this.#added.sizeBytes);
     return { algorithm, type: "FULL_OBJECT", value };
   }
 
   async #store(lacking: Lacking): Promise<void> {
-    const { redundancy } = lacking;
+    const { redundancy, isReduced } = lacking;
     if (lacking.lacks === "before") {
       const outdated = this.#before;
       this.#before = undefined;
@@ -323,6 +348,7 @@ class Appending {
     else {
       assert(this.#added.kind === "inline", "what came in chunks is a blob already");
       this.#addedBlob = await this.#write(this.#added.bytes, redundancy);
+      this.#isReduced = isReduced;
     }
   }
 
@@ -369,6 +395,11 @@ class Appending {
   #discardOne(blob: Chunked, error: unknown = notPublished): Promise<void> {
     return discardUnpublished(this.#ctx, blob, error);
   }
+}
+
+/** Since the body began to come. */
+function replacedMeanwhile(): HoldfastError {
+  return new HoldfastError("operation_aborted", "The object was replaced while it was appended to; try again.");
 }
 
 const notPublished = new HoldfastError("operation_aborted", "It was not published.");

@@ -13,7 +13,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { newBucketId } from "../core/ids.ts";
 import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import { oneCopy, type Redundancy } from "../core/redundancy.ts";
+import type { AskedRedundancies } from "../core/redundancy.ts";
 import { absent, readCounters } from "../kv/kv.ts";
 import { scanPages } from "../kv/scan_pages.ts";
 import type { Commit, Entry, KeyRange, Kv, Write } from "../kv/kv.ts";
@@ -21,7 +21,7 @@ import { transact } from "../kv/transact.ts";
 import { decodeBucket, encodeBucket, encodeGone, newBucketSettings } from "../meta/buckets.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
 import { hasConfiguration } from "../meta/configurations.ts";
-import { encodeConversion } from "../meta/conversions.ts";
+import { newConversion } from "../meta/conversions.ts";
 import {
   goneKey,
   bucketKey,
@@ -42,6 +42,7 @@ import type { ObjectContext } from "./context.ts";
 import { checkBucketName } from "./names.ts";
 import type { BucketInfo, BucketUsage, Objects } from "./object.ts";
 import { leavesAccount, quotaOfNewBucket } from "./quotas.ts";
+import { redundanciesIn } from "./storage_class.ts";
 import { bucketInfoOf, hasVersions, keepBucketAlive, readBucket, readRows } from "./target.ts";
 
 const deleteAttemptsMax = 8;
@@ -95,25 +96,24 @@ export async function bucketInfo(ctx: ObjectContext, name: string): Promise<Buck
   return bucketInfoOf(name, bucket);
 }
 
-/** Orders against every write to the bucket, which checks this row. What is there is converted by a job. */
+/** Orders against every write to the bucket, which checks this row. What is there of the classes concerned is converted by a job. */
 export async function setRedundancy(
   ctx: ObjectContext,
   name: string,
-  redundancy: Redundancy | undefined,
+  asked: Partial<AskedRedundancies>,
 ): Promise<BucketInfo> {
   const { kv, clock, random } = ctx;
   return transact(
     kv,
     async (tx) => {
       const { entry, bucket } = await readBucket(ctx, (keys) => tx.get(keys), name);
-      const changed: BucketRecord = { ...bucket, redundancy };
+      const changed: BucketRecord = { ...bucket, ...asked };
       tx.put(entry.key, encodeBucket(changed));
-      const conversion = {
-        redundancy: redundancy ?? ctx.redundancy?.() ?? oneCopy,
-        after: undefined,
-        isWaiting: false,
-      };
-      tx.put(conversionKey(bucket.id), encodeConversion(conversion));
+      const { standard, reduced } = redundanciesIn(ctx, changed);
+      const [earlier] = await tx.get([conversionKey(bucket.id)]);
+      // What the reduced class gets may follow from the other.
+      const wanted = "redundancy" in asked ? { standard, reduced } : { reduced };
+      tx.put(conversionKey(bucket.id), newConversion(wanted, earlier?.value));
       return bucketInfoOf(name, changed);
     },
     { clock, random },

@@ -2,7 +2,7 @@
  * One entry of a commit over several keys: what is read for it, and what it writes. The order of both is commit.ts's.
  *
  * What is put is encrypted as the bucket has it. What is copied must be encrypted so already, for its bytes stay where they
- * are; what is renamed stays the same object, sealed with the same key, which nobody needs for that.
+ * are; what is renamed stays the same object, sealed with the same key, which nobody needs for that. So it is with the storage class.
  */
 import { HoldfastError } from "../core/errors.ts";
 import type { Transaction } from "../kv/transact.ts";
@@ -21,6 +21,7 @@ import { refuseLocked } from "./locks.ts";
 import { newLock } from "./object_lock.ts";
 import { isDoneAlready, renamedBy } from "./rename_token.ts";
 import type { SharedBlobs } from "./shared_blobs.ts";
+import { mayShare } from "./storage_class.ts";
 import { hasVersions, infoOf, readTarget, type Target } from "./target.ts";
 import { replacedBy, replaceVersion, type NewVersion } from "./versions.ts";
 
@@ -139,7 +140,7 @@ async function versionOfBytes(
   return { ...facts, data: { kind: "inline" }, ...sealInline(bytes, encryption) };
 }
 
-/** Errors: `invalid_request` where the bucket wants it encrypted in another way than its source is. */
+/** Errors: `invalid_request` where it is to be encrypted in another way than its source is, or stored as another class. */
 async function copyOf(
   ctx: ObjectContext,
   source: ReadVersion,
@@ -151,6 +152,11 @@ async function copyOf(
     throw new HoldfastError(
       "invalid_request",
       "The source is not encrypted as new objects of the bucket are. Copy it by itself first, or rename it.",
+    );
+  if (metadata !== undefined && !mayShare(source.head, metadata))
+    throw new HoldfastError(
+      "invalid_request",
+      "The source is stored as another storage class. Copy it by itself first, or rename it.",
     );
   const kept = keptOf(source);
   const modifiedMs = ctx.clock.nowMs();

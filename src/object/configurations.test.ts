@@ -63,7 +63,7 @@ test("changes of different kinds at the same time are all kept", async (t) => {
       store.setConfiguration({ bucket, kind: "cors", document: Buffer.from(`<a n="${n}"/>`) }),
     ),
     ...Array.from({ length: 8 }, () => other.setConfiguration({ bucket, kind: "tagging", document: tagging })),
-    other.setRedundancy(bucket, { dataShards: 1, parityShards: 1 }),
+    other.setRedundancy(bucket, { redundancy: { dataShards: 1, parityShards: 1 } }),
   ]);
   assert.match((await textOf(store, "cors")) ?? "", /^<a n="\d"\/>$/);
   assert.equal(await textOf(store, "tagging"), taggingText);

@@ -28,6 +28,8 @@ export type ObjectParts = {
   readonly log: Log;
   /** Of buckets that say nothing else; one copy if left out. */
   readonly redundancy?: () => Redundancy;
+  /** Of the reduced class, of buckets that say nothing else; left out: what follows from the other (reducedFrom). */
+  readonly reducedRedundancy?: Redundancy | undefined;
   /** What seals the data keys of encrypted objects; without it only clients' own keys do. */
   readonly keys?: KeyService | undefined;
   /** What a bucket's encryption document says of its new objects; without it no object is stored in such a bucket. */

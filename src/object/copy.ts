@@ -5,6 +5,8 @@
  * The commit checks the source's head and the blob's root, so the source is what it was when its conditions were judged, and
  * its blob has not gone: a root is only deleted after the last head that points to it.
  *
+ * A copy to the other one of the two classes that are stored in their own ways (storage_class.ts) has its bytes read and written too.
+ *
  * A copy of what is encrypted seals the data key anew, as is wanted of the copy, and shares the blob, where both are encrypted in
  * the same way by keys of the store. Otherwise the bytes are read and written like any other body: where only one of the two is
  * encrypted, where the ETag is an MD5 of only one, and where a client's key is about, so that a client who takes another
@@ -41,6 +43,7 @@ import type {
 import { newLock } from "./object_lock.ts";
 import { putObject } from "./put.ts";
 import { readVersion, type ReadVersion } from "./read_version.ts";
+import { mayShare } from "./storage_class.ts";
 import { hasVersions, infoOf, keepBucketAlive, readRows, readTarget, type ReadRows } from "./target.ts";
 import { replacedBy, replaceVersion } from "./versions.ts";
 
@@ -203,7 +206,8 @@ async function copyOnce(
     const target = await readTarget(ctx, (keys) => tx.get(keys), options, { body: "kept" });
     const wanted = await wantedIn(ctx, target, options.encryption);
     const encryption = await encryptionOfCopy(ctx, head, options.source.customerKey, wanted);
-    if (encryption === "needs_bytes") return encryption;
+    const metadata = metadataOfCopy(options.metadata, head);
+    if (encryption === "needs_bytes" || !mayShare(head, metadata)) return "needs_bytes";
     refuseUnchanged(options, hasVersions(target.bucket));
     judgeWrite(target.head, options.conditions);
     judgeNewLock(target.bucket, options.lock, clock.nowMs());
@@ -213,7 +217,6 @@ async function copyOnce(
     if (head.data.kind === "blob" && !hasBlob(replaced?.head, head.data.blob)) await shareBlob(tx, head.data.blob);
     const { sizeBytes, etag, data } = head;
     const modifiedMs = clock.nowMs();
-    const metadata = metadataOfCopy(options.metadata, head);
     const inline = data.kind === "inline" ? from.bytes() : undefined;
     const { tags = head.tags, acl } = options;
     const next = { sizeBytes, modifiedMs, etag, checksum, metadata, tags, ...lock, acl, encryption, data, inline };

@@ -6,7 +6,7 @@
  */
 import type { BodySource } from "../blob/blob.ts";
 import type { BucketId, UploadId } from "../core/ids.ts";
-import type { Redundancy } from "../core/redundancy.ts";
+import type { AskedRedundancies } from "../core/redundancy.ts";
 import type { EncryptionContext } from "../crypto/crypto.ts";
 import type { CustomerKey } from "../crypto/customer_key.ts";
 import type { DigestAlgorithm, Digests } from "../digest/digest.ts";
@@ -29,14 +29,12 @@ export type BucketInfo = {
   readonly id: BucketId;
   readonly createdMs: number;
   readonly region: string;
-  /** What new objects are stored with; undefined: the store's default. */
-  readonly redundancy: Redundancy | undefined;
   readonly versioning: Versioning;
   /** 12 digits: whose it is; undefined: the store's own account. */
   readonly account: string | undefined;
   /** It can keep versions from being removed; once switched on this never goes off. */
   readonly objectLock: boolean;
-};
+} & AskedRedundancies;
 
 /** Switched on once, it can be suspended but never be as if it had not been. */
 export type Versioning = "unversioned" | "enabled" | "suspended";
@@ -436,9 +434,10 @@ export type LockedVersion = {
   readonly admit?: Admit;
 };
 
-/** What buckets of one redundancy hold. */
+/** What is to be stored with one redundancy. */
 export type UsageLevel = {
   readonly redundancy: string;
+  /** Those that have it for the class STANDARD. */
   readonly buckets: number;
 } & BucketUsage;
 
@@ -462,8 +461,8 @@ export type Objects = AppendCalls &
     bucket(name: string): Promise<BucketInfo>;
     /** `no_such_bucket`, `invalid_bucket_state` for a bucket with object lock that would be suspended. */
     setVersioning(name: string, versioning: "enabled" | "suspended"): Promise<BucketInfo>;
-    /** For all objects, those that are there in the background; undefined: the store's default. `no_such_bucket`. */
-    setRedundancy(name: string, redundancy: Redundancy | undefined): Promise<BucketInfo>;
+    /** For all objects of the classes named, those that are there in the background; undefined: by default. `no_such_bucket`. */
+    setRedundancy(name: string, asked: Partial<AskedRedundancies>): Promise<BucketInfo>;
     listBuckets(options: {
       readonly prefix?: string;
       readonly after?: string;

@@ -1,5 +1,4 @@
 /** `Objects` on a metadata store and a blob store. Every concern has a file of its own; this one only puts them together. */
-import { oneCopy } from "../core/redundancy.ts";
 import { appendObject } from "./append.ts";
 import { BucketIds } from "./bucket_ids.ts";
 import {
@@ -37,6 +36,7 @@ import { objectLockOf, setLegalHold, setObjectLock, setRetention } from "./objec
 import { putObject } from "./put.ts";
 import { accountQuota, bucketQuota, setAccountQuota, setBucketQuota } from "./quota_settings.ts";
 import { renameObject, renamePrefix } from "./rename.ts";
+import { redundanciesIn } from "./storage_class.ts";
 import { storeQuotas, storeUsage } from "./store_usage.ts";
 import { setAcl, setTags } from "./tagging.ts";
 import { Uploads } from "./uploads.ts";
@@ -67,8 +67,8 @@ export class ObjectStore implements Objects {
     return bucketInfo(this.#ctx, name);
   }
 
-  setRedundancy(...[name, redundancy]: Parameters<Objects["setRedundancy"]>): Promise<BucketInfo> {
-    return setRedundancy(this.#ctx, name, redundancy);
+  setRedundancy(...[name, asked]: Parameters<Objects["setRedundancy"]>): Promise<BucketInfo> {
+    return setRedundancy(this.#ctx, name, asked);
   }
 
   setVersioning(...[name, versioning]: Parameters<Objects["setVersioning"]>): Promise<BucketInfo> {
@@ -112,7 +112,7 @@ export class ObjectStore implements Objects {
   }
 
   storeUsage(): ReturnType<Objects["storeUsage"]> {
-    return storeUsage(this.#ctx.kv, this.#ctx.redundancy?.() ?? oneCopy);
+    return storeUsage(this.#ctx.kv, (bucket) => redundanciesIn(this.#ctx, bucket));
   }
 
   quota(bucket: string): ReturnType<Objects["quota"]> {

@@ -10,7 +10,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { DigestAlgorithm } from "../digest/digest.ts";
 import { newChunkedBlobWrites } from "../meta/blobs.ts";
-import { decodeHead } from "../meta/heads.ts";
+import { blobData, decodeHead } from "../meta/heads.ts";
 import type { HeadData } from "../meta/heads.ts";
 import { headKey } from "../meta/keys.ts";
 import { judgeWrite } from "./conditions.ts";
@@ -23,6 +23,7 @@ import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
 import type { PutOptions, PutResult, StoredChecksum } from "./object.ts";
 import { newLock } from "./object_lock.ts";
 import { refuseBeyondQuota } from "./quotas.ts";
+import { asksForReduced, redundancyIn } from "./storage_class.ts";
 import { changeTarget, readRows, readTarget } from "./target.ts";
 import type { Target } from "./target.ts";
 import { replacedBy, replaceVersion } from "./versions.ts";
@@ -49,7 +50,7 @@ export async function putObject(ctx: ObjectContext, options: PutOptions): Promis
     digests: digestsWithMd5(options.verifier.digests),
     inlineBytesMax: limits.inlineBytesMax,
     bytesMax: limits.putBytesMax,
-    redundancy: early.bucket.redundancy,
+    redundancy: redundancyIn(ctx, early.bucket, asksForReduced(options.metadata)),
     dataKey: encryption?.dataKey,
     signal: options.signal,
   });
@@ -97,7 +98,7 @@ async function publish(
   const { metadata, tags, acl, conditions, signal, origin, event = "ObjectCreated:Put" } = options;
   const publishesChunks = written.kind === "chunked" && written.blob.chunks.length > 0;
   const blobWrites = publishesChunks ? newChunkedBlobWrites(written.blob, () => ctx.session.nextStamp()) : [];
-  const data = dataOf(written);
+  const data = dataOf(written, asksForReduced(metadata));
   const stored =
     data.kind === "inline" && written.kind === "inline"
       ? sealInline(written.bytes, encryption)
@@ -116,9 +117,9 @@ async function publish(
   });
 }
 
-function dataOf(written: WrittenBody): HeadData {
+function dataOf(written: WrittenBody, reduced: boolean): HeadData {
   if (written.sizeBytes === 0) return { kind: "empty" };
-  return written.kind === "inline" ? { kind: "inline" } : { kind: "blob", blob: written.blob.id };
+  return written.kind === "inline" ? { kind: "inline" } : blobData(written.blob.id, reduced);
 }
 
 /** Whether a failed commit surely did not happen: only the store's being away leaves that open. */

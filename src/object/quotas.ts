@@ -22,12 +22,15 @@ import {
   type Quota,
 } from "../meta/quotas.ts";
 import type { Session } from "../meta/sessions.ts";
+import { noUsage, usageDeltas, type Usage, type UsageCounts } from "../meta/usage.ts";
 
 /** `objects`: current ones; `pastRows`: noncurrent versions and delete markers. */
 export type CountedChange = {
   readonly objects: number;
   readonly bytes: number;
   readonly pastRows: number;
+  /** What of it is of the reduced class. */
+  readonly reduced: UsageCounts;
   /** Whether a quota can refuse it. What a DELETE adds (a delete marker) is counted and never refused. */
   readonly isBounded: boolean;
 };
@@ -39,12 +42,13 @@ export async function countChange(
   bucket: BucketRecord,
   change: CountedChange,
 ): Promise<void> {
-  const { objects, bytes, pastRows, isBounded: mayRefuse } = change;
+  const { objects, bytes, pastRows, reduced, isBounded: mayRefuse } = change;
+  const usage = { objects, bytes, versions: pastRows, reduced };
   if (bucket.quota !== undefined) {
     const held = { objects: objects + pastRows, bytes };
-    return addCounted(tx, bucket, { counters: [objects, bytes, pastRows], held, mayRefuse });
+    return addCounted(tx, bucket, { usage, held, mayRefuse });
   }
-  const deltas = pastRows === 0 ? [objects, bytes] : [objects, bytes, pastRows];
+  const deltas = usageDeltas(usage);
   if (deltas.some((delta) => delta !== 0)) tx.add(usageKey(bucket.id, session.id), deltas);
 }
 
@@ -55,22 +59,23 @@ export async function countParts(
   { bytes, mayRefuse }: { readonly bytes: number; readonly mayRefuse: boolean },
 ): Promise<void> {
   if (bucket.quota !== undefined)
-    await addCounted(tx, bucket, { counters: [0, 0, 0], held: { objects: 0, bytes }, mayRefuse });
+    await addCounted(tx, bucket, {
+      usage: { ...noUsage, reduced: noUsage },
+      held: { objects: 0, bytes },
+      mayRefuse,
+    });
 }
 
-type Counted = { readonly counters: readonly number[]; readonly held: Held; readonly mayRefuse: boolean };
+type Counted = { readonly usage: Usage; readonly held: Held; readonly mayRefuse: boolean };
 
-async function addCounted(
-  tx: Transaction,
-  bucket: BucketRecord,
-  { counters, held, mayRefuse }: Counted,
-): Promise<void> {
+async function addCounted(tx: Transaction, bucket: BucketRecord, { usage, held, mayRefuse }: Counted): Promise<void> {
   const quota = bucket.quota!;
   const { objects, bytes } = held;
-  if ([...counters, objects, bytes].every((delta) => delta === 0)) return;
   const since = quota.account === "joining" ? [objects, bytes] : [];
+  const deltas = usageDeltas(usage, [objects, bytes, ...since]);
+  if (deltas.every((delta) => delta === 0)) return;
   const bound = quota.isCounted && mayRefuse ? boundOf(quota, "bucket", [undefined, undefined, undefined]) : undefined;
-  tx.add(countedKey(bucket.id), [...counters, objects, bytes, ...since], bound);
+  tx.add(countedKey(bucket.id), deltas, bound);
   if (quota.account === "none") return;
   const account = bucket.account ?? "";
   const [row] = await tx.get([accountQuotaKey(account)]);

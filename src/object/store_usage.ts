@@ -1,16 +1,17 @@
 /**
- * Objects, versions and bytes of the whole store, by the redundancy that their buckets ask for: from the counters alone, in a bounded
- * number of scans, so that it can be asked often. What a bucket held before it asked for another redundancy counts as what it
- * asks for now.
+ * Objects, versions and bytes of the whole store, by the redundancy that their buckets ask for them, for either class: from the
+ * counters alone, in a bounded number of scans, so that it can be asked often. What a bucket held before it asked for another
+ * redundancy counts as what it asks for now.
  */
 import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import { formatRedundancy, type Redundancy } from "../core/redundancy.ts";
-import { readCounters, type Entry, type Kv } from "../kv/kv.ts";
+import { formatRedundancy, type AskedRedundancies, type Redundancies } from "../core/redundancy.ts";
+import type { Entry, Kv } from "../kv/kv.ts";
 import { decodeBucket } from "../meta/buckets.ts";
 import { bucketNameOf, parseUsageKey, tagRange, tags, type Tag } from "../meta/keys.ts";
 import { accountUsageKey, countedKey, quotaAccountOf } from "../meta/quota_keys.ts";
 import { decodeAccountQuota, isBounded, readCounted, readHeld } from "../meta/quotas.ts";
+import { isNothing, noUsage, readUsage, sumOf, type UsageCounts } from "../meta/usage.ts";
 import type { StoreUsage, UsageLevel } from "./object.ts";
 import type { NamedQuota } from "./quota_types.ts";
 
@@ -30,26 +31,32 @@ async function someRows(kv: Kv, tag: Tag): Promise<{ readonly rows: readonly Ent
   return { rows, isWhole: false };
 }
 
-/** `byDefault`: of buckets that say nothing else. */
-export async function storeUsage(kv: Kv, byDefault: Redundancy): Promise<StoreUsage> {
+/** `redundanciesOf`: what holds for a bucket. */
+export async function storeUsage(
+  kv: Kv,
+  redundanciesOf: (bucket: AskedRedundancies) => Redundancies,
+): Promise<StoreUsage> {
   const [buckets, counters] = await Promise.all([someRows(kv, tags.bucket), someRows(kv, tags.usage)]);
-  const levels = new Map<string, { buckets: number; objects: number; versions: number; bytes: number }>();
-  const levelOf = new Map<BucketId, string>();
+  const levels = new Map<string, UsageCounts & { readonly buckets: number }>();
+  const add = (level: string, counts: UsageCounts, more = 0): void => {
+    const { buckets: count, ...sums } = levels.get(level) ?? { buckets: 0, ...noUsage };
+    levels.set(level, { buckets: count + more, ...sumOf(sums, counts) });
+  };
+  const levelsOf = new Map<BucketId, { readonly standard: string; readonly reduced: string }>();
   for (const row of buckets.rows) {
-    const { id, redundancy = byDefault } = decodeBucket(row.value);
-    const level = formatRedundancy(redundancy);
-    levelOf.set(id, level);
-    const sums = levels.get(level) ?? { buckets: 0, objects: 0, versions: 0, bytes: 0 };
-    levels.set(level, { ...sums, buckets: sums.buckets + 1 });
+    const bucket = decodeBucket(row.value);
+    const { standard, reduced } = redundanciesOf(bucket);
+    const own = { standard: formatRedundancy(standard), reduced: formatRedundancy(reduced) };
+    levelsOf.set(bucket.id, own);
+    add(own.standard, noUsage, 1);
   }
   for (const row of counters.rows) {
     // Counters may outlive their bucket a little.
-    const sums = levels.get(levelOf.get(parseUsageKey(row.key).bucket) ?? "");
-    if (sums === undefined) continue;
-    const [objects = 0, bytes = 0, versions = 0] = readCounters(row.value);
-    sums.objects += objects;
-    sums.versions += versions;
-    sums.bytes += bytes;
+    const own = levelsOf.get(parseUsageKey(row.key).bucket);
+    if (own === undefined) continue;
+    const { reduced, ...all } = readUsage(row.value);
+    add(own.standard, sumOf(all, reduced, -1));
+    if (!isNothing(reduced)) add(own.reduced, reduced);
   }
   const found = [...levels].map(([redundancy, sums]): UsageLevel => ({ redundancy, ...sums }));
   return { levels: found, isWhole: buckets.isWhole && counters.isWhole };

@@ -215,6 +215,6 @@ export function infoOf(bucket: BucketRecord, key: Buffer, head: HeadRecord): Obj
 }
 
 export function bucketInfoOf(name: string, bucket: BucketRecord): BucketInfo {
-  const { id, createdMs, region, redundancy, versioning, objectLock, account } = bucket;
-  return { name, id, createdMs, region, redundancy, versioning, objectLock, account };
+  const { id, createdMs, region, redundancy, reducedRedundancy, versioning, objectLock, account } = bucket;
+  return { name, id, createdMs, region, redundancy, reducedRedundancy, versioning, objectLock, account };
 }

@@ -21,6 +21,7 @@ import type { Entry, Write } from "../kv/kv.ts";
 import { transact, type Transaction } from "../kv/transact.ts";
 import { newPartsBlobWrites, type PartRecord } from "../meta/blobs.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
+import { blobData } from "../meta/heads.ts";
 import { finishedKey, leftoverKey, partRange, sessionKey, uploadKey } from "../meta/keys.ts";
 import {
   decodeFinished,
@@ -39,6 +40,7 @@ import { checkStated, encryptionInfo, openUploadKey } from "./encryption.ts";
 import type { CompleteOptions, PutResult, UploadRef } from "./object.ts";
 import { newLock } from "./object_lock.ts";
 import { surelyNotCommitted } from "./put.ts";
+import { asksForReduced } from "./storage_class.ts";
 import { keepBucketAlive, readTarget } from "./target.ts";
 import { giveBackParts } from "./uploads.counts.ts";
 import { abandonAttempt, assertSession, noSuchUpload, parseUploadId, readUpload } from "./uploads.rows.ts";
@@ -218,8 +220,8 @@ function publish(
       const { etag, sizeBytes, checksum } = completion;
       const made = { etag, sizeBytes, checksum, modifiedMs: clock.nowMs() };
       putAll(tx, blobWrites);
-      const data = { kind: "blob", blob: partsMap } as const;
       const { metadata, tags, encryption, acl } = upload;
+      const data = blobData(partsMap, asksForReduced(metadata));
       // What was asked for at the start was judged then.
       const lock = await newLock(ctx, tx, target, upload);
       const next = { ...made, metadata, tags, ...lock, encryption, acl, data, inline: undefined };

@@ -48,6 +48,7 @@ import type {
   WantedEncryption,
 } from "./object.ts";
 import { digestsWithMd5, discardUnpublished } from "./put.ts";
+import { asksForReduced, redundancyIn } from "./storage_class.ts";
 import { keepBucketAlive, readBucket } from "./target.ts";
 import { countPart, giveBackParts, refusePart } from "./uploads.counts.ts";
 import { completeUpload } from "./uploads.complete.ts";
@@ -148,7 +149,7 @@ export class Uploads {
     const digests = digestsWithMd5(
       chosen === undefined ? verifier.digests : [...new Set([...verifier.digests, chosen])],
     );
-    const { redundancy } = bucket;
+    const redundancy = redundancyIn(this.#ctx, bucket, asksForReduced(upload.metadata));
     checkStated(upload, options.statedEncryption);
     const dataKey = await openUploadKey(this.#ctx, upload, options.customerKey);
     const encryption = dataKey && upload.encryption && { dataKey, record: upload.encryption };

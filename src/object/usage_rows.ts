@@ -6,11 +6,12 @@
 import { assert } from "../core/assert.ts";
 import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import { readCounters, type Entry, type Kv } from "../kv/kv.ts";
+import type { Entry, Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import { decodeBucket, type BucketRecord } from "../meta/buckets.ts";
 import { bucketKey, foldedSession, parseUsageKey, usageKey } from "../meta/keys.ts";
 import { countedKey } from "../meta/quota_keys.ts";
+import { readUsage, usageDeltas } from "../meta/usage.ts";
 
 /** Each row costs a check, a delete, and the check of a bucket and an addition if every one is another bucket's. */
 export const usageRowsPerCommit = Math.min(128, Math.floor(limits.commitOperationsMax / 4));
@@ -34,9 +35,10 @@ export function foldUsage(
       const bucket = row && buckets.get(parseUsageKey(row.key).bucket);
       if (row === undefined || bucket === undefined) continue;
       tx.delete(row.key);
-      const [objects = 0, bytes = 0, versions = 0] = readCounters(row.value);
-      if (bucket.quota === undefined) tx.add(usageKey(bucket.id, foldedSession), [objects, bytes, versions]);
-      else tx.add(countedKey(bucket.id), [objects, bytes, versions, objects + versions, bytes]);
+      const usage = readUsage(row.value);
+      const { objects, bytes, versions } = usage;
+      if (bucket.quota === undefined) tx.add(usageKey(bucket.id, foldedSession), usageDeltas(usage));
+      else tx.add(countedKey(bucket.id), usageDeltas(usage, [objects + versions, bytes]));
     }
   });
 }

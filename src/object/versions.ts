@@ -27,6 +27,7 @@ import type { ObjectContext } from "./context.ts";
 import { noteDue } from "./due.ts";
 import { refuseLocked } from "./locks.ts";
 import { countChange } from "./quotas.ts";
+import { reducedIn, type Placed } from "./storage_class.ts";
 import { hasVersions, type ReadRows, type Target } from "./target.ts";
 import { versionIdOf, type VersionRef } from "./version_ids.ts";
 
@@ -120,9 +121,18 @@ export async function replaceVersion(
   putBody(tx, target, stamp, inline);
   letGo(ctx, tx, replaced?.head, { next });
   const bytes = next.sizeBytes - (replaced?.head.sizeBytes ?? 0);
-  await countChange(ctx, tx, target.bucket, { objects: old === undefined ? 1 : 0, bytes, pastRows, isBounded: true });
+  const objects = old === undefined ? 1 : 0;
+  const displaced = displacedIn(target, replaced);
+  const reduced = reducedIn(
+    [
+      { place: "head", head },
+      { place: "past", head: displaced },
+    ],
+    goneFrom(target, replaced),
+  );
+  await countChange(ctx, tx, target.bucket, { objects, bytes, pastRows, reduced, isBounded: true });
   await announce(ctx, tx, target, { cause, version: head });
-  await noteDue(ctx, tx, target, { current: head, displaced: displacedIn(target, replaced) });
+  await noteDue(ctx, tx, target, { current: head, displaced });
   return version && versionIdOf(head);
 }
 
@@ -154,9 +164,11 @@ export async function addMarker(
   letGo(ctx, tx, replaced?.head);
   const bytes = -(replaced?.head.sizeBytes ?? 0);
   const objects = old === undefined ? 0 : -1;
-  await countChange(ctx, tx, target.bucket, { objects, bytes, pastRows, isBounded: false });
+  const displaced = displacedIn(target, replaced);
+  const reduced = reducedIn([{ place: "past", head: displaced }], goneFrom(target, replaced));
+  await countChange(ctx, tx, target.bucket, { objects, bytes, pastRows, reduced, isBounded: false });
   await announce(ctx, tx, target, { cause, version: marker });
-  await noteDue(ctx, tx, target, { current: marker, displaced: displacedIn(target, replaced) });
+  await noteDue(ctx, tx, target, { current: marker, displaced });
   return versionIdOf(marker);
 }
 
@@ -170,6 +182,11 @@ function placeOfNew(target: Target): VersionRecord | undefined {
   if (current === undefined) return { order, isNull: false, nullOrder: undefined };
   const nullOrder = isNullVersion(current) ? orderOf(current) : current.version?.nullOrder;
   return { order, isNull: false, nullOrder };
+}
+
+/** What is in its place no more when a new version is written: what was current, and what is replaced among the past ones. */
+function goneFrom(target: Target, replaced: StoredVersion | undefined): Placed[] {
+  return [currentOf(target), replaced?.place === "past" ? replaced : undefined].filter((gone) => gone !== undefined);
 }
 
 /** What is current and becomes a past version, for it is not replaced. */
@@ -237,6 +254,7 @@ export async function removeVersion(
   { version: { place, head }, bypassesGovernance, cause }: Removal,
 ): Promise<void> {
   const change = { objects: 0, bytes: -head.sizeBytes, pastRows: 0 };
+  let moved: HeadRecord | undefined;
   // A marker may have nothing behind it any more.
   let current = target.marker;
   if (place === "past") {
@@ -245,13 +263,18 @@ export async function removeVersion(
   } else {
     const next = hasVersions(target.bucket) ? await nextOldest(tx, target, head) : undefined;
     promote(tx, target, next);
-    current = next?.past.head;
+    current = moved = next?.past.head;
     const becomesObject = next !== undefined && next.past.head.data.kind !== "marker";
     change.objects = (becomesObject ? 1 : 0) - (place === "head" ? 1 : 0);
     change.pastRows = -((becomesObject ? 1 : 0) + (place === "marker" ? 1 : 0));
   }
   letGo(ctx, tx, head, { bypassesGovernance });
-  await countChange(ctx, tx, target.bucket, { ...change, isBounded: false });
+  const gone: Placed[] = [
+    { place, head },
+    { place: "past", head: moved },
+  ];
+  const reduced = reducedIn([{ place: "head", head: moved }], gone);
+  await countChange(ctx, tx, target.bucket, { ...change, reduced, isBounded: false });
   await announce(ctx, tx, target, { cause, version: head });
   await noteDue(ctx, tx, target, { current });
 }

@@ -1,6 +1,6 @@
 /** What `/_/admin/cluster` tells, put together from what this process sees and what the metadata store has. */
 import type { ClusterFacts, NodeFacts } from "../admin/cluster.ts";
-import { formatRedundancy } from "../core/redundancy.ts";
+import { formatRedundancy, reducedFrom } from "../core/redundancy.ts";
 import type { Store, StoreNode } from "./store.ts";
 import { packageVersion } from "./version.ts";
 
@@ -19,12 +19,14 @@ export async function clusterStatus({ store, workers, startedMs }: ClusterStatus
     store.destinations.list(),
   ]);
   const redundancy = formatRedundancy(store.redundancy());
+  const reducedRedundancy = formatRedundancy(reducedFrom(store.redundancy(), store.reducedRedundancy));
   const nodes = store.nodes().map(nodeFacts);
   return {
     version: packageVersion(),
     startedMs,
     workers,
     redundancy,
+    reducedRedundancy,
     nodes,
     drives,
     usage,

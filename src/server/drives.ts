@@ -35,6 +35,8 @@ export type StoreDrivesParts = {
   readonly nodes: () => readonly { readonly url: string; readonly zone: string; readonly isUp: boolean }[];
   /** Of buckets that say nothing else. */
   readonly redundancy: () => Redundancy;
+  /** What was asked for the reduced class of buckets that say nothing else. */
+  readonly reducedRedundancy?: Redundancy | undefined;
 };
 
 export type Change = {
@@ -152,19 +154,23 @@ export class StoreDrives {
     throw refusal(found.mayBeForced ? `${found.why} With --force it is done all the same.` : found.why);
   }
 
-  /** Every redundancy that is asked for, the store's own first. */
+  /** Every redundancy that is asked for, the store's own first. One that follows from another needs no more drives than that. */
   async #wishes(): Promise<Wish[]> {
-    const { objects, redundancy } = this.#parts;
+    const { objects, redundancy, reducedRedundancy } = this.#parts;
     const wishes = new Map<string, Wish>();
     const add = (wish: Wish): void => {
       const name = formatRedundancy(wish.redundancy);
       if (!wishes.has(name)) wishes.set(name, wish);
     };
     add({ redundancy: redundancy(), whose: "The store's redundancy" });
+    if (reducedRedundancy !== undefined)
+      add({ redundancy: reducedRedundancy, whose: "The store's reduced redundancy" });
     for (let after: string | undefined; ;) {
       const page = await objects.listBuckets({ limit: 1_000, ...(after !== undefined && { after }) });
-      for (const { name, redundancy: own } of page.buckets)
+      for (const { name, redundancy: own, reducedRedundancy: reduced } of page.buckets) {
         if (own !== undefined) add({ redundancy: own, whose: `The redundancy of bucket ${name}` });
+        if (reduced !== undefined) add({ redundancy: reduced, whose: `The reduced redundancy of bucket ${name}` });
+      }
       if (page.next === undefined) return [...wishes.values()];
       after = page.next;
     }

@@ -80,7 +80,11 @@ export async function joinCluster(parts: MembershipParts): Promise<Membership> {
     clock,
   });
   const hasDrives = (url: string): Promise<boolean> => node.hasDrives(url);
-  const redundancy = new DefaultRedundancy({ topology, hasDrives, raised: () => readRaised(kv) });
+  const redundancy = new DefaultRedundancy({
+    topology,
+    hasDrives,
+    raised: async () => (await readRaised(kv)).standard,
+  });
   const mayPublish = (): Promise<boolean> => takeLease(kv, `publish@${own.url}`, session.id);
   const unpublish = keepPublished({ kv, own, local, check: session.check, mayPublish, clock, log });
   return {

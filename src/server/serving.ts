@@ -1,5 +1,5 @@
 /** A store and its doors on a port, in one process: what a worker runs, and what `createServer` runs in a program. */
-import { createAdmin } from "../admin/admin.ts";
+import { createAdmin, type AdminOptions } from "../admin/admin.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import { mergeSnapshots, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
@@ -97,6 +97,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     destinations: store.destinations,
     clock,
     redundancy: () => store.redundancy(),
+    reducedRedundancy: store.reducedRedundancy,
     ready: async () => (listener.isStopping ? ["The server is stopping."] : store.obstacles()),
     metrics: async () => {
       const standing = await standingOf({ store, startedMs, clock, log });
@@ -104,8 +105,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     },
     status: statusOf(options, startedMs),
     cluster: () => clusterStatus({ store, workers: options.workers, startedMs }),
-    changeDrive: (id, change) => store.storeDrives.change(id, change),
-    changeNode: (url, change) => store.storeDrives.changeNode(url, change),
+    ...driveChanges(store),
   });
   const { clusterSecret: secret } = options;
   const node = secret === undefined ? undefined : createNodeDoor({ ...ownDrives(store), secret, clock, random, log });
@@ -129,6 +129,13 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     await bucketLogs.close();
   };
   return { port, refuse: () => listener.refuse(), stop };
+}
+
+function driveChanges({ storeDrives }: Store): Pick<AdminOptions, "changeDrive" | "changeNode"> {
+  return {
+    changeDrive: (id, change) => storeDrives.change(id, change),
+    changeNode: (url, change) => storeDrives.changeNode(url, change),
+  };
 }
 
 function accessLogs({ store, region, metrics, clock, random, log, accessLogIntervalMs }: ServeOptions): AccessLogs {

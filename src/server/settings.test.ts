@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import type { Redundancy } from "../core/redundancy.ts";
 import { advertisedUrl, readSettings, settingNames, variableOf, type SettingSources } from "./settings.ts";
 
 const none: SettingSources = { flags: {}, environment: {} };
@@ -116,6 +117,19 @@ test("a refusal never repeats a secret", () => {
 test("client variables are no mistake", () => {
   const environment = { HOLDFAST_URL: "x", HOLDFAST_ACCESS_KEY: "x", HOLDFAST_SECRET_KEY: "x", HOLDFAST_CONFIG: "x" };
   assert.doesNotThrow(() => readSettings({ ...none, environment }));
+});
+
+test("the reduced redundancy has a drive for each shard and bears no more losses than the other", () => {
+  const drives = ["/a", "/b", "/c", "/d", "/e", "/f"];
+  const read = (flags: Record<string, string>): Redundancy | undefined =>
+    readSettings({ ...none, flags: { drives, ...flags } })["reduced-redundancy"];
+  const reduced = (text: string): Record<string, string> => ({ "reduced-redundancy": text });
+  assert.equal(read({}), undefined);
+  assert.deepEqual(read(reduced("ec:5+1")), { dataShards: 5, parityShards: 1 });
+  assert.match(refusalOf({ flags: { drives, ...reduced("ec:6+1") } }), /needs 7 drives/);
+  assert.match(refusalOf({ flags: { drives, ...reduced("ec:3+3") } }), /ec:3\+3 bears more losses than ec:4\+2/);
+  const one = { redundancy: "replica:1" };
+  assert.match(refusalOf({ flags: { drives, ...one, ...reduced("replica:2") } }), /more losses than replica:1/);
 });
 
 test("any text as any setting is read or refused with its name", () => {

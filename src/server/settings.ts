@@ -31,6 +31,8 @@ export type Settings = {
   readonly "files-bucket": string;
   /** Of buckets that say nothing else; undefined: by the number of drives. */
   readonly redundancy: Redundancy | undefined;
+  /** Of the class REDUCED_REDUNDANCY; undefined: one loss less, where that leaves one. */
+  readonly "reduced-redundancy": Redundancy | undefined;
   /** Undefined: by the number of drives. */
   readonly "metadata-copies": number | undefined;
   /** Where the metadata is kept, when not in the drives; with it the server is a node of a cluster. */
@@ -253,6 +255,12 @@ export const settings: { readonly [N in SettingName]: Setting<Settings[N]> } = {
     fallback: () => undefined,
     flag: "<replica:n|ec:k+m>",
     help: "how buckets are stored that say nothing else (default: by the number of drives)",
+  },
+  "reduced-redundancy": {
+    parse: maybe(redundancy),
+    fallback: () => undefined,
+    flag: "<replica:n|ec:k+m>",
+    help: "the same for the storage class REDUCED_REDUNDANCY (default: one loss less, where that leaves one)",
   },
   "metadata-copies": {
     parse: maybe(metadataCopies),
@@ -489,10 +497,11 @@ function checkDomains(found: Settings): void {
 
 /** What a store needs that is all here. */
 function checkAlone(found: Settings): void {
-  const { redundancy, "metadata-copies": copies } = found;
-  if (redundancy !== undefined && shardsOf(redundancy) > Math.max(1, found.drives.length)) {
-    refuse(`The redundancy ${formatRedundancy(redundancy)} needs ${shardsOf(redundancy)} drives.`);
-  }
+  const { "metadata-copies": copies } = found;
+  for (const redundancy of [found.redundancy, found["reduced-redundancy"]])
+    if (redundancy !== undefined && shardsOf(redundancy) > Math.max(1, found.drives.length))
+      refuse(`The redundancy ${formatRedundancy(redundancy)} needs ${shardsOf(redundancy)} drives.`);
+  refuseStronger(redundancyOf(found), found["reduced-redundancy"]);
   if (copies !== undefined && copies > Math.max(1, found.drives.length)) {
     refuse(`metadata-copies and drives go together: ${copies} copies, and each needs a drive of its own.`);
   }
@@ -501,7 +510,13 @@ function checkAlone(found: Settings): void {
       refuse(`${name} and metadata go together: a cluster keeps its metadata in an engine of its own.`);
 }
 
+function refuseStronger(standard: Redundancy, reduced: Redundancy | undefined): void {
+  if (reduced !== undefined && reduced.parityShards > standard.parityShards)
+    refuse(`The reduced redundancy ${formatRedundancy(reduced)} bears more losses than ${formatRedundancy(standard)}.`);
+}
+
 function checkCluster(found: Settings): void {
+  if (found.redundancy !== undefined) refuseStronger(found.redundancy, found["reduced-redundancy"]);
   if (found["cluster-secret-file"] === undefined)
     refuse("metadata and cluster-secret-file go together: the nodes of a cluster share a secret.");
   if (found["metadata-copies"] !== undefined)

@@ -72,6 +72,8 @@ export type StoreOptions = {
   readonly root: Credentials;
   /** Of buckets that say nothing else; undefined: by the nodes and drives that there are. */
   readonly redundancy: Redundancy | undefined;
+  /** The same for the reduced class; undefined: one loss less, where that leaves one. */
+  readonly reducedRedundancy?: Redundancy | undefined;
   /** Master keys of server-side encryption, the first one to seal with; none: only clients' own keys encrypt. */
   readonly masterKeys?: readonly Uint8Array[];
   /** An outside service of keys. */
@@ -109,6 +111,8 @@ export type Store = {
   drives(): Promise<DriveStatus[]>;
   /** Of buckets that say nothing else. */
   redundancy(): Redundancy;
+  /** What was asked for the reduced class. */
+  readonly reducedRedundancy: Redundancy | undefined;
   /** Where requests of clients are counted, to which background work yields. */
   readonly activity: Activity;
   /** The nodes that there are, as this process sees them; none on a single machine. */
@@ -196,8 +200,9 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const admitRows = rowAdmission(options, opened);
   const encryptionKeys = await openKeys(options, kv, closers);
   const notifications = notificationsOf({ kv, session, clock, random, onQueued: () => jobs.poke("events") });
-  const common = { kv, blobs, digests, session, clock, random, log, redundancy };
-  const { lifecycleDayMs } = options;
+  const { lifecycleDayMs, reducedRedundancy } = options;
+  const redundancies = { redundancy, reducedRedundancy };
+  const common = { kv, blobs, digests, session, clock, random, log, ...redundancies };
   const loggedBuckets = new LoggedBuckets();
   const hooks = { ...admitRows, ...notifications.hooks, loggedBuckets, lifecycleRules, lifecycleDayMs };
   const objects = new ObjectStore({ ...common, keys: encryptionKeys, defaultEncryption, ...hooks });
@@ -217,11 +222,11 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     digests,
     local,
     copy: (...given) => node.copy!(...given),
-    redundancy,
+    ...redundancies,
     activity,
     nodes: () => drives.nodes(),
     drives: () => Promise.all(local.drives.map((drive) => local.status(drive))),
-    storeDrives: new StoreDrives({ kv, node: seen, objects, redundancy, nodes: () => drives.nodes() }),
+    storeDrives: new StoreDrives({ kv, node: seen, objects, ...redundancies, nodes: () => drives.nodes() }),
     ...pendingWork(kv),
     jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, why: end.why, node: seen, nodes: drives.nodes(), openedMs, clock }),
@@ -283,7 +288,10 @@ function soon(clock: Clock, then: () => void): () => void {
   };
 }
 
-type WorkParts = Pick<JobsParts, "kv" | "node" | "blobs" | "session" | "placement" | "redundancy" | "lifecycle"> & {
+type WorkParts = Pick<
+  JobsParts,
+  "kv" | "node" | "blobs" | "session" | "placement" | "redundancy" | "reducedRedundancy" | "lifecycle"
+> & {
   readonly local: ChunkNode;
   readonly topology: Topology | undefined;
   readonly activity: Activity;

@@ -78,6 +78,7 @@ class Worker {
       ...(cluster && { cluster }),
       root,
       redundancy: cluster === undefined ? redundancyOf(settings) : settings.redundancy,
+      reducedRedundancy: settings["reduced-redundancy"],
       masterKeys,
       keyService,
       driveAwayMs: 1_000 * settings["drive-away"],

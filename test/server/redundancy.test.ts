@@ -97,13 +97,53 @@ test("a bucket says how it is stored, and takes only what can be", { timeout }, 
     HOLDFAST_SECRET_KEY: testKeys.secretKey,
   };
   const run = (...args: string[]): Promise<Ended> => runCli(["bucket", ...args], path.dirname(drives[0]), env);
-  assert.equal((await run("show", bucket)).output, `bucket ${bucket}: ec:4+2 (the store's default)\n`);
-  assert.equal((await run("set", bucket, "--redundancy", "replica:3")).output, `bucket ${bucket}: replica:3\n`);
+  const said = (standard: string, reduced: string): string =>
+    `bucket ${bucket}: ${standard}\n  REDUCED_REDUNDANCY: ${reduced}\n`;
+  const byDefault = said("ec:4+2 (the store's default)", "ec:4+1 (by default)");
+  assert.equal((await run("show", bucket)).output, byDefault);
+  const copies = said("replica:3", "replica:2 (by default)");
+  assert.equal((await run("set", bucket, "--redundancy", "replica:3")).output, copies);
   const refused = await run("set", bucket, "--redundancy", "ec:5+2");
   assert.deepEqual([refused.status, /needs 7 drives/.test(refused.errors)], [1, true], refused.errors);
-  assert.equal((await run("show", bucket)).output, `bucket ${bucket}: replica:3\n`);
+  assert.equal((await run("show", bucket)).output, copies);
+  const stronger = await run("set", bucket, "--reduced-redundancy", "ec:2+3");
+  assert.deepEqual([stronger.status, /more losses than replica:3/.test(stronger.errors)], [1, true], stronger.errors);
   await client.run({ method: "PUT", bucket, key: "copied", body: randomBytes(700_000) });
   assert.equal((await firstChunk(server, "copied")).redundancy, "replica:3");
+});
+
+test("each storage class has its redundancy, whichever way it is asked for, and says so", { timeout }, async (t) => {
+  const drives = sixDrives(t);
+  const { server, client } = await start(t, drives, "--reduced-redundancy", "ec:4+1");
+  await client.run({ method: "PUT", bucket });
+  const reduced = { "x-amz-storage-class": "REDUCED_REDUNDANCY" };
+  const body = randomBytes(700_000);
+  const stored = async (key: string): Promise<[string, number]> => {
+    const { redundancy, shards } = await firstChunk(server, key);
+    return [redundancy, shards.length];
+  };
+  await client.run({ method: "PUT", bucket, key: "standard", body });
+  await client.run({ method: "PUT", bucket, key: "reduced", body, headers: reduced });
+  const from = (key: string): Record<string, string> => ({ "x-amz-copy-source": `/${bucket}/${key}` });
+  await client.run({ method: "PUT", bucket, key: "weaker", headers: { ...from("standard"), ...reduced } });
+  await client.run({ method: "PUT", bucket, key: "stronger", headers: from("reduced") });
+  const [six, five] = [
+    ["ec:4+2", 6],
+    ["ec:4+1", 5],
+  ];
+  for (const key of ["standard", "stronger"]) assert.deepEqual(await stored(key), six, key);
+  for (const key of ["reduced", "weaker"]) assert.deepEqual(await stored(key), five, key);
+  const answers = await askAdmin({ endpoint: server.url, ...testKeys }, { method: "GET", path: "/_/admin/cluster" });
+  assert.deepEqual([answers["redundancy"], answers["reducedRedundancy"]], ["ec:4+2", "ec:4+1"]);
+  const { levels } = answers["usage"] as { levels: readonly { redundancy: string; objects: number; bytes: number }[] };
+  const held = Object.fromEntries(levels.map(({ redundancy, objects, bytes }) => [redundancy, [objects, bytes]]));
+  assert.deepEqual(held, { "ec:4+1": [2, 2 * body.length], "ec:4+2": [2, 2 * body.length] });
+  // What is there follows the bucket's word.
+  const change = { method: "PUT", path: `/_/admin/buckets/${bucket}`, body: { reducedRedundancy: "replica:1" } };
+  await askAdmin({ endpoint: server.url, ...testKeys }, change);
+  await until(async () => (await stored("reduced"))[1] === 1 && (await stored("weaker"))[1] === 1);
+  assert.deepEqual(await stored("standard"), six);
+  assert.ok((await client.read(bucket, "weaker")).equals(body));
 });
 
 type Chunk = {

@@ -123,7 +123,8 @@ export class Crew {
   async #operate({ kv, knownDrives, objects }: Running): Promise<void> {
     const { random, choices } = this.#world;
     if (choices.length === 0) return;
-    if (random.below(3) === 0) return void (await objects.setRedundancy(bucket, choices[random.below(choices.length)]));
+    if (random.below(3) === 0)
+      return void (await objects.setRedundancy(bucket, { redundancy: choices[random.below(choices.length)] }));
     // Those that are lost are taken out of the store like others.
     const known = await knownDrives();
     const { id } = known[random.below(known.length)]!;

@@ -28,6 +28,13 @@ export function freshBody(random: Random): Buffer {
 
 export const hashOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 export const metadata = { headers: {}, user: {} };
+const classes = [metadata, { headers: { "x-amz-storage-class": "REDUCED_REDUNDANCY" }, user: {} }] as const;
+
+/** Of either storage class: each is stored in its own way. */
+function anyClass(random: Random): (typeof classes)[number] {
+  return classes[random.below(classes.length)]!;
+}
+
 export const verifier = { digests: [], verify: () => undefined };
 
 /** What the lanes share. */
@@ -77,7 +84,8 @@ export async function step(lanes: Lanes, lane: number, reads: Promise<void>[]): 
   };
   if (dice < 5) {
     const body = freshBody(random);
-    await change(hashOf(body), () => objects.put({ bucket, key, body: bodyOf(body), metadata, verifier }));
+    const put = { bucket, key, body: bodyOf(body), metadata: anyClass(random), verifier };
+    await change(hashOf(body), () => objects.put(put));
   } else if (dice < 7) {
     await change(undefined, () => objects.delete({ bucket, key }));
   } else if (dice < 9) {
@@ -89,7 +97,8 @@ export async function step(lanes: Lanes, lane: number, reads: Promise<void>[]): 
     const [content] = contents ?? [];
     if (from === name || contents?.size !== 1 || content === undefined) return;
     const source = { bucket, key: Buffer.from(from) };
-    await change(content, () => objects.copy({ source, bucket, key, metadata: undefined }));
+    const copy = { source, bucket, key, metadata: random.below(2) === 0 ? undefined : anyClass(random) };
+    await change(content, () => objects.copy(copy));
   } else {
     const body = freshBody(random);
     await change(hashOf(body), () => upload(objects, key, body, random));
@@ -98,7 +107,7 @@ export async function step(lanes: Lanes, lane: number, reads: Promise<void>[]): 
 
 /** Two parts at most, one of which becomes the object: any but the last would have to be larger than bodies are here. */
 async function upload(objects: Objects, key: Buffer, body: Buffer, random: Random): Promise<void> {
-  const { id: uploadId } = await objects.createUpload({ bucket, key, metadata });
+  const { id: uploadId } = await objects.createUpload({ bucket, key, metadata: anyClass(random) });
   const ref = { bucket, key, uploadId, verifier };
   if (random.below(2) === 0) await objects.uploadPart({ ...ref, partNumber: 7, body: bodyOf(freshBody(random)) });
   const part = await objects.uploadPart({ ...ref, partNumber: 3, body: bodyOf(body) });

@@ -32,6 +32,9 @@ import { slowedNode } from "./slow.ts";
 
 export const bucket = "sim";
 
+/** Of the class REDUCED_REDUNDANCY: one loss, which is what faults are kept within, where the other class bears two. */
+export const reducedRedundancy = parseRedundancy("replica:2");
+
 const diskBytes = 1 << 30;
 /** Small, so that small objects have several chunks; of codes large enough that whole chunks are coded. */
 const copiedChunkBytes = 24 * 1024;
@@ -201,7 +204,8 @@ export class World {
       onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
       onLanded: (shard) => landed.note(shard),
     });
-    const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, redundancy: () => redundancy });
+    const redundancies = { redundancy: () => redundancy, reducedRedundancy };
+    const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...redundancies });
     const close = async () => {
       await session.close();
       await node.close();

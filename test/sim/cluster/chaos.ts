@@ -319,7 +319,7 @@ export class Chaos {
     const { choices, random } = this.#world;
     if (member === undefined || choices.length === 0) return false;
     const choice = choices[random.below(choices.length)]!;
-    return member.objects.setRedundancy(bucket, choice).then(
+    return member.objects.setRedundancy(bucket, { redundancy: choice }).then(
       () => true,
       () => false,
     );

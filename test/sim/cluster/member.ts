@@ -19,7 +19,7 @@ import { ObjectStore } from "../../../src/object/object_store.ts";
 import { sessionName } from "../../../src/server/run.ts";
 import { jobsOf, type Job } from "../jobs.ts";
 import { guardedDisk, Power } from "../power.ts";
-import type { Running } from "../world.ts";
+import { reducedRedundancy, type Running } from "../world.ts";
 import type { ClusterWorld } from "./world.ts";
 import type { SimMachine } from "./machine.ts";
 import { SimPeer } from "./peer.ts";
@@ -101,7 +101,8 @@ async function assemble(world: ClusterWorld, joined: Joined): Promise<Member> {
     onDamage: (source, chunkIndex) => damage.note(source, chunkIndex),
     onLanded: (shard) => landed.note(shard),
   });
-  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, redundancy: () => redundancy });
+  const redundancies = { redundancy: () => redundancy, reducedRedundancy };
+  const objects = new ObjectStore({ kv, blobs, digests, session, clock, random, log, ...redundancies });
   const onDrained = async (drive: DriveId): Promise<void> =>
     void (await changeDriveState(kv, drive, ["draining"], "drained"));
   const parts = { name, isSilent: false, objects, node, session, kv, power, blobs, placement, local };
@@ -109,7 +110,7 @@ async function assemble(world: ClusterWorld, joined: Joined): Promise<Member> {
   const jobs = jobsOf({
     ...parts,
     ...rest,
-    redundancy: () => redundancy,
+    ...redundancies,
     clock,
     random,
     awayMsMax: world.awayMsMax,

@@ -1,0 +1,81 @@
+/**
+ * Runs the test files (`npm test`): all of them, or those that are named after it, two at a time and the longest first.
+ *
+ * None of them for ever. Node's runner bounds tests, but waits without end for a file's process to exit, and for everybody to
+ * let go of its standard output. Here a file has its time: one that tells nobody that it is done is killed with all that it
+ * started, and fails; what outlives its file is killed and named; and a run that takes too long, or is told to end, says which
+ * files were running before it kills them.
+ */
+import { globSync } from "node:fs";
+import { run } from "node:test";
+import { spec } from "node:test/reporters";
+import { endAll, processesOf } from "./processes.ts";
+import { fileMsMax, graceMs, runMsMax, testMsMax } from "./bounds.ts";
+
+/** Measured; what takes less than ten seconds comes as it comes. Two lanes end together if what is short comes last. */
+const longFirst = ["test/cluster/postgres.test.ts", "test/cluster/etcd.test.ts"];
+
+const lookMs = 2_000;
+
+type Running = { readonly sinceMs: number; looksWithoutIt: number };
+const running = new Map<string, Running>();
+
+function say(text: string): void {
+  process.stdout.write(`run: ${text}\n`);
+}
+
+function wanted(): string[] {
+  const named = process.argv.slice(2);
+  if (named.length > 0) return named;
+  const found = globSync(["src/**/*.test.ts", "test/**/*.test.ts"]).toSorted();
+  const rank = (file: string): number => (longFirst.indexOf(file) + longFirst.length + 1) % (longFirst.length + 1);
+  return found.toSorted((left, right) => rank(left) - rank(right));
+}
+
+function endLeftovers(file: string): void {
+  const found = processesOf(file);
+  for (const { pid, command } of found) say(`${file} left a process behind, ${pid}: ${command.slice(0, 200)}`);
+  endAll(found);
+}
+
+/** A file that is over its time, or whose process has ended while something it started keeps its output open. */
+function look(): void {
+  for (const [file, of] of running) {
+    const tookMs = performance.now() - of.sinceMs;
+    const found = processesOf(file);
+    of.looksWithoutIt = found.some(({ isFile }) => isFile) ? 0 : of.looksWithoutIt + 1;
+    if (tookMs > fileMsMax + graceMs) {
+      say(`${file} has not ended after ${Math.round(tookMs / 1_000)} s, and is killed`);
+      endAll(found);
+    } else if (of.looksWithoutIt > 2) endLeftovers(file);
+  }
+}
+
+function giveUp(why: string): void {
+  say(`${why}; ${running.size === 0 ? "no file was running" : "still running:"}`);
+  for (const [file, { sinceMs }] of running) {
+    say(`  ${file}, for ${Math.round((performance.now() - sinceMs) / 1_000)} s`);
+    endAll(processesOf(file));
+  }
+  process.exit(1);
+}
+
+const files = wanted();
+const execArgv = ["--import", "./test/setup.ts"];
+const events = run({ files, concurrency: 2, timeout: testMsMax, execArgv });
+events.on("test:dequeue", ({ name, nesting }) => {
+  if (nesting === 0 && files.includes(name)) running.set(name, { sinceMs: performance.now(), looksWithoutIt: 0 });
+});
+events.on("test:complete", ({ name, nesting }) => {
+  if (nesting === 0 && running.delete(name)) endLeftovers(name);
+});
+let isGood = false;
+events.on("test:summary", ({ file, success }) => {
+  if (file === undefined) isGood = success;
+});
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => giveUp(`told to end (${signal})`));
+setInterval(look, lookMs).unref();
+setTimeout(() => giveUp(`not done after ${runMsMax / 60_000} minutes`), runMsMax).unref();
+
+for await (const piece of events.compose(new spec())) process.stdout.write(piece as string);
+process.exit(isGood ? 0 : 1);

@@ -8,5 +8,5 @@ export const testMsMax = times * 7 * 60_000;
 /** The longest takes two minutes beside another one on two cores. */
 export const fileMsMax = times * 8 * 60_000;
 /** For its process to say itself what is wrong (`test/setup.ts`), and end. */
-export const graceMs = times * 20_000;
+export const graceMs = 10_000 + times * 10_000;
 export const runMsMax = times * 45 * 60_000;

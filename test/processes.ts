@@ -32,16 +32,20 @@ export function processesOf(file: string): TestProcess[] {
   return processesMarked(markOf(process.pid, file), file);
 }
 
+/** By their mark, and what those have started that says nothing of it. */
 function processesMarked(mark: string, file: string): TestProcess[] {
-  const line = `${markName}=${mark}`;
   const found: TestProcess[] = [];
-  for (const name of listed()) {
-    const command = partsOf(`/proc/${name}/cmdline`);
+  const parents = new Set<number>();
+  // Children have higher numbers than their parents, but for the rare turn of the numbers: those have their mark.
+  for (const pid of listed()) {
+    const command = partsOf(`/proc/${pid}/cmdline`);
     // What has ended, and threads of the kernel, have none.
-    if (command[0] === undefined) continue;
-    const isFile = command.at(-1) === file && parentOf(name) === process.pid;
-    if (isFile || partsOf(`/proc/${name}/environ`).includes(line))
-      found.push({ pid: Number(name), command: command.join(" "), isFile });
+    if (command[0] === undefined || pid === process.pid) continue;
+    const parent = parentOf(pid);
+    const isFile = command.at(-1) === file && parent === process.pid;
+    if (!isFile && !parents.has(parent) && !partsOf(`/proc/${pid}/environ`).includes(`${markName}=${mark}`)) continue;
+    parents.add(pid);
+    found.push({ pid, command: command.join(" "), isFile });
   }
   return found;
 }
@@ -56,9 +60,10 @@ export function endAll(processes: readonly TestProcess[]): void {
   }
 }
 
-function listed(): string[] {
+function listed(): number[] {
   if (process.platform !== "linux") return [];
-  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).toSorted((left, right) => left - right);
 }
 
 /** Nothing if the process has ended, or is somebody else's. */
@@ -70,8 +75,7 @@ function partsOf(file: string): string[] {
   }
 }
 
-function parentOf(pid: string): number | undefined {
+function parentOf(pid: number): number {
   const status = partsOf(`/proc/${pid}/status`).join("");
-  const parent = /^PPid:\t(\d+)$/m.exec(status)?.[1];
-  return parent === undefined ? undefined : Number(parent);
+  return Number(/^PPid:\t(\d+)$/m.exec(status)?.[1]);
 }

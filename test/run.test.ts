@@ -14,8 +14,16 @@ const start = `import { test } from "node:test"; import { spawn } from "node:chi
 
 type Ran = { readonly status: number | null; readonly output: string };
 
-/** Runs files with these bodies; a signal is sent as soon as one of them says `now`. */
-async function runFiles(t: TestContext, bodies: Record<string, string>, signal?: NodeJS.Signals): Promise<Ran> {
+type Options = {
+  /** Of the time that a file has: 1 is what it has otherwise. */
+  readonly patience?: number;
+  /** Sent as soon as a file says `now`. */
+  readonly signal?: NodeJS.Signals;
+};
+
+/** Runs files with these bodies. */
+async function runFiles(t: TestContext, bodies: Record<string, string>, options: Options = {}): Promise<Ran> {
+  const { patience = 1, signal } = options;
   const folder = mkdtempSync(path.join(tmpdir(), "holdfast-run-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const files = Object.entries(bodies).map(([name, body]) => {
@@ -26,7 +34,7 @@ async function runFiles(t: TestContext, bodies: Record<string, string>, signal?:
   const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
   const child = spawn(process.execPath, [path.join(root, "test/run.ts"), ...files], {
     cwd: root,
-    env: { ...environment, HOLDFAST_TEST_PATIENCE: signal === undefined ? "0.02" : "1" },
+    env: { ...environment, HOLDFAST_TEST_PATIENCE: String(patience) },
     stdio: ["ignore", "pipe", "inherit"],
   });
   let output = "";
@@ -40,14 +48,18 @@ async function runFiles(t: TestContext, bodies: Record<string, string>, signal?:
 
 describe("a run of tests", { skip, concurrency: true }, () => {
   test("a file whose tests are done and that does not end says what is open, and fails", async (t) => {
-    const { status, output } = await runFiles(t, { open: `test("good", () => void setInterval(() => {}, 1_000));` });
+    const { status, output } = await runFiles(
+      t,
+      { open: `test("good", () => void setInterval(() => {}, 1_000));` },
+      { patience: 0.01 },
+    );
     assert.equal(status, 1);
     assert.match(output, /open\.test\.mts has not ended after [\d.]+ s; open are: .*Timeout/);
   });
 
   test("a file that stands still is killed, and fails", async (t) => {
     const still = `test("still", () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));`;
-    const { status, output } = await runFiles(t, { still });
+    const { status, output } = await runFiles(t, { still }, { patience: 0.01 });
     assert.equal(status, 1);
     assert.match(output, /still\.test\.mts has not ended after \d+ s, and is killed/);
     assert.match(output, /✖ .*still\.test\.mts/);
@@ -63,7 +75,7 @@ describe("a run of tests", { skip, concurrency: true }, () => {
 
   test("a run that is told to end says what was running", async (t) => {
     const waits = `test("waits", async () => { console.log("now"); await new Promise((r) => setTimeout(r, 600_000)); });`;
-    const { status, output } = await runFiles(t, { waits }, "SIGTERM");
+    const { status, output } = await runFiles(t, { waits }, { signal: "SIGTERM" });
     assert.equal(status, 1);
     assert.match(output, /told to end \(SIGTERM\); still running:\n.*waits\.test\.mts, for \d+ s/);
   });

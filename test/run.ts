@@ -1,5 +1,5 @@
 /**
- * Runs the test files (`npm test`): all of them, or those that are named after it, two at a time and the longest first.
+ * Runs the test files (`npm test`): all of them, or those that are named after it, two at a time (`order.ts`).
  *
  * None of them for ever. Node's runner bounds tests, but waits without end for a file's process to exit, and for everybody to
  * let go of its standard output. Here a file has its time: one that tells nobody that it is done is killed with all that it
@@ -9,13 +9,13 @@
 import { globSync } from "node:fs";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
+import { inOrder } from "./order.ts";
 import { endAll, processesOf } from "./processes.ts";
 import { fileMsMax, graceMs, runMsMax, testMsMax } from "./bounds.ts";
 
-/** Measured; what takes less than ten seconds comes as it comes. Two lanes end together if what is short comes last. */
-const longFirst = ["test/cluster/postgres.test.ts", "test/cluster/etcd.test.ts"];
-
 const lookMs = 2_000;
+const reportMsMax = 5_000;
+const told = new AbortController();
 
 type Running = { readonly sinceMs: number; looksWithoutIt: number };
 const running = new Map<string, Running>();
@@ -27,9 +27,7 @@ function say(text: string): void {
 function wanted(): string[] {
   const named = process.argv.slice(2);
   if (named.length > 0) return named;
-  const found = globSync(["src/**/*.test.ts", "test/**/*.test.ts"]).toSorted();
-  const rank = (file: string): number => (longFirst.indexOf(file) + longFirst.length + 1) % (longFirst.length + 1);
-  return found.toSorted((left, right) => rank(left) - rank(right));
+  return inOrder(globSync(["src/**/*.test.ts", "test/**/*.test.ts"]).toSorted());
 }
 
 function endLeftovers(file: string): void {
@@ -51,18 +49,20 @@ function look(): void {
   }
 }
 
+/** What is known by then is reported still. */
 function giveUp(why: string): void {
   say(`${why}; ${running.size === 0 ? "no file was running" : "still running:"}`);
-  for (const [file, { sinceMs }] of running) {
+  const found = [...running.keys()].flatMap(processesOf);
+  for (const [file, { sinceMs }] of running)
     say(`  ${file}, for ${Math.round((performance.now() - sinceMs) / 1_000)} s`);
-    endAll(processesOf(file));
-  }
-  process.exit(1);
+  told.abort();
+  endAll(found);
+  setTimeout(() => process.exit(1), reportMsMax);
 }
 
 const files = wanted();
 const execArgv = ["--import", "./test/setup.ts"];
-const events = run({ files, concurrency: 2, timeout: testMsMax, execArgv });
+const events = run({ files, concurrency: 2, timeout: testMsMax, execArgv, signal: told.signal });
 events.on("test:dequeue", ({ name, nesting }) => {
   if (nesting === 0 && files.includes(name)) running.set(name, { sinceMs: performance.now(), looksWithoutIt: 0 });
 });
@@ -73,9 +73,9 @@ let isGood = false;
 events.on("test:summary", ({ file, success }) => {
   if (file === undefined) isGood = success;
 });
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => giveUp(`told to end (${signal})`));
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => giveUp(`told to end (${signal})`));
 setInterval(look, lookMs).unref();
 setTimeout(() => giveUp(`not done after ${runMsMax / 60_000} minutes`), runMsMax).unref();
 
 for await (const piece of events.compose(new spec())) process.stdout.write(piece as string);
-process.exit(isGood ? 0 : 1);
+process.exit(isGood && !told.signal.aborted ? 0 : 1);

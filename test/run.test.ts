@@ -40,7 +40,7 @@ async function runFiles(t: TestContext, bodies: Record<string, string>, options:
   let output = "";
   child.stdout.on("data", (text: Buffer) => {
     output += text.toString();
-    if (signal !== undefined && output.includes("now")) child.kill(signal);
+    if (signal !== undefined && !child.killed && output.includes("now")) child.kill(signal);
   });
   const [status] = (await once(child, "close")) as [number | null];
   return { status, output };

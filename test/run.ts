@@ -13,12 +13,14 @@ import { inOrder } from "./order.ts";
 import { endAll, processesOf } from "./processes.ts";
 import { fileMsMax, graceMs, runMsMax, testMsMax } from "./bounds.ts";
 
-const lookMs = 2_000;
+const lookMs = 5_000;
 const reportMsMax = 5_000;
 const told = new AbortController();
 
 type Running = { readonly sinceMs: number; looksWithoutIt: number };
 const running = new Map<string, Running>();
+/** What they started may still be about to end. */
+const ended = new Set<string>();
 
 function say(text: string): void {
   process.stdout.write(`run: ${text}\n`);
@@ -36,8 +38,14 @@ function endLeftovers(file: string): void {
   endAll(found);
 }
 
+function endAllLeftovers(): void {
+  for (const file of ended) endLeftovers(file);
+  ended.clear();
+}
+
 /** A file that is over its time, or whose process has ended while something it started keeps its output open. */
 function look(): void {
+  endAllLeftovers();
   for (const [file, of] of running) {
     const tookMs = performance.now() - of.sinceMs;
     const found = processesOf(file);
@@ -45,12 +53,13 @@ function look(): void {
     if (tookMs > fileMsMax + graceMs) {
       say(`${file} has not ended after ${Math.round(tookMs / 1_000)} s, and is killed`);
       endAll(found);
-    } else if (of.looksWithoutIt > 2) endLeftovers(file);
+    } else if (of.looksWithoutIt > 1) endLeftovers(file);
   }
 }
 
 /** What is known by then is reported still. */
 function giveUp(why: string): void {
+  if (told.signal.aborted) return;
   say(`${why}; ${running.size === 0 ? "no file was running" : "still running:"}`);
   const found = [...running.keys()].flatMap(processesOf);
   for (const [file, { sinceMs }] of running)
@@ -66,16 +75,21 @@ const events = run({ files, concurrency: 2, timeout: testMsMax, execArgv, signal
 events.on("test:dequeue", ({ name, nesting }) => {
   if (nesting === 0 && files.includes(name)) running.set(name, { sinceMs: performance.now(), looksWithoutIt: 0 });
 });
+let left = files.length;
 events.on("test:complete", ({ name, nesting }) => {
-  if (nesting === 0 && running.delete(name)) endLeftovers(name);
+  if (nesting !== 0 || !running.delete(name)) return;
+  ended.add(name);
+  left -= 1;
+  // Before the summary, which comes last.
+  if (left === 0) endAllLeftovers();
 });
 let isGood = false;
 events.on("test:summary", ({ file, success }) => {
   if (file === undefined) isGood = success;
 });
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => giveUp(`told to end (${signal})`));
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => giveUp(`told to end (${signal})`));
 setInterval(look, lookMs).unref();
 setTimeout(() => giveUp(`not done after ${runMsMax / 60_000} minutes`), runMsMax).unref();
 
 for await (const piece of events.compose(new spec())) process.stdout.write(piece as string);
-process.exit(isGood && !told.signal.aborted ? 0 : 1);
+process.stdout.write("", () => process.exit(isGood && !told.signal.aborted ? 0 : 1));

@@ -7,12 +7,16 @@
  *
  * Compiled code is kept for the next process: hundreds of test files and of servers that they start load the same sources, and
  * taking the types out of them is half of what each start costs.
+ *
+ * A file that is still there when its time is over says what keeps it, and ends.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import path from "node:path";
 import { seededRandom, systemRandom } from "../src/core/random.ts";
+import { fileMsMax } from "./bounds.ts";
+import { endAll, markProcess, startedHere } from "./processes.ts";
 
 process.env["NODE_COMPILE_CACHE"] ??= path.resolve(import.meta.dirname, "../node_modules/.cache/compiled");
 enableCompileCache(process.env["NODE_COMPILE_CACHE"]);
@@ -31,7 +35,16 @@ function seedOf(name: string): number {
   );
 }
 
-if (file.endsWith(".test.ts")) {
+function endAtLast(): void {
+  const open = process.getActiveResourcesInfo().join(", ");
+  console.error(`${file} has not ended after ${fileMsMax / 1_000} s; open are: ${open}`);
+  endAll(startedHere());
+  process.exit(1);
+}
+
+if (/\.test\.m?ts$/.test(file)) {
+  markProcess(file);
+  setTimeout(endAtLast, fileMsMax).unref();
   const seed = seedOf(file);
   const random = seededRandom(seed);
   Object.assign(systemRandom, random);

@@ -10,7 +10,11 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const tracked = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], { cwd: root })
+const tracked = execFileSync(
+  "git",
+  ["-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"],
+  { cwd: root },
+)
   .toString()
   .split("\n")
   .filter((name) => name !== "" && existsSync(path.join(root, name)));

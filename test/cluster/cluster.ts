@@ -32,6 +32,12 @@ export type DriveView = {
   readonly node?: string;
 };
 
+export type Redundancy = {
+  readonly lacking?: { readonly key: string; readonly what: string };
+  /** Chunks of which the loss of one node loses too many shards: they lie on fewer nodes than there could be. */
+  readonly crowded: readonly string[];
+};
+
 type Chunk = {
   readonly id: string;
   readonly missingShards: number;
@@ -159,31 +165,29 @@ export class Cluster {
     return answer["chunks"] as Chunk[];
   }
 
-  /** Chunks of these objects that lack a shard, or have one on a drive that is not up. Keys that are not there have none. */
-  async lacking(bucket: string, keys: readonly string[]): Promise<string[]> {
-    const found: string[] = [];
+  /**
+   * Looks at the chunks of these objects, one object after the other, up to the first that lacks a shard or has one on a drive
+   * that is not up. Keys that are not there have none.
+   */
+  async redundancy(bucket: string, keys: readonly string[]): Promise<Redundancy> {
+    const crowded: string[] = [];
     for (const key of keys) {
-      const chunks = await this.#chunks(bucket, key).catch((error: unknown): Chunk[] => {
-        if (/does not exist|no such key/i.test(String(error))) return [];
-        throw error;
-      });
-      for (const { id, missingShards, shards } of chunks)
+      for (const chunk of await this.#chunksOrNone(bucket, key)) {
+        const { id, missingShards, survivesNodes, redundancy, shards } = chunk;
+        const where = `${key}: chunk ${id} of ${redundancy}: ${JSON.stringify(shards)}`;
         if (missingShards > 0 || shards.some(({ state }) => state !== "up"))
-          found.push(`${key}: chunk ${id} lacks ${missingShards} shards: ${JSON.stringify(shards)}`);
+          return { lacking: { key, what: `lacks ${missingShards} shards, ${where}` }, crowded };
+        if (survivesNodes !== null && survivesNodes < 1) crowded.push(where);
+      }
     }
-    return found;
+    return { crowded };
   }
 
-  /** Chunks of these objects of which the loss of one node loses too many shards: they lie on fewer nodes than there could be. */
-  async crowded(bucket: string, keys: readonly string[]): Promise<string[]> {
-    const found: string[] = [];
-    for (const key of keys) {
-      const chunks = await this.#chunks(bucket, key).catch((): Chunk[] => []);
-      for (const { id, redundancy, survivesNodes, shards } of chunks)
-        if (survivesNodes !== null && survivesNodes < 1)
-          found.push(`${key}: chunk ${id} of ${redundancy}: ${JSON.stringify(shards)}`);
-    }
-    return found;
+  #chunksOrNone(bucket: string, key: string): Promise<Chunk[]> {
+    return this.#chunks(bucket, key).catch((error: unknown): Chunk[] => {
+      if (/does not exist|no such key/i.test(String(error))) return [];
+      throw error;
+    });
   }
 
   /** Resolves when it is true, or nothing is left of what is waited for. Errors: with what was left, and what the nodes say. */

@@ -4,11 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { testMsMax } from "../bounds.ts";
 import { EtcdEngine, engineMissing } from "./engine.ts";
 import { pause, Trial } from "./trial.ts";
 
 const skip = process.platform === "linux" ? engineMissing("etcd") : "NOT CHECKED: clusters. They need /proc.";
-const timeout = 600_000;
+const timeout = testMsMax;
 const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 20_261_127);
 
 test("a cluster on etcd outlives the loss of members, of the network, and of time", { skip, timeout }, async (t) => {

@@ -24,11 +24,12 @@ import { prepareNode } from "../../src/server/prepare_node.ts";
 import { newRun } from "../../src/server/run.ts";
 import { readNodes } from "../../src/meta/nodes.ts";
 import { readSessions } from "../../src/meta/sessions.ts";
+import { testMsMax } from "../bounds.ts";
 import { runCli } from "../cli/cli.fixture.ts";
 import { basic } from "../server/harness.ts";
 
 /** Of all of them together. */
-const timeout = 800_000;
+const timeout = testMsMax;
 
 describe("nodes of a cluster", { skip: postgresMissing(), timeout }, () => {
   let folder: string;

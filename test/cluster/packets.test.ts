@@ -8,12 +8,13 @@ import { once } from "node:events";
 import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { seededRandom } from "../../src/core/random.ts";
+import { testMsMax } from "../bounds.ts";
 import { engineMissing, PostgresEngine } from "./engine.ts";
 import { namespacesMissing, Router } from "./namespaces.ts";
 import { pause, Trial } from "./trial.ts";
 
 const skip = engineMissing("postgres") || namespacesMissing();
-const timeout = 600_000;
+const timeout = testMsMax;
 const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 20_261_127);
 const name = "a cluster goes on while packets between its nodes are dropped";
 const isInside = process.env["TEST_INSIDE_NAMESPACE"] !== undefined;

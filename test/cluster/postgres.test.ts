@@ -5,11 +5,12 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { testMsMax } from "../bounds.ts";
 import { engineMissing, PostgresEngine } from "./engine.ts";
 import { fiveNodes, pause, Trial } from "./trial.ts";
 
 const skip = process.platform === "linux" ? engineMissing("postgres") : "NOT CHECKED: clusters. They need /proc.";
-const timeout = 900_000;
+const timeout = testMsMax;
 const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 20_261_127);
 
 test("a cluster outlives what its redundancy bears, under load", { skip, timeout }, async (t) => {

@@ -4,11 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { testMsMax } from "../bounds.ts";
 import { engineMissing, StandbyEngine } from "./engine.ts";
 import { Trial } from "./trial.ts";
 
 const skip = process.platform === "linux" ? engineMissing("standby") : "NOT CHECKED: clusters. They need /proc.";
-const timeout = 600_000;
+const timeout = testMsMax;
 const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 20_261_127);
 
 test("a cluster loses nothing to a failover of its metadata, and goes on by itself", { skip, timeout }, async (t) => {

@@ -87,15 +87,24 @@ export class Trial {
     );
   }
 
-  /** Until every chunk of every object has all its shards on drives that are up. */
+  /**
+   * Until every chunk of every object has all its shards on drives that are up. What lacked some is looked at first the next
+   * time: to ask about all objects again and again would be more work than to make their shards.
+   */
   async untilWhole(): Promise<void> {
     const { cluster, load } = this;
+    const suspects = new Set<string>();
+    let crowded: readonly string[] = [];
     const lacking = async (): Promise<string | undefined> => {
-      const found = await cluster.lacking(load.bucket, load.histories.keys());
-      return found.length === 0 ? undefined : `${found.length} chunks, such as ${found[0]!}`;
+      const keys = new Set([...suspects, ...load.histories.keys()]);
+      const found = await cluster.redundancy(load.bucket, [...keys]);
+      crowded = found.crowded;
+      if (found.lacking === undefined) return undefined;
+      suspects.delete(found.lacking.key);
+      suspects.add(found.lacking.key);
+      return found.lacking.what;
     };
     await cluster.until("full redundancy", lacking, quiescenceMsMax);
-    const crowded = await cluster.crowded(load.bucket, load.histories.keys());
     this.say(`whole; ${crowded.length} chunks bear the loss of no node ${crowded[0] ?? ""}`);
   }
 

@@ -10,6 +10,7 @@ import { silentLog } from "../../src/core/log.ts";
 import { postgresMissing, startPostgres, type PostgresServer } from "../../src/kv/postgres.fixture.ts";
 import { readNodes } from "../../src/meta/nodes.ts";
 import { openEngine } from "../../src/server/engine.ts";
+import { testMsMax } from "../bounds.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 import { basic } from "../server/harness.ts";
 import { breakFile, breaking, missingStrace } from "./break_file.fixture.ts";
@@ -102,7 +103,7 @@ class Trial {
 
 const skip = missingStrace() || postgresMissing();
 
-describe("a drive of a cluster's node", { skip, timeout: 800_000 }, () => {
+describe("a drive of a cluster's node", { skip, timeout: testMsMax }, () => {
   let postgres: PostgresServer;
   before(async () => {
     postgres = await startPostgres({ fsync: true });

@@ -1,0 +1,12 @@
+/**
+ * How long tests may take. `HOLDFAST_TEST_PATIENCE=3` gives them three times as long, on a slow machine or for many more runs of
+ * a property.
+ */
+const times = Number(process.env["HOLDFAST_TEST_PATIENCE"] ?? 1);
+
+export const testMsMax = times * 7 * 60_000;
+/** The longest takes two minutes beside another one on two cores. */
+export const fileMsMax = times * 8 * 60_000;
+/** For its process to say itself what is wrong (`test/setup.ts`), and end. */
+export const graceMs = 10_000 + times * 10_000;
+export const runMsMax = times * 45 * 60_000;

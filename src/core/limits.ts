@@ -488,7 +488,7 @@ export const limits = {
   commonRowsPerSecond: 100_000,
   commonRowsMsMax: 10_000,
   /** What repair, rebalance, conversion, scrub and compaction of one process move at most, reads and writes together. */
-  backgroundBytesPerSecond: 512 * MiB,
+  backgroundBytesPerSecond: 1_024 * MiB,
   backgroundMiBPerSecondMax: 100_000,
   /** Drives of a store that are balanced. */
   balancedDrivesMax: 4_096,

@@ -249,6 +249,10 @@ function assertJobs(limits: Limits): void {
     "the share of a session that has ended does not wait as long as it took to see that it had",
   );
   assert(
+    limits.mendsAtOnceMax * limits.chunkBytesMax < limits.recordRoomBytesKept,
+    "copies that are made at once find rooms that were used before",
+  );
+  assert(
     limits.mendsAtOnceMax * 2 * limits.chunkRoomBytesMax <= limits.chunkBuffersBytesMax,
     "what is mended at once takes no more memory than what is written",
   );

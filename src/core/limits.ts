@@ -454,9 +454,9 @@ export const limits = {
   peerCallsInFlightMax: 512,
   peerBodyBytesInFlightMax: 128 * MiB,
   callsOfOnePeerInFlightMax: 256,
-  /** Until a shard that is copied from node to node was read; and buffers of whole records that a process keeps for later. */
+  /** Until a shard that is copied from node to node was read; and of buffers for whole records that a process keeps for later. */
   recordReadMsMax: 4_000,
-  recordRoomsKept: 4,
+  recordRoomBytesKept: 20 * MiB,
   /** Refused secrets and seals are logged once for each address in this time, for so many addresses. */
   peerRefusalLogMs: 60_000,
   peerRefusalAddressesMax: 256,
@@ -492,7 +492,7 @@ export const limits = {
   commonRowsPerSecond: 100_000,
   commonRowsMsMax: 10_000,
   /** What repair, rebalance, conversion, scrub and compaction of one process move at most, reads and writes together. */
-  backgroundBytesPerSecond: 512 * MiB,
+  backgroundBytesPerSecond: 1_024 * MiB,
   backgroundMiBPerSecondMax: 100_000,
   /** Drives of a store that are balanced. */
   balancedDrivesMax: 4_096,

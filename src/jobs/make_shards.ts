@@ -9,7 +9,6 @@ import { isRefusal } from "../blob/shard_writer.ts";
 import { shardBytesOf } from "../blob/shards.ts";
 import { AssertionError } from "../core/assert.ts";
 import { hasReason } from "../core/errors.ts";
-import { giveBack } from "../core/give_back.ts";
 import type { Log } from "../core/log.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
 import type { ChunkNode, ShardOwner, ShardRef } from "../node/node.ts";
@@ -46,14 +45,14 @@ export async function makeShards(
     }
     if (toMake.length > 0) {
       const wanted = toMake.map(({ shardIndex }) => shardIndex);
-      const bodies = await remakeShards(node, chunk satisfies ChunkRef, plan.sources, wanted, signal);
+      const made = await remakeShards(node, chunk satisfies ChunkRef, plan.sources, wanted, signal);
       for (const [index, task] of toMake.entries()) {
-        const shard = { chunk: chunk.id, shardIndex: task.shardIndex, owner, body: bodies[index]! };
+        const shard = { chunk: chunk.id, shardIndex: task.shardIndex, owner, body: [made.bodies[index]!] };
         await putShard(node, task, shard, () => node.append(task.drive, shard, signal));
         tasks.push(task);
       }
       // Only now: an append that failed may still read its shard.
-      for (const body of bodies) body.forEach(giveBack);
+      made.release();
     }
   } catch (error) {
     // Shards go before the page that names them when the last reference to a blob went: that is no loss.

@@ -297,6 +297,30 @@ void test("a drive is not asked for a shard before it gets it, and what lies the
   }
 });
 
+void test("a planned page costs two commits: one announces, one publishes and forgets the row; who mended looks again at once", async () => {
+  const world = await worldThatLost("replica:2", 1, 1, 40);
+  let commits = 0;
+  const kv: Kv = {
+    name: world.kv.name,
+    get: (keys) => world.kv.get(keys),
+    scan: (range, options) => world.kv.scan(range, options),
+    close: () => world.kv.close(),
+    commit: (commit) => {
+      commits += 1;
+      return world.kv.commit(commit);
+    },
+  };
+  const process = await startProcess({ ...world, kv, isShared: false });
+  while ((await jobOf(process, "repair").run(signal)).more);
+  const planned = (await rowsOf(world.kv, tags.mend)).length;
+  assert.ok(planned > 5 && planned < 64);
+  commits = 0;
+  assert.deepEqual(await jobOf(process, "mend").run(signal), { done: planned, more: false, againMs: 0 });
+  assert.equal(commits, 2 * planned);
+  assert.deepEqual(await rowsOf(world.kv, tags.mend), []);
+  assert.equal(await isWhole(world)(), true);
+});
+
 void test("chunks that were published incomplete are completed without reading what is there to check it", async () => {
   const whole = worldWith("replica:3", 0);
   const lost = new Set<DriveId>([whole.node.drives[0]!]);

@@ -23,7 +23,7 @@ import { cleanRelocation } from "./clean_relocation.ts";
 import { CommonRows } from "./common_rows.ts";
 import type { DriveWatch } from "./drive_watch.ts";
 import type { PagesUnderWay } from "./pages.ts";
-import { repairPage, type PageOutcome, type PageToRepair, type RepairParts } from "./repair_page.ts";
+import { repairPage, untouched, type PageOutcome, type PageToRepair, type RepairParts } from "./repair_page.ts";
 import type { DriveView } from "./repair_plan.ts";
 import { Rounds } from "./rounds.ts";
 import type { Job, JobResult } from "./runner.ts";
@@ -97,7 +97,9 @@ export class MendJob implements Job {
     const done = await this.#all(await this.#workOf(own, planned), signal);
     if (signal.aborted) return { done, more: false };
     if (planned.length === plannedAtOnce || notes.length === notesAtOnce) return { done, more: true };
-    return { done, more: false, ...(isPlanned && { againMs: Math.min(lookPauseMs * shares.count, lookPauseMsMax) }) };
+    // Where some were mended others may be left, its own or another one's: a pause is for who finds none.
+    const againMs = planned.length > 0 && done > 0 ? 0 : Math.min(lookPauseMs * shares.count, lookPauseMsMax);
+    return { done, more: false, ...(isPlanned && { againMs }) };
   }
 
   /** The most urgent first. Drives are only looked at when there is something to do. */
@@ -134,8 +136,10 @@ export class MendJob implements Job {
     const waiting = [...work];
     let done = 0;
     const lane = async (): Promise<void> => {
-      for (let next = waiting.shift(); next !== undefined && !signal.aborted; next = waiting.shift())
-        done += await this.#one(next, signal);
+      for (let next = waiting.shift(); next !== undefined && !signal.aborted; next = waiting.shift()) {
+        const shards = await this.#one(next, signal);
+        done += shards;
+      }
     };
     const lanes = await Promise.allSettled(Array.from({ length: limits.mendsAtOnceMax }, lane));
     for (const outcome of lanes) if (outcome.status === "rejected") throw outcome.reason;
@@ -145,7 +149,7 @@ export class MendJob implements Job {
   async #one(work: Work, signal: AbortSignal): Promise<number> {
     const { kv, pages, counts, log } = this.#parts;
     const { blob, page, targets, view, row, isNote } = work;
-    let outcome: PageOutcome = { ...nothing, isWaiting: true };
+    let outcome: PageOutcome = { ...untouched, isWaiting: true };
     try {
       outcome = (await pages.with(blob, page, () => this.#targets(targets, view, signal))) ?? {
         ...outcome,
@@ -168,12 +172,13 @@ export class MendJob implements Job {
     )
       this.#stuck.add(row);
     const { key, version } = row;
-    if (isOver) await kv.commit({ checks: [{ key, version }], writes: [{ kind: "delete", key }] });
+    const isGone = outcome.kind === "seen" && outcome.isForgotten;
+    if (isOver && !isGone) await kv.commit({ checks: [{ key, version }], writes: [{ kind: "delete", key }] });
     return outcome.kind === "gone" ? 0 : outcome.shards;
   }
 
   async #targets(targets: readonly PageToRepair[], view: DriveView, signal: AbortSignal): Promise<PageOutcome> {
-    let sum: PageOutcome = nothing;
+    let sum: PageOutcome = untouched;
     for (const target of targets) {
       const outcome = await repairPage(this.#parts, target, view, signal);
       if (outcome.kind === "gone") return outcome;
@@ -184,13 +189,12 @@ export class MendJob implements Job {
         isWaiting: sum.isWaiting || outcome.isWaiting,
         isBusy: sum.isBusy || outcome.isBusy,
         isTried: sum.isTried || outcome.isTried,
+        isForgotten: outcome.isForgotten,
       };
     }
     return sum;
   }
 }
-
-const nothing = { kind: "seen", shards: 0, bytes: 0, isWaiting: false, isBusy: false, isTried: false } as const;
 
 function placeOfNote({ key }: Entry): number {
   const { blob, page } = parseBlobKey(key);
@@ -246,6 +250,8 @@ function wished(row: Entry, view: DriveView, target: readonly PlacementDrive[]):
   // This process may not have waited as long for them as the one that walked.
   const givenUp = new Set([...view.givenUp, ...leaving.filter((drive) => !view.here.has(drive))]);
   const isBalance = urgency === balanceUrgency;
-  const targets: PageToRepair[] = [{ blob, page, positions, look: "drives", ...(isBalance && { target }) }];
+  // Without a check: one that another walk has planned anew meanwhile is met again by the walk that follows it.
+  const what = { blob, page, positions, look: "drives", plannedBy: row.key } as const;
+  const targets: PageToRepair[] = [{ ...what, ...(isBalance && { target }) }];
   return { row, blob, page, urgency, targets, isNote: false, view: { ...view, givenUp } };
 }

@@ -16,7 +16,7 @@ import type { PlacementDrive } from "../blob/placement.ts";
 import { shardBytesOf } from "../blob/shards.ts";
 import type { BlobId } from "../core/ids.ts";
 import type { Log } from "../core/log.ts";
-import { absent, type Check, type Entry, type Kv, type Write } from "../kv/kv.ts";
+import { absent, type Check, type Entry, type Key, type Kv, type Write } from "../kv/kv.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
 import { decodeChunkPage, encodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { blobPageKey, blobRootKey, relocationKey } from "../meta/keys.ts";
@@ -47,6 +47,8 @@ export type PageToRepair = {
   readonly look: "bytes" | "drives";
   /** Nothing is made anew, but what lies elsewhere is moved to where placement has it among these drives. */
   readonly target?: readonly PlacementDrive[];
+  /** The row that asked for it, where that needs no check: it goes with the commit that publishes the last of it, if all was made. */
+  readonly plannedBy?: Key;
 };
 
 export type PageOutcome =
@@ -63,6 +65,8 @@ export type PageOutcome =
       readonly isBusy: boolean;
       /** Something was to be made anew, whatever came of it. */
       readonly isTried: boolean;
+      /** `plannedBy` went with it. */
+      readonly isForgotten: boolean;
     };
 
 /** Chunks between two commits: what is done again after a crash. */
@@ -74,21 +78,36 @@ export async function repairPage(
   view: DriveView,
   signal: AbortSignal,
 ): Promise<PageOutcome> {
-  let [shards, bytes, isWaiting, isBusy, isTried] = [0, 0, false, false, false];
+  const { plannedBy, ...what } = page;
+  let [shards, bytes, isWaiting, isBusy, isTried, isForgotten] = [0, 0, false, false, false, false];
   for (let at = 0; at < page.positions.length && !signal.aborted; at += chunksPerRelocation) {
     const positions = page.positions.slice(at, at + chunksPerRelocation);
-    const outcome = await repairSome(parts, { ...page, positions }, view, signal);
+    // What is left of it by a part that somebody else is at is for the row.
+    const isLast = at + chunksPerRelocation >= page.positions.length && !isBusy;
+    const some = { ...what, positions, ...(isLast && plannedBy !== undefined && { plannedBy }) };
+    const outcome = await repairSome(parts, some, view, signal);
     if (outcome.kind === "gone") return outcome;
     shards += outcome.shards;
     bytes += outcome.bytes;
     isWaiting ||= outcome.isWaiting;
     isBusy ||= outcome.isBusy;
     isTried ||= outcome.isTried;
+    isForgotten = outcome.isForgotten;
   }
-  return { kind: "seen", shards, bytes, isWaiting: isWaiting || signal.aborted, isBusy, isTried };
+  return { kind: "seen", shards, bytes, isWaiting: isWaiting || signal.aborted, isBusy, isTried, isForgotten };
 }
 
-const busy: PageOutcome = { kind: "seen", shards: 0, bytes: 0, isWaiting: true, isBusy: true, isTried: false };
+/** Of a page at which nothing was done. */
+export const untouched = {
+  kind: "seen",
+  shards: 0,
+  bytes: 0,
+  isWaiting: false,
+  isBusy: false,
+  isTried: false,
+  isForgotten: false,
+} as const;
+const busy: PageOutcome = { ...untouched, isWaiting: true, isBusy: true };
 
 type Planned = { readonly position: number; readonly chunk: ChunkRecord; readonly plan: ChunkPlan };
 
@@ -119,7 +138,7 @@ async function repairSome(
   }
   const isWaiting = planned.some(({ plan }) => plan.isWaiting);
   const work = planned.filter(({ plan }) => plan.tasks.length > 0);
-  if (work.length === 0) return { kind: "seen", shards: 0, bytes: 0, isWaiting, isBusy: false, isTried: false };
+  if (work.length === 0) return { ...untouched, isWaiting };
   const target = { ...page, pageRow, chunks, firstIndex: page.page * root.pageEntries };
   const announced = await announce(parts, target, work);
   if (announced === undefined) return busy;
@@ -134,8 +153,10 @@ async function repairSome(
   }
   const shards = [...made.values()].reduce((sum, tasks) => sum + tasks.length, 0);
   const wanted = work.reduce((sum, { plan }) => sum + plan.tasks.length, 0);
-  if (!(await publish(parts, { ...target, announced }, made, shards === wanted))) return busy;
-  return { kind: "seen", shards, bytes, isWaiting: isWaiting || shards < wanted, isBusy: false, isTried: true };
+  const isAll = shards === wanted;
+  if (!(await publish(parts, { ...target, announced }, made, isAll))) return busy;
+  const isForgotten = isAll && page.plannedBy !== undefined;
+  return { kind: "seen", shards, bytes, isWaiting: isWaiting || !isAll, isBusy: false, isTried: true, isForgotten };
 }
 
 /** Of the shards on drives that are here, those that cannot be read there. */
@@ -162,6 +183,7 @@ type Target = {
   readonly chunks: readonly ChunkRecord[];
   /** Index in the blob of the page's first chunk. */
   readonly firstIndex: number;
+  readonly plannedBy?: Key;
 };
 
 function moved(tasks: readonly ShardTask[]): readonly ShardTask[] {
@@ -207,18 +229,18 @@ async function publish(
       if (tasks.some((task) => task.shardIndex === place.shardIndex)) replaced.push({ chunk: chunk.id, ...place });
     return withPlaces(chunk, tasks);
   });
-  const relocation: Write = { kind: "delete", key: announced.key };
+  const over = [announced.key, ...(target.plannedBy === undefined ? [] : [target.plannedBy])];
   const result = await kv.commit({
     checks: [session.check, { key, version }, announced],
     writes: [
       { kind: "put", key, value: encodeChunkPage(chunks) },
       ...strayWrites(target.blob, target.page, replaced, () => session.nextStamp()),
-      ...(isAll ? [relocation] : []),
+      ...(isAll ? over.map((row): Write => ({ kind: "delete", key: row })) : []),
     ],
   });
   const isPublished = result.outcome === "committed";
   if (isPublished && isAll) return true;
-  const [row] = await kv.get([relocation.key]);
+  const [row] = await kv.get([announced.key]);
   if (row !== undefined) await cleanRelocation(parts, row);
   return isPublished;
 }

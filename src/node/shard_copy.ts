@@ -8,10 +8,12 @@
  * and the length alone. So the checksums under the new name are computed from those that were compared.
  */
 import { crc32 } from "node:zlib";
-import { HoldfastError } from "../core/errors.ts";
+import { hasReason, HoldfastError } from "../core/errors.ts";
+import { giveBack } from "../core/give_back.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import type { ChunkNode, RecordBytes, ShardCopy, ShardRef } from "./node.ts";
+import { takeRoom } from "./record_rooms.ts";
 import { blockCount, blockSeeds, findBadBlock, RECORD_HEADER_BYTES } from "./segment.ts";
 
 /** A record's bytes, as they go from node to node: the length of its blocks, its table, its body. */
@@ -75,6 +77,77 @@ function carried(difference: number): number {
   return sum;
 }
 
+/** A shard's bytes, in one piece. */
+export type WholeShard = {
+  readonly body: Buffer;
+  /** The buffer may be used again: nobody reads the bytes any more. */
+  release(): void;
+};
+
+/** Pieces that are asked for at the same time, of a shard whose node gives no records. */
+const piecesAtOnce = 2;
+
+/**
+ * A whole shard, each block compared with its checksum: in one call where the node gives records, in pieces where it does not.
+ * Errors: those of `read`.
+ */
+export async function readWholeShard(
+  node: Pick<ChunkNode, "read" | "readRecord">,
+  drive: DriveId,
+  ref: ShardRef,
+  storedBytes: number,
+  signal: AbortSignal,
+): Promise<WholeShard> {
+  if (node.readRecord === undefined) return readInPieces(node, drive, ref, storedBytes, signal);
+  let record: RecordBytes;
+  try {
+    record = await node.readRecord(drive, ref, storedBytes, signal);
+  } catch (error) {
+    // The node that has the drive may be of an older build.
+    if (signal.aborted || !hasReason(error, "unavailable")) throw error;
+    return readInPieces(node, drive, ref, storedBytes, signal);
+  }
+  const opened = goodRecord(record, ref, storedBytes);
+  if (opened === undefined) throw corrupt(ref);
+  return { body: opened.body, release: () => record.release() };
+}
+
+async function readInPieces(
+  node: Pick<ChunkNode, "read">,
+  drive: DriveId,
+  ref: ShardRef,
+  storedBytes: number,
+  signal: AbortSignal,
+): Promise<WholeShard> {
+  const { bytes: body, release } = takeRoom(storedBytes);
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (let offset = next; offset < storedBytes; offset = next) {
+      const range = { offset, length: Math.min(limits.readBytesPerCall, storedBytes - offset) };
+      next += range.length;
+      const piece = await node.read(drive, ref, range, signal);
+      if (piece.length !== range.length) throw corrupt(ref);
+      piece.copy(body, offset);
+      giveBack(piece);
+    }
+  };
+  const lanes = await Promise.allSettled(Array.from({ length: piecesAtOnce }, lane));
+  for (const outcome of lanes) if (outcome.status === "rejected") throw outcome.reason;
+  return { body, release };
+}
+
+/** Undefined: not all of its blocks are those of its checksums. */
+function goodRecord({ bytes }: RecordBytes, ref: ShardRef, storedBytes: number): OpenRecord | undefined {
+  const opened = openRecord(bytes, storedBytes);
+  if (opened === undefined || findBadBlock(opened.body, { ...ref, ...opened, firstBlock: 0 }) !== undefined)
+    return undefined;
+  return opened;
+}
+
+function corrupt({ chunk, shardIndex }: ShardRef): HoldfastError {
+  return new HoldfastError("corrupt_chunk", `Chunk ${chunk}/${shardIndex} is corrupt on the drive it is copied from.`);
+}
+
 export type CopyEnds = {
   /** The record of `copy.from`. */
   readonly read: () => Promise<RecordBytes>;
@@ -91,14 +164,8 @@ export async function copyShard(
 ): Promise<void> {
   const record = await read();
   const there = { chunk, shardIndex: from.shardIndex };
-  const opened = openRecord(record.bytes, storedBytes);
-  const isGood =
-    opened !== undefined && findBadBlock(opened.body, { ...there, ...opened, firstBlock: 0 }) === undefined;
-  if (!isGood)
-    throw new HoldfastError(
-      "corrupt_chunk",
-      `Chunk ${chunk}/${from.shardIndex} is corrupt on the drive it is copied from.`,
-    );
+  const opened = goodRecord(record, there, storedBytes);
+  if (opened === undefined) throw corrupt(there);
   const table = { blockBytes: opened.blockBytes, crcs: renamedTable(opened, there, { chunk, shardIndex }) };
   await target.append(drive, { chunk, shardIndex, owner, body: [opened.body], table }, signal);
   // An append that failed may still read them.

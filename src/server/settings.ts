@@ -369,7 +369,7 @@ export const settings: { readonly [N in SettingName]: Setting<Settings[N]> } = {
     parse: backgroundRate,
     fallback: () => limits.backgroundBytesPerSecond / MiB,
     flag: "<MiB/s>",
-    help: "what repair and other background work of a worker may move at most (default 512)",
+    help: "what repair and other background work of a worker may move at most (default 1024)",
   },
   "lifecycle-day": {
     parse: maybe(lifecycleDay),

@@ -133,7 +133,7 @@ void test("appends are parts, to those who ask for them", async () => {
   const got = await server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 2 }));
   assert.deepEqual([got.PartsCount, got.ContentRange], [3, "bytes 20000-20002/20008"]);
   assert.equal((await bytesOf(got.Body)).toString(), "two");
-  await failsWith(server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 4 })), 416, "InvalidPartNumber");
+  await failsWith(server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 4 })), 400, "InvalidPart");
   const attributes = new GetObjectAttributesCommand({ Bucket, Key, ObjectAttributes: ["ObjectParts", "ObjectSize"] });
   const { ObjectParts, ObjectSize } = await server.s3.send(attributes);
   assert.deepEqual([ObjectParts?.TotalPartsCount, ObjectSize], [3, 20_008]);

@@ -72,7 +72,7 @@ void test("making an own bucket again with another access control list is refuse
   const { Grants } = await server.s3.send(new GetBucketAclCommand({ Bucket }));
   assert.deepEqual(
     Grants?.map(({ Permission }) => Permission),
-    ["FULL_CONTROL", "READ"],
+    ["READ", "FULL_CONTROL"],
   );
 });
 

@@ -131,8 +131,9 @@ function decodeBase64(text: string, lengthBytes: number): Buffer | undefined {
 
 type Expected = Omit<StoredChecksum, "type">;
 
+/** What is no checksum of this algorithm is not that of the body either. */
 function invalidChecksum(algorithm: ChecksumAlgorithm): S3Error {
-  return new S3Error("InvalidRequest", `Value for ${headerPrefix}${algorithm} header is invalid.`);
+  return new S3Error("BadDigest", `Value for ${headerPrefix}${algorithm} header is invalid.`);
 }
 
 const several = (): S3Error =>

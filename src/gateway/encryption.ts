@@ -153,7 +153,7 @@ export function customerKey(request: Asking): { readonly customerKey?: CustomerK
 
 /**
  * Of the upload that the request is about, and what the request says of how that is encrypted. AWS knows no such headers of a part;
- * Ceph takes them, and here they are compared.
+ * Ceph takes them, and the method is compared here.
  */
 export function uploadEncryption(request: Asking): Pick<CompleteOptions, "customerKey" | "statedEncryption"> {
   const { encryption } = wantedEncryption(request);

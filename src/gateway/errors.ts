@@ -40,7 +40,6 @@ const STATUS = {
   InvalidLocationConstraint: 400,
   InvalidObjectState: 403,
   InvalidPart: 400,
-  InvalidPartNumber: 416,
   InvalidPartOrder: 400,
   InvalidPolicyDocument: 400,
   InvalidRange: 416,
@@ -149,7 +148,7 @@ const CODE_OF_REASON: Readonly<Record<ErrorReason, S3ErrorCode>> = {
   incomplete_body: "IncompleteBody",
   invalid_range: "InvalidRange",
   invalid_part: "InvalidPart",
-  invalid_part_number: "InvalidPartNumber",
+  invalid_part_number: "InvalidPart",
   invalid_part_order: "InvalidPartOrder",
   bad_digest: "BadDigest",
   checksum_mismatch: "BadDigest",
@@ -231,16 +230,21 @@ function internalError(cause: unknown): S3Error {
   return new S3Error("InternalError", "We encountered an internal error. Please try again.", { cause });
 }
 
-/** Headers that belong to an error: how large the object is, or which delete marker stands where an object was looked for. */
-export function headersOf({ code, status, details, cause }: S3Error): string[] {
+/**
+ * Headers that belong to an error: how large the object is, or which delete marker stands where an object was looked for. HEAD, whose
+ * answer has no document, is told that there is none, too.
+ */
+export function headersOf({ code, status, details, cause }: S3Error, method?: string): string[] {
   const headers: string[] = [];
   if (code === "InvalidRange" && details["ActualObjectSize"] !== undefined)
     headers.push("content-range", `bytes */${details["ActualObjectSize"]}`);
   if (status === 503) headers.push("retry-after", "1");
   // Not of another error that hides this one: see shownTo in authorize.ts.
   const isTold = code === "NoSuchKey" || code === "MethodNotAllowed";
-  const { markerId, modifiedMs } = isTold && cause instanceof HoldfastError ? cause.details : {};
-  if (markerId === undefined) return headers;
+  if (!isTold || !(cause instanceof HoldfastError)) return headers;
+  const { markerId, modifiedMs } = cause.details;
+  if (markerId === undefined)
+    return method === "HEAD" && code === "NoSuchKey" ? [...headers, "x-amz-delete-marker", "false"] : headers;
   headers.push("x-amz-delete-marker", "true", "x-amz-version-id", String(markerId));
   if (modifiedMs !== undefined)
     headers.push("allow", "DELETE", "last-modified", new Date(Number(modifiedMs)).toUTCString());

@@ -395,7 +395,7 @@ function logFields(exchange: Exchange, event: RequestEvent): Record<string, unkn
 
 function errorReply({ req, requestId }: Exchange, error: S3Error): Reply {
   const { code, status, message, details } = error;
-  const headers = ["content-type", "application/xml", ...errorHeaders(error)];
+  const headers = ["content-type", "application/xml", ...errorHeaders(error, req.method)];
   const body = errorDocument({ code, message, resource: pathOf(req), requestId, details });
   return { status, headers, body, code };
 }

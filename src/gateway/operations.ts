@@ -141,6 +141,7 @@ const table = {
   HeadObject: { ...objectGet, ...byObject, method: "HEAD", sub: "", action: "s3:GetObject" },
   DeleteObject: { level: "object", method: "DELETE", sub: "", action: "s3:DeleteObject", ...none },
   GetObjectAttributes: { ...objectGet, ...byObject, sub: "attributes", action: "s3:GetObjectAttributes" },
+  GetObjectTorrent: { ...objectGet, ...byObject, sub: "torrent", action: "s3:GetObjectTorrent" },
   GetObjectAcl: { ...objectGet, ...byObject, sub: "acl", action: "s3:GetObjectAcl" },
   GetObjectTagging: { ...objectGet, ...byObject, sub: "tagging", action: "s3:GetObjectTagging" },
   PutObjectAcl: { ...objectPut, sub: "acl", action: "s3:PutObjectAcl" },
@@ -186,7 +187,7 @@ export const operations: Readonly<Record<Operation, OperationSpec>> = table;
 /** Query names of S3 (and some of others) that ask for something else than the plain operation, and have no row above: 501. */
 const unsupported = [
   "accessPoint annotation append compose events metadataAnnotationTable metadataInventoryTable metadataJournalTable",
-  "metadataTable select session torrent",
+  "metadataTable select session",
 ];
 
 export const subResources: ReadonlySet<string> = new Set([

@@ -73,7 +73,8 @@ test("a form is allowed exactly if each rule holds and each field has one", () =
       );
       const holds = (each: (typeof rules)[number]): boolean => {
         const given = fields.get(each.name);
-        if (given === undefined) return false;
+        // What may begin with anything may be missing.
+        if (given === undefined) return each.isPrefix && each.text === "";
         if (!each.isPrefix) return given === each.text;
         if (each.name !== "content-type") return given.startsWith(each.text);
         return given.split(",").every((type) => type.trim().startsWith(each.text));

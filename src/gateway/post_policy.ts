@@ -119,7 +119,8 @@ export function judgePost({ expiresMs, conditions }: PostPolicy, { fields, nowMs
 }
 
 function holds({ kind, field, value }: Extract<Condition, { field: string }>, given: string | undefined): boolean {
-  if (given === undefined) return false;
+  // `starts-with` nothing permits anything, a form without the field too.
+  if (given === undefined) return kind === "starts-with" && value === "";
   if (kind === "eq") return given === value;
   // AWS reads a list of types as several values, each of which must meet the condition.
   const values = field === "content-type" ? given.split(",").map((each) => each.trim()) : [given];

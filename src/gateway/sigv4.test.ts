@@ -154,8 +154,10 @@ test("AWS's example of a presigned URL", async () => {
   await fails("InvalidArgument", { ...request, headers: { host, authorization: "AWS4-HMAC-SHA256 x" } });
   await fails("AccessDenied", { ...request, headers: { host, "x-amz-acl": "public-read" } });
   const changed = (from: string, to: string) => ({ ...request, rawQuery: request.rawQuery.replace(from, to) });
-  await fails("AccessDenied", changed("Expires=86400", "Expires=0"));
-  for (const expires of ["-1", "604801", "x", "1e3", ""])
+  // AWS documents no code for a life that no URL can have: it is refused as one that is over.
+  for (const expires of ["0", "-1", "604801"])
+    await fails("AccessDenied", changed("Expires=86400", `Expires=${expires}`));
+  for (const expires of ["x", "1e3", ""])
     await fails("AuthorizationQueryParametersError", changed("Expires=86400", `Expires=${expires}`));
   await fails("AuthorizationQueryParametersError", changed("us-east-1", "eu-west-1"));
   await fails("AuthorizationQueryParametersError", changed("%2Fs3%2F", "%2Fsqs%2F"));

@@ -326,9 +326,11 @@ function queryClaim(query: ReadonlyMap<string, string>, options: VerifyOptions):
 function checkExpiry(text: string, signedMs: number, nowMs: number): void {
   if (!/^-?\d{1,15}$/.test(text)) throw badQuery("X-Amz-Expires should be a number");
   const seconds = Number(text);
-  if (seconds < 0) throw badQuery("X-Amz-Expires must be non-negative");
+  // A number that no URL can have lets nobody in, like one that has run out; AWS documents no code for it.
+  if (seconds < 0) throw new S3Error("AccessDenied", "X-Amz-Expires must be non-negative");
   if (seconds > limits.presignedSecondsMax)
-    throw badQuery(
+    throw new S3Error(
+      "AccessDenied",
       "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than " +
         `${limits.presignedSecondsMax} seconds`,
     );

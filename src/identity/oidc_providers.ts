@@ -28,7 +28,8 @@ const urlForm = /^https?:\/\/[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5
 const nameForm = /^[A-Za-z0-9._:/-]{1,255}$/;
 /** As OAuth has them: visible ASCII, and the space. */
 const clientIdForm = /^[\x20-\x7e]{1,255}$/;
-const thumbprintForm = /^[0-9A-Fa-f]{40}$/;
+/** AWS documents the length, and writes examples with other letters than those of digits. */
+const thumbprintForm = /^[0-9A-Za-z]{40}$/;
 
 /** What stands in ARNs and before the colon of condition keys. */
 export function oidcNameOf(url: string): string {
@@ -62,7 +63,7 @@ function checkRecord({ url, clientIds, thumbprints, tags: given }: OidcProviderR
     throw invalid(`A provider has at most ${limits.oidcThumbprintsMax} thumbprints.`);
   if (!clientIds.every((each) => clientIdForm.test(each)))
     throw invalid("A client ID has 1 to 255 characters of visible ASCII.");
-  if (!thumbprints.every((each) => thumbprintForm.test(each))) throw invalid("A thumbprint has 40 hexadecimal digits.");
+  if (!thumbprints.every((each) => thumbprintForm.test(each))) throw invalid("A thumbprint has 40 letters and digits.");
   checkTags(given);
 }
 

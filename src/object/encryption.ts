@@ -55,7 +55,8 @@ const ofObject: Refusals = {
   needsKey:
     "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
   needsNone: "The encryption parameters are not applicable to this object.",
-  wrongKey: () => new HoldfastError("access_denied", "Access Denied"),
+  wrongKey: () =>
+    new HoldfastError("invalid_request", "The provided encryption parameters did not match the ones used originally."),
 };
 
 const ofUpload: Refusals = {
@@ -73,8 +74,8 @@ const ofUpload: Refusals = {
 type Encrypted = { readonly encryption?: EncryptionRecord | undefined };
 
 /**
- * The data key of an object; undefined where it is not encrypted. Errors: `invalid_request`, `access_denied` for a client's key
- * that is not the one, and those of the key service.
+ * The data key of an object; undefined where it is not encrypted. Errors: `invalid_request`, also for a client's key that is
+ * not the one, and those of the key service.
  */
 export function openObjectKey(
   ctx: ObjectContext,
@@ -93,11 +94,12 @@ export function openUploadKey(
   return openKey(ctx, upload, key, ofUpload);
 }
 
-/** What a request says of how its upload is encrypted must be so. Errors: `invalid_argument`. */
+/**
+ * What a request says of how its upload is encrypted must be so; the key is the one that the upload was started with, whichever the
+ * request names, and the answer says which. Errors: `invalid_argument`.
+ */
 export function checkStated({ encryption }: Encrypted, stated: WantedEncryption | undefined): void {
-  if (stated === undefined) return;
-  const keyId = stated.mode === "kms" ? stated.keyId : undefined;
-  if (encryption?.mode === stated.mode && (keyId === undefined || keyId === encryption.keyId)) return;
+  if (stated === undefined || encryption?.mode === stated.mode) return;
   throw new HoldfastError("invalid_argument", "The upload was not started with the encryption that the request names.");
 }
 

@@ -27,6 +27,7 @@ export async function getObject(ctx: ObjectContext, options: GetOptions): Promis
     const version = await readVersion(ctx, readRows(ctx.kv), options, { body: true });
     const { head } = version;
     const info = await shownInfo(ctx, version, options);
+    await checkPart(ctx, head, options);
     const dataKey = await openObjectKey(ctx, head, options.customerKey);
     if (judgeRead(head, options.conditions) === "not_modified") {
       release();
@@ -90,6 +91,13 @@ function onlyPart(head: HeadRecord, options: GetOptions): Selected {
   return { range, partChecksum: undefined };
 }
 
+/** Whether there is such a part is said before whether a client's key is there and right: no key brings a part. */
+async function checkPart(ctx: ObjectContext, head: HeadRecord, options: GetOptions): Promise<void> {
+  if (options.partNumber === undefined || head.encryption?.mode !== "customer") return;
+  if (head.data.kind !== "blob") onlyPart(head, options);
+  else await selected(ctx, await openBlob(ctx.kv, head.data.blob, head), head, options);
+}
+
 async function selected(ctx: ObjectContext, open: OpenBlob, head: HeadRecord, options: GetOptions): Promise<Selected> {
   if (open.kind === "chunks" || options.partNumber === undefined) return onlyPart(head, options);
   const placed = await findPart(ctx.kv, open, options.partNumber);
@@ -113,6 +121,7 @@ export async function headObject(ctx: ObjectContext, options: GetOptions): Promi
   try {
     const version = await readVersion(ctx, readRows(ctx.kv), options, { body: false });
     const { head } = version;
+    await checkPart(ctx, head, options);
     checkObjectKeyOf(head, options.customerKey);
     const info = await shownInfo(ctx, version, options);
     if (judgeRead(head, options.conditions) === "not_modified") return { outcome: "not_modified", info };

@@ -76,9 +76,9 @@ export async function completeUpload(ctx: ObjectContext, options: CompleteOption
   if (begun.outcome === "finished") return begun.result;
   let { attempt } = begun;
   try {
-    await checkKey(ctx, attempt);
     attempt = await withJudgedAcl(attempt);
     const present = await readParts(ctx, id);
+    await checkKey(ctx, attempt, present);
     const completion = judgeCompletion(options, { choice: attempt.upload.checksum, present, digests: ctx.digests });
     const [root, ...pages] = newPartsBlobWrites(partsMap, completion.parts);
     assert(root !== undefined, "a blob has a root");
@@ -92,10 +92,18 @@ export async function completeUpload(ctx: ObjectContext, options: CompleteOption
   }
 }
 
-/** A client's key need not come with this call, but where there is a checksum, as AWS has it; one that comes must be right. */
-async function checkKey(ctx: ObjectContext, { upload, options }: Attempt): Promise<void> {
+/**
+ * A client's key need not come with this call, but where there are checksums: "required only when the object was created using a
+ * checksum algorithm" (CompleteMultipartUpload of AWS's API reference), be it the upload's or a part's. One that comes must be right.
+ */
+async function checkKey(
+  ctx: ObjectContext,
+  { upload, options }: Attempt,
+  present: ReadonlyMap<number, PartRecord>,
+): Promise<void> {
   checkStated(upload, options.statedEncryption);
-  const isNeeded = upload.encryption?.mode === "customer" && upload.checksum !== undefined;
+  const hasChecksum = upload.checksum !== undefined || [...present.values()].some(({ checksum }) => checksum);
+  const isNeeded = upload.encryption?.mode === "customer" && hasChecksum;
   if (isNeeded || options.customerKey !== undefined) await openUploadKey(ctx, upload, options.customerKey);
 }
 

@@ -61,7 +61,7 @@ export function checkPartList(parts: readonly CompletedPart[]): void {
   let before = 0;
   for (const { partNumber } of parts) {
     checkPartNumber(partNumber);
-    if (partNumber <= before)
+    if (partNumber < before)
       throw new HoldfastError(
         "invalid_part_order",
         "The list of parts was not in ascending order. Parts must be ordered by part number.",
@@ -81,8 +81,8 @@ export function judgeCompletion(
   },
 ): Completion {
   checkPartList(request.parts);
-  if (context.choice?.type === "COMPOSITE") checkChecksumsNamed(request.parts, context.choice);
-  const parts = request.parts.map((asked) => matchPart(asked, context.present.get(asked.partNumber)));
+  if (context.choice?.type === "COMPOSITE") checkAlgorithms(request.parts, context.choice);
+  const parts = lastOfEach(request.parts).map((asked) => matchPart(asked, context.present.get(asked.partNumber)));
   checkPartSizes(parts);
   const sizeBytes = checkTotal(parts, request.sizeBytes);
   const md5 = context.digests.whole(["md5"], Buffer.from(parts.map((part) => part.md5).join(""), "hex")).md5;
@@ -93,15 +93,22 @@ export function judgeCompletion(
   return { parts, sizeBytes, etag: `${md5.toString("hex")}-${parts.length}`, checksum };
 }
 
-/** AWS: an upload started with a composite checksum is only completed by one who knows the checksum of each part. */
-function checkChecksumsNamed(parts: readonly CompletedPart[], { algorithm }: ChecksumChoice): void {
-  const missing = parts.find(({ checksum }) => checksum?.algorithm !== algorithm);
-  if (missing === undefined) return;
+/**
+ * A checksum of another algorithm cannot be that of a part. One that is missing is none the worse: the part was checked when it came.
+ * (AWS wants that of every part in the request.)
+ */
+function checkAlgorithms(parts: readonly CompletedPart[], { algorithm }: ChecksumChoice): void {
+  const other = parts.find(({ checksum }) => checksum !== undefined && checksum.algorithm !== algorithm);
+  if (other === undefined) return;
   throw new HoldfastError(
     "invalid_request",
-    `The upload was created using a ${algorithm} checksum. The complete request must include the checksum for each ` +
-      `part. It was missing for part ${missing.partNumber} in the request.`,
+    `The upload was created using a ${algorithm} checksum. The request has another one for part ${other.partNumber}.`,
   );
+}
+
+/** A part that is named several times in a row was sent several times: what was said of it last holds. */
+function lastOfEach(parts: readonly CompletedPart[]): readonly CompletedPart[] {
+  return parts.filter(({ partNumber }, at) => parts[at + 1]?.partNumber !== partNumber);
 }
 
 function matchPart(asked: CompletedPart, part: PartRecord | undefined): PartRecord {

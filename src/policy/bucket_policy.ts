@@ -1,6 +1,6 @@
 /**
  * A bucket's policy, held to its bucket as S3 does when one is put: every resource can be in the bucket, every action is one of
- * S3's and fits one of the resources of its statement, every condition key is known to each action.
+ * S3's and, where it is denied, fits one of the resources of its statement, every condition key is known to each action.
  */
 import { limits } from "../core/limits.ts";
 import { actionsOfKey, s3Actions, type ActionTarget } from "./actions.ts";
@@ -18,7 +18,7 @@ export function parseBucketPolicy(source: string | Uint8Array, bucket: string): 
 }
 
 function check(statement: Statement, bucket: string): void {
-  const { actions, resources, conditions } = statement;
+  const { actions, resources, conditions, effect } = statement;
   const targets = targetsOf(resources!.patterns, bucket);
   const known = actions.patterns.map((pattern) => actionsOf(pattern));
   for (const clause of conditions) {
@@ -28,7 +28,8 @@ function check(statement: Statement, bucket: string): void {
   if (actions.isNot) return;
   for (const names of known) {
     const fitting = resources!.isNot ? names : names.filter((name) => targets.has(s3Actions.get(name)!));
-    if (fitting.length === 0) throw malformed("mismatch");
+    // What denies nothing would deceive whoever wrote it. (AWS refuses what allows nothing, too.)
+    if (fitting.length === 0 && effect === "Deny") throw malformed("mismatch");
     for (const clause of conditions) {
       const takers = actionsOfKey(clause.key);
       const isTaken = takers === "all" || fitting.some((name) => takers?.has(name));

@@ -44,6 +44,8 @@ async function main(suite: string, more: readonly string[]): Promise<number> {
   const masterKey = path.join(folder, "master.key");
   writeFileSync(masterKey, randomBytes(32).toString("base64"), { mode: 0o600 });
   const args = ["--encryption-key-file", masterKey, "--lifecycle-day", String(lifecycleDaySeconds)];
+  // The suite's providers are at http://.
+  args.push("--oidc-over-http", "yes");
   const server = await ServerProcess.start(path.join(folder, "data"), { workers: 2, args });
   try {
     const settings = path.join(folder, "s3tests.conf");

@@ -51,7 +51,8 @@ export function settingsFile(url: URL, users: Users, lifecycleDaySeconds: number
     "is_secure = False",
     "ssl_verify = False",
   ];
-  lines.push("[fixtures]", "bucket prefix = holdfast-{random}-");
+  // Of the path the suite makes the addresses of its OpenID Connect providers, which must be of this machine.
+  lines.push("[fixtures]", "bucket prefix = holdfast-{random}-", "iam path prefix = /localhost/");
   for (const [section, { accessKey, secretKey, canonicalId, account, name }] of users) {
     lines.push(`[${section}]`, `access_key = ${accessKey}`, `secret_key = ${secretKey}`);
     const id = section === "iam root" ? account : canonicalId;

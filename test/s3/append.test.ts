@@ -135,7 +135,7 @@ void test("appends are parts, to those who ask for them", async () => {
   assert.deepEqual([got.PartsCount, got.ContentRange], [3, "bytes 20000-36379/36405"]);
   assert.ok((await bytesOf(got.Body)).equals(pattern(16_380)));
   assert.equal((await read(Key, { PartNumber: 3 })).toString(), "threefour, which joins it");
-  await failsWith(server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 4 })), 416, "InvalidPartNumber");
+  await failsWith(server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 4 })), 400, "InvalidPart");
   const attributes = new GetObjectAttributesCommand({ Bucket, Key, ObjectAttributes: ["ObjectParts", "ObjectSize"] });
   const { ObjectParts, ObjectSize } = await server.s3.send(attributes);
   assert.deepEqual([ObjectParts?.TotalPartsCount, ObjectSize], [3, 36_405]);

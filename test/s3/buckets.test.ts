@@ -18,6 +18,7 @@ import {
   HeadBucketCommand,
   ListBucketsCommand,
   PutObjectCommand,
+  type BucketCannedACL,
 } from "@aws-sdk/client-s3";
 import { failsWith, startTestServer } from "./server.ts";
 import type { TestServer } from "./server.ts";
@@ -56,6 +57,23 @@ void test("making an own bucket again in us-east-1 succeeds", async () => {
   await server.bucket("made-twice");
   const again = await server.s3.send(new CreateBucketCommand({ Bucket: "made-twice" }));
   assert.equal(again.Location, "/made-twice");
+});
+
+// AWS resets the list to the one that is asked for. Here nothing is changed, and so it is not said to be.
+void test("making an own bucket again with another access control list is refused, with the same one it succeeds", async () => {
+  const Bucket = "made-twice-public";
+  const ObjectOwnership = "ObjectWriter";
+  const make = (ACL?: BucketCannedACL) => server.s3.send(new CreateBucketCommand({ Bucket, ACL, ObjectOwnership }));
+  await make("public-read");
+  await make("public-read");
+  await make();
+  await failsWith(make("private"), 409, "BucketAlreadyExists");
+  await failsWith(make("public-read-write"), 409, "BucketAlreadyExists");
+  const { Grants } = await server.s3.send(new GetBucketAclCommand({ Bucket }));
+  assert.deepEqual(
+    Grants?.map(({ Permission }) => Permission),
+    ["READ", "FULL_CONTROL"],
+  );
 });
 
 void test("making an own bucket again elsewhere is BucketAlreadyOwnedByYou", async () => {

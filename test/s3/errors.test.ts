@@ -82,11 +82,20 @@ void test("an error document names code, message, resource and request", async (
   assert.ok(answer.text.includes(`<RequestId>${String(answer.headers["x-amz-request-id"])}</RequestId>`));
 });
 
-for (const path of ["?torrent", "?restore", "?select&select-type=2"]) {
+for (const path of ["?restore", "?select&select-type=2"]) {
   void test(`GET ${path} of an object is NotImplemented`, async () => {
     assert.deepEqual(codeOf(await server.raw({ method: "GET", path: `/${Bucket}/k${path}` })), [501, "NotImplemented"]);
   });
 }
+
+// AWS has ended torrents, and documents no answer.
+void test("a torrent of an object is NoSuchKey", async () => {
+  for (const key of ["k", "missing"])
+    assert.deepEqual(codeOf(await server.raw({ method: "GET", path: `/${Bucket}/${key}?torrent` })), [
+      404,
+      "NoSuchKey",
+    ]);
+});
 
 void test("a sub-resource that writes is NotImplemented and writes nothing", async () => {
   const body = Buffer.from("<Any/>");

@@ -231,7 +231,7 @@ export class Model {
     const version = this.#find(key, id);
     if (typeof version === "string") return { refused: [version] };
     const { bytes } = version;
-    const refused = this.#keyFaults(version.mode, clientKey, "AccessDenied");
+    const refused = this.#keyFaults(version.mode, clientKey, "InvalidRequest");
     if (condition === "other") refused.push("PreconditionFailed");
     if (condition === "absent") refused.push("NotModified");
     if (from !== undefined && from >= bytes.length) refused.push("InvalidRange");
@@ -332,7 +332,7 @@ export class Model {
   ): Version | string[] {
     const source = this.#find(key, id);
     if (typeof source === "string") return [source === "MethodNotAllowed" ? "InvalidRequest" : source];
-    const refused = this.#keyFaults(source.mode, sourceKey, "AccessDenied");
+    const refused = this.#keyFaults(source.mode, sourceKey, "InvalidRequest");
     if (sourceCondition === "other" || sourceCondition === "absent") refused.push("PreconditionFailed");
     return refused.length > 0 ? refused : source;
   }
@@ -474,7 +474,7 @@ export class Model {
     { named, condition }: { named: readonly { number: number; etag: string }[]; condition: Condition },
   ): Outcome {
     const asked = JSON.stringify(named);
-    const isOrdered = named.every(({ number }, at) => at === 0 || named[at - 1]!.number < number);
+    const isOrdered = named.every(({ number }, at) => at === 0 || named[at - 1]!.number <= number);
     if (upload.state !== "open") {
       if (upload.state === "ended" || upload.state.named !== asked) {
         return { refused: ["NoSuchUpload", ...(isOrdered ? [] : ["InvalidPartOrder"])] };
@@ -483,7 +483,9 @@ export class Model {
       return { status: 200, headers: { "x-amz-version-id": idShown ? version.id : undefined }, made: version };
     }
     const refused = this.#failed(upload.key, condition);
-    const parts = named.map(({ number, etag }) =>
+    // Of a part that is named several times in a row, what is said last counts.
+    const last = named.filter(({ number }, at) => named[at + 1]?.number !== number);
+    const parts = last.map(({ number, etag }) =>
       upload.parts.find((part) => part.number === number && part.etag === etag),
     );
     if (!isOrdered) refused.push("InvalidPartOrder");

@@ -102,8 +102,20 @@ export const createBucket: Handler = async (request, services) => {
       "Your previous request to create the named bucket succeeded and you already own it.",
       { details: { BucketName: request.bucket } },
     );
+  if (!created) await refuseOtherAcl(request, services, documents.get("acl"));
   return { status: 200, headers: ["location", `/${request.bucket}`] };
 };
+
+/**
+ * Making a bucket again leaves it as it is, so what asks for another access control list than it has is not told that it was done. (AWS
+ * resets the list; Ceph answers as here.)
+ */
+async function refuseOtherAcl(request: S3Request, { objects }: Services, wanted: Buffer | undefined): Promise<void> {
+  if (wantedAcl(request.headers) === undefined) return;
+  const there = await objects.configuration(request.bucket, "acl");
+  const isSame = there === undefined ? wanted === undefined : wanted?.equals(there.bytes) === true;
+  if (!isSame) throw takenByOthers(request.bucket);
+}
 
 function takenByOthers(bucket: string): S3Error {
   return new S3Error(

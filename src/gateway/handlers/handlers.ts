@@ -39,7 +39,7 @@ import {
 } from "./object_lock.ts";
 import { putObject } from "./put.ts";
 import { renameObject } from "./rename.ts";
-import { restoreObject } from "./restore.ts";
+import { getObjectTorrent, restoreObject } from "./ended.ts";
 import { deleteObjectTagging, getObjectTagging, putObjectTagging } from "./tagging.ts";
 import { getObjectAttributes, listMultipartUploads, listParts } from "./uploads.ts";
 import { getBucketVersioning, listObjectVersions, putBucketVersioning } from "./versions.ts";
@@ -117,6 +117,7 @@ export const handlers: Readonly<Record<Exclude<Operation, "PostObject">, Handler
   HeadObject: headObject,
   DeleteObject: deleteObject,
   GetObjectAttributes: getObjectAttributes,
+  GetObjectTorrent: getObjectTorrent,
   GetObjectAcl: getObjectAcl,
   PutObjectAcl: putObjectAcl,
   GetObjectTagging: getObjectTagging,

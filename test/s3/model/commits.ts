@@ -47,7 +47,7 @@ export function commit(model: Model, entries: readonly Entry[]): Refused | Commi
   };
   // What takes something away is never refused for a quota, even if it leaves a marker.
   const isBounded = entries.some(({ does }) => does !== "delete" && does !== "check");
-  const outcome = isBounded ? within(model, change) : change();
+  const outcome = isBounded ? within(model, [], change) : change();
   return "refused" in outcome ? outcome : { made };
 }
 
@@ -84,11 +84,12 @@ function done(model: Model, entry: Entry): Outcome {
 /** A copy whose bytes stay where they are. */
 function putFrom(model: Model, { key, condition, ...entry }: Entry & { readonly does: "from" }): Outcome {
   const source = model.source(entry.from, entry.id, { ...entry, sourceKey: undefined });
-  const refused = model.failed(key, condition);
-  if (Array.isArray(source)) return { refused: [...refused, ...source] };
+  const found = model.find(entry.from, entry.id);
   const mode = model.defaultMode;
-  if (!isShared(source.mode, mode)) refused.push("InvalidRequest");
-  if (refused.length > 0) return { refused };
+  const refused = model.failed(key, condition);
+  if (typeof found === "object" && !isShared(found.mode, mode)) refused.push("InvalidRequest");
+  if (Array.isArray(source)) refused.push(...source);
+  if (refused.length > 0 || Array.isArray(source)) return { refused };
   const { note, tag } = source;
   const said = { note, tag, isPublic: false, ...model.lockOf({}) };
   return { status: 200, headers: {}, made: model.write(key, { ...bytesOfCopy(source, mode), ...said }) };

@@ -17,8 +17,7 @@ export function put(
 ): Outcome {
   const { note, tag, isPublic = false, sum } = asked;
   const refused = [...model.failed(key, asked.condition), ...model.lockFaults(asked.lock), ...sumFaults(sum, bytes)];
-  if (refused.length > 0) return { refused };
-  return within(model, () => {
+  return within(model, refused, () => {
     const mode = asked.mode ?? model.defaultMode;
     const etag = hasMd5(mode) ? md5(bytes) : undefined;
     const checksum: Checksum | undefined = sum && { ...sum, type: "FULL_OBJECT" };
@@ -45,8 +44,7 @@ export function append(
   if (model.versioning !== "unversioned" || model.defaultMode !== "plain") refused.push("InvalidRequest");
   if (bytes.length === 0 || (current && current.mode !== "plain")) refused.push("InvalidRequest");
   if (offset !== before.length) refused.push("InvalidWriteOffset");
-  if (refused.length > 0) return { refused };
-  return within(model, () => {
+  return within(model, refused, () => {
     const all = Buffer.concat([before, bytes]);
     const checksum = before.length === 0 ? sum && wholeSum(sum.algorithm, all) : appendedSum(current?.checksum, all);
     const parts = before.length === 0 ? undefined : "unknown";
@@ -203,8 +201,8 @@ export function copy(
   const changesNothing = replaced === undefined && asked.mode === undefined && model.versioning === "unversioned";
   if (from === to && changesNothing) refused.push("InvalidRequest");
   if (Array.isArray(source)) refused.push(...source);
-  if (refused.length > 0 || Array.isArray(source)) return { refused };
-  return within(model, () => {
+  return within(model, refused, () => {
+    if (Array.isArray(source)) return { refused: source };
     const mode = asked.mode ?? model.defaultMode;
     const { note, tag } = replaced ?? source;
     const said = { note, tag, isPublic: asked.isPublic ?? false, ...model.lockOf(lock) };
@@ -237,8 +235,8 @@ export function rename(
   else if (sourceCondition === "other" || sourceCondition === "absent") refused.push("PreconditionFailed");
   refused.push(...model.failed(to, condition));
   if (source !== undefined && model.isLocked(source, false)) refused.push("AccessDenied");
-  if (refused.length > 0 || source === undefined) return { refused };
-  return within(model, () => {
+  return within(model, refused, () => {
+    if (source === undefined) return { refused };
     const made = model.write(to, { ...source, ...model.lockOf({}) });
     if (model.versioning === "unversioned") {
       // It is the object as it was, at another key.

@@ -26,14 +26,14 @@ function isBeyond({ bytesMax = Infinity, objectsMax = Infinity }: Quota, before:
 }
 
 /** The change is taken back where there is no room for it. What is refused for another reason may lack room as well. */
-export function within(model: Model, change: () => Outcome): Outcome {
+export function within(model: Model, refused: readonly string[], change: () => Outcome): Outcome {
   const { quota } = model;
+  if (refused.length > 0) return { refused: quota === noQuota ? refused : [...refused, "QuotaExceeded"] };
   if (quota === noQuota) return change();
   const before = heldBy(model);
   const saved = model.save();
   const outcome = change();
-  if ("refused" in outcome) return { refused: [...outcome.refused, "QuotaExceeded"] };
-  if (!isBeyond(quota, before, heldBy(model))) return outcome;
+  if ("refused" in outcome || !isBeyond(quota, before, heldBy(model))) return outcome;
   model.restore(saved);
   return { refused: ["QuotaExceeded"] };
 }

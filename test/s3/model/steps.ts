@@ -137,7 +137,7 @@ const uploaded = fc.oneof(
       upload,
       number,
       body,
-      isWhole: fc.nat(7),
+      isWhole: fc.nat(2),
       brings,
       sum,
       isUsual: fc.nat(7).map((at) => at > 0),

@@ -40,8 +40,7 @@ export function uploadPart(
   const refused = [...keyFaults(upload.mode, clientKey, "InvalidRequest"), ...sumFaults(sum, bytes)];
   const { choice } = upload;
   if (choice !== undefined && sum !== undefined && sum.algorithm !== choice.algorithm) refused.push("InvalidRequest");
-  if (refused.length > 0) return { refused };
-  return within(model, () => {
+  return within(model, refused, () => {
     const etag = hasMd5(upload.mode) ? md5(bytes) : undefined;
     const kept = choice === undefined ? sum : sumOf(choice.algorithm, bytes);
     const made = { number, bytes, etag, sum: kept };
@@ -71,7 +70,7 @@ export function copyPart(
   if (Array.isArray(source)) refused.push(...source);
   else if (first !== undefined && first >= source.bytes.length)
     refused.push("InvalidRange", "InvalidArgument", "InvalidRequest");
-  if (refused.length > 0 || Array.isArray(source)) return { refused };
+  if (refused.length > 0 || Array.isArray(source)) return within(model, refused, () => ({ refused }));
   const bytes = source.bytes.subarray(first ?? 0);
   const headers = { "x-amz-copy-source-version-id": model.versioning === "unversioned" ? undefined : source.id };
   const outcome = uploadPart(model, upload, { number, bytes, clientKey });
@@ -106,8 +105,7 @@ export function complete(model: Model, upload: Upload, asked: Completing): Outco
   if (parts.length < named.length) refused.push("InvalidPart");
   if (parts.slice(0, -1).some((part) => part.bytes.length < smallestPart)) refused.push("EntityTooSmall");
   refused.push(...namedSumFaults(upload, named), ...wholeFaults(upload, parts, asked.whole));
-  if (refused.length > 0) return { refused };
-  return within(model, () => {
+  return within(model, refused, () => {
     const version = publish(model, upload, { parts, whole: asked.whole });
     upload.state = { named: text, version, idShown: model.versioning === "enabled" };
     const { [customerHeader]: _, ...headers } = shownOfWrite(version);

@@ -5,7 +5,8 @@
  *     console.log(server.url, server.accessKey, server.secretKey);
  *     await server.close();
  *
- * A server that can write no more (see `ended`) closes itself, and says why; the program goes on. Several may live in one process, each with its own data, keys, port and metrics. A drive belongs to one server at a time.
+ * A server that can write no more closes itself, and the promise `server.ended` says why; the program goes on, and may create another.
+ * Several may live in one process, each with its own data, keys, port and metrics. A drive belongs to one server at a time.
  */
 import path from "node:path";
 import { systemClock } from "./core/clock.ts";

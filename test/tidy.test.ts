@@ -179,13 +179,31 @@ test("every dependency has its line of reason", () => {
   assert.deepEqual(missing, []);
 });
 
+/** The anchors that GitHub gives the headings of a document. */
+function anchorsOf(name: string): Set<string> {
+  const headings = read(name).matchAll(/^#+ (.+)$/gm);
+  const anchor = (text: string): string => text.toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, "");
+  return new Set([...headings].map(([, text]) => anchor(text!).replaceAll(" ", "-")));
+}
+
 test("links between documents lead somewhere", () => {
   const wrong: string[] = [];
   for (const name of tracked.filter((file) => file.endsWith(".md"))) {
-    for (const [, target] of read(name).matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {
+    for (const [, target, anchor] of read(name).matchAll(/\]\(([^)#\s]*)(?:#([^)\s]+))?[^)]*\)/g)) {
       if (/^[a-z]+:/.test(target!)) continue;
-      if (!existsSync(path.join(root, path.dirname(name), target!))) wrong.push(`${name}: ${target}`);
+      const to = target === "" ? name : path.join(path.dirname(name), target!);
+      const isThere = existsSync(path.join(root, to)) && (anchor === undefined || anchorsOf(to).has(anchor));
+      if (!isThere) wrong.push(`${name}: ${target}${anchor === undefined ? "" : `#${anchor}`}`);
     }
   }
   assert.deepEqual(wrong, []);
+});
+
+test("the files that ARCHITECTURE.md names are there", () => {
+  const named = [...read("ARCHITECTURE.md").matchAll(/`([\w./]+\.(?:ts|md|json))`/g)].map(([, file]) => file!);
+  const isThere = (file: string): boolean => tracked.some((name) => name === file || name.endsWith(`/${file}`));
+  assert.deepEqual(
+    named.filter((file) => !isThere(file)),
+    [],
+  );
 });

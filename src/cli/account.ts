@@ -9,6 +9,14 @@ type Listed = { readonly account: string; readonly name: string; readonly create
 
 export function register(program: Command): void {
   const account = program.command("account").description("accounts, which buckets and users belong to (root key)");
+  withConnection(account.command("create"))
+    .description("make an account, for others who share the store; `key create --account` makes its key")
+    .argument("<name>")
+    .action(async (name: string, options: ConnectionOptions) => {
+      const made = await askAdmin(connection(options), { method: "POST", path: "/_/admin/accounts", body: { name } });
+      if (options.json) printJson(made);
+      else print(`account ${String(made["account"])} created: ${name}`);
+    });
   withConnection(account.command("list"))
     .description("list all accounts")
     .action(async (options: ConnectionOptions) => {

@@ -26,11 +26,11 @@ export function withConnection(command: Command): Command {
 }
 
 function required(value: string | undefined, what: string, variable: string): string {
-  if (value) return value;
-  throw new HoldfastError(
-    "invalid_argument",
-    `No ${what} is given: set ${variable}. The server printed it when it first started.`,
-  );
+  const hint = "The server printed it when it first started.";
+  if (!value) throw new HoldfastError("invalid_argument", `No ${what} is given: set ${variable}. ${hint}`);
+  // A header takes no others, and a secret of others would only be told to be wrong.
+  if (/^[\x21-\x7e]+$/.test(value)) return value;
+  throw new HoldfastError("invalid_argument", `The ${what} in ${variable} has characters that no key has. ${hint}`);
 }
 
 export type Connection = {

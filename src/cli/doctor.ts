@@ -13,7 +13,7 @@ export function register(program: Command): void {
   program
     .command("doctor")
     .description("check every record of a stopped store against every chunk, and say what is wrong")
-    .argument("<drives...>", "the server's drives, in the same order")
+    .argument("<drives...>", "the server's drives, in any order")
     .option("--metadata <url>", "of a cluster: where its metadata is; drives that are not named are not looked at")
     .option("--deep", "read every block and check it too")
     .option("--json", "print JSON lines")

@@ -28,6 +28,7 @@ const commandFiles: Readonly<Record<string, () => Promise<CommandFile>>> = {
   key: () => import("./key.ts"),
   user: () => import("./user.ts"),
   group: () => import("./user.ts"),
+  role: () => import("./user.ts"),
   policy: () => import("./user.ts"),
   kms: () => import("./kms.ts"),
   explain: () => import("./explain.ts"),
@@ -95,20 +96,23 @@ function endWithReader(): void {
   });
 }
 
-/** Runs one command line (`argv` as in process.argv) and sets the exit status. */
-export async function main(argv: readonly string[]): Promise<void> {
+/** The command line with the command that is `asked` for, or with all of them. */
+export async function commandLine(asked?: string): Promise<Command> {
   const program = new Command("holdfast")
     .description("A distributed file store that starts with one command.")
     .version(packageVersion())
     .showHelpAfterError("(add --help for what there is)")
     .addHelpText("after", whereToBegin)
     .exitOverride();
+  await registerCommands(program, asked);
+  return program;
+}
+
+/** Runs one command line (`argv` as in process.argv) and sets the exit status. */
+export async function main(argv: readonly string[]): Promise<void> {
   endWithReader();
   try {
-    await registerCommands(
-      program,
-      argv.slice(2).find((word) => !word.startsWith("-")),
-    );
+    const program = await commandLine(argv.slice(2).find((word) => !word.startsWith("-")));
     await program.parseAsync([...argv]);
   } catch (error) {
     if (error instanceof CommanderError) {

@@ -336,10 +336,19 @@ function errorIn(body: string): XmlElement | undefined {
 /** Why a server cannot be talked to, for a person. */
 export function connectionError(endpoint: URL, error: Error): HoldfastError {
   const code = systemCode(error) ?? "";
+  return new HoldfastError("unavailable", reasonOf(code, endpoint) ?? reasonIn(code, endpoint, error), {
+    cause: error,
+  });
+}
+
+function reasonOf(code: string, { origin, hostname, host }: URL): string | undefined {
+  if (code === "ECONNREFUSED") return `Nothing answers at ${origin}; is the server running?`;
+  if (code === "ENOTFOUND") return `There is no host of the name ${hostname}.`;
+  if (code === "EPROTO") return `What answers at ${origin} does not speak TLS; is its address http://${host}?`;
+  return undefined;
+}
+
+function reasonIn(code: string, { origin }: URL, error: Error): string {
   const isCertificate = /CERT|SIGNATURE|ALTNAME/.test(code);
-  const why =
-    code === "ECONNREFUSED"
-      ? `Nothing answers at ${endpoint.origin}; is the server running?`
-      : `${endpoint.origin}: ${error.message}${isCertificate ? " (--insecure accepts any certificate)" : ""}`;
-  return new HoldfastError("unavailable", why, { cause: error });
+  return `${origin}: ${error.message}${isCertificate ? " (--insecure accepts any certificate)" : ""}`;
 }

@@ -212,6 +212,8 @@ export const limits = {
   chunkMapPageEntries: 256,
   /** Part references in one page of a multipart map. */
   partMapPageEntries: 512,
+  /** Up to so many bytes a small append is joined with the last part of its object, which is written anew. */
+  joinedPartBytesMax: 16 * KiB,
   /** Parts of up to this size are read so many at once. */
   smallPartBytesMax: 64 * KiB,
   smallPartsAtOnce: 16,
@@ -275,6 +277,8 @@ export const limits = {
   openSegmentsMax: 256,
   /** Free bytes below which a drive takes no new data (or 1 % of the drive if that is less, but always half a segment). */
   driveReserveBytes: 512 * MiB,
+  /** Sessions a drive notes by name whose shards were found behind its index; with more of them all its shards are looked through. */
+  replayedSessionsMax: 1_000,
 
   // --- policies (AWS) ---
   bucketPolicyBytesMax: 20 * KiB,

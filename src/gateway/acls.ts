@@ -135,3 +135,19 @@ export async function newObjectAcl(
   refusePublic(rules, acl);
   return owner === rules.owner && isPrivate(acl) ? {} : { acl };
 }
+
+/**
+ * The list of an object that a multipart upload becomes now. It was judged when the upload was begun, perhaps long ago; what the bucket
+ * says since then holds for whatever is stored from then on, as for a PUT. Where lists count for nothing there is none to come into
+ * force later. (What AWS does is not documented; its block of public lists leaves those that are there as they are.) Errors: AccessDenied.
+ */
+export async function completedAcl(
+  acl: ObjectAcl,
+  { bucket, authority }: Omit<NewObject, "headers">,
+  source: RulesSource,
+): Promise<ObjectAcl | undefined> {
+  const rules = authority.rules(bucket) ?? (await readRules(source, bucket));
+  if (!aclsCount(rules)) return undefined;
+  refusePublic(rules, acl);
+  return acl;
+}

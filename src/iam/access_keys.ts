@@ -1,6 +1,5 @@
 /**
- * IAM's actions on access keys: of a user, or, where an account's root asks and names nobody, of that root. No row names the keys of
- * a root: they are found by looking through all keys, so many for each page of a list.
+ * IAM's actions on access keys: of a user, or, where an account's root asks and names nobody, of that root.
  */
 import { xmlElement } from "../gateway/xml.ts";
 import { isAccessKey, type KeyInfo } from "../identity/access_keys.ts";
@@ -38,11 +37,11 @@ async function listKeys(call: Call): Promise<string> {
   if (isOfRoot(call))
     return rowsPage(call, {
       element: "AccessKeyMetadata",
-      rows: async ({ after, limit }) => {
-        const keys = await identity.list({ after, limit });
+      rows: async (options) => {
+        const keys = await identity.directory.accountKeys(options);
         return keys.map((key) => ({ ...key, name: key.accessKey, path: "/" }));
       },
-      isWanted: (key) => isRootsKey(key, account),
+      isWanted: () => true,
       xml: (key) => keyXml(key, undefined),
     });
   const user = await identity.directory.user(account, userName(call));

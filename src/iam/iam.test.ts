@@ -141,6 +141,17 @@ test("an account's root makes, sees, switches and deletes its own keys, and no u
   assert.deepEqual(await listed(), [mine.accessKey]);
 });
 
+test("an account's root sees its own keys at once, however many others there are", async () => {
+  const { account } = await door.identity.directory.createAccount(newName());
+  const mine = await door.identity.create({ owner: { kind: "account", account } });
+  for (let count = 0; count <= limits.iamRowsPerPageMax; count++) await door.identity.create({});
+  const second = await door.identity.create({ owner: { kind: "account", account } });
+  const { result } = await ok({ Action: "ListAccessKeys" }, mine);
+  const listed = child(result!, "AccessKeyMetadata")!.children.map((key) => at(key, "AccessKeyId"));
+  assert.deepEqual(listed, [mine.accessKey, second.accessKey].sort());
+  assert.equal(at(result!, "IsTruncated"), "false");
+});
+
 test("an account's summary counts what is there, and says what may be", async () => {
   const { account } = await door.identity.directory.createAccount(newName());
   const theirs = await door.identity.create({ owner: { kind: "account", account } });

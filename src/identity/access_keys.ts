@@ -1,9 +1,10 @@
-/** Making, listing and removing access keys. A user's row names the user's keys, in the same commits. */
+/** Making, listing and removing access keys. A user's row names the user's keys, in the same commits; an account's own have index rows. */
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import { transact, type Transaction } from "../kv/transact.ts";
 import { accessKeyKey, accountKey, tagRange, tags } from "../meta/keys.ts";
-import { noSuch, tooMany, type IdentityContext } from "./context.ts";
+import { indexKey, readAccountKeys, unindexKey } from "./account_keys.ts";
+import { noSuch, tooMany, type IdentityContext, type ListOptions } from "./context.ts";
 import {
   accessKeyCharsMax,
   checkAccessKey,
@@ -40,6 +41,7 @@ export async function createKey(ctx: IdentityContext, key: NewKey): Promise<KeyI
     if (row !== undefined) throw alreadyExists(made.accessKey);
     await giveToOwner(tx, made.owner, made.accessKey);
     tx.put(accessKeyKey(made.accessKey), encodeKeyRecord(made));
+    indexKey(tx, made.owner, made.accessKey);
   });
   return made;
 }
@@ -77,6 +79,7 @@ export async function removeKey({ kv }: IdentityContext, accessKey: string): Pro
     if (row === undefined) throw noSuchKey(accessKey);
     const { owner } = decodeKeyRecord(row.value);
     tx.delete(accessKeyKey(accessKey));
+    unindexKey(tx, owner, accessKey);
     if (owner.kind !== "user") return;
     await changeUser(tx, owner.account, owner.user, (user) => ({
       ...user,
@@ -105,8 +108,20 @@ export async function readKeys({ kv }: IdentityContext, accessKeys: readonly str
   return rows.flatMap((row, index) => (row === undefined ? [] : [infoOf(accessKeys[index]!, row.value)]));
 }
 
+/** The account's own, in the order of the access keys; fewer than `limit` means the end. */
+export async function listAccountKeys(ctx: IdentityContext, options: ListOptions): Promise<KeyInfo[]> {
+  const { after, ...rest } = options;
+  // A marker may be longer than any row's key: the same keys lie behind its beginning.
+  const found = await readAccountKeys(ctx, { ...rest, after: after?.slice(0, accessKeyCharsMax) });
+  return found.map(({ accessKey, record }) => shownKey(accessKey, record));
+}
+
 function infoOf(accessKey: string, value: Uint8Array): KeyInfo {
-  const { secretKey: _, ...info } = decodeKeyRecord(value);
+  return shownKey(accessKey, decodeKeyRecord(value));
+}
+
+function shownKey(accessKey: string, record: KeyRecord): KeyInfo {
+  const { secretKey: _, ...info } = record;
   return { accessKey, ...info };
 }
 

@@ -36,6 +36,7 @@ const operations = {
   setOidcProvider: oidc.setOidcProvider,
   deleteOidcProvider: oidc.deleteOidcProvider,
   keys: keys.readKeys,
+  accountKeys: keys.listAccountKeys,
   createGroup: groups.createGroup,
   group: groups.readGroup,
   groups: groups.listGroups,

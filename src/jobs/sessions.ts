@@ -125,8 +125,7 @@ export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = 
 /**
  * Has these sessions looked through again where they are over: shards of theirs came to light after they had been. (A worker that dies
  * is fenced and swept while the server goes on, and what it had stored without telling its drive's index is found at the next
- * start.) A start that dies before it comes here leaves them to the next full sweep, and so does `doctor`, which only looks, when it is
- * the first to open the drive.
+ * start.) The drive remembers them until this has been done; a session that still stands is looked through at its end.
  */
 export async function sweepAgain(kv: Kv, sessions: Iterable<SessionId>): Promise<void> {
   for (const session of new Set(sessions))

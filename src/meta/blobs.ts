@@ -5,7 +5,7 @@
  * kind `chunks`, but the first one, which may be of kind `parts` again.
  *
  * The bytes a page stands for never change; where their shards lie may (chunk_pages.ts). A blob of parts may get more of them at its end
- * (extendedPartsWrites). Else the root changes only in its refcount, which counts the rows that point to the blob
+ * (extendedPartsWrites), and a longer last one that begins with the same bytes (rejoinedPartsWrites). Else the root changes only in its refcount, which counts the rows that point to the blob
  * (heads, parts, blobs of kind `parts`) and the trash rows that bear its name. The commit that brings it to 0 deletes the
  * root and the pages.
  */
@@ -220,6 +220,25 @@ export function extendedPartsWrites(
   return [
     { kind: "put", key: blobRootKey(id), value: encodeBlobRoot(extended) },
     { kind: "put", key: blobPageKey(id, pages - 1), value: page },
+  ];
+}
+
+/**
+ * The rows of a blob of parts whose last part gets longer, under the same conditions. `part` begins with the bytes of the one that it
+ * replaces, whose reference the caller drops.
+ */
+export function rejoinedPartsWrites(
+  id: BlobId,
+  root: BlobRoot & { readonly kind: "parts" },
+  lastPage: readonly PartRecord[],
+  part: PartRecord,
+): Put[] {
+  const addedBytes = part.sizeBytes - lastPage.at(-1)!.sizeBytes;
+  assert(addedBytes > 0 && part.partNumber === lastPage.at(-1)!.partNumber, "a part that is replaced gets longer");
+  const extended = { ...root, sizeBytes: root.sizeBytes + addedBytes };
+  return [
+    { kind: "put", key: blobRootKey(id), value: encodeBlobRoot(extended) },
+    { kind: "put", key: blobPageKey(id, root.pages - 1), value: encodePartPage([...lastPage.slice(0, -1), part]) },
   ];
 }
 

@@ -553,6 +553,8 @@ test("keys are as their page says", () => {
     [keys.accountKey("111122223333"), "74313131313232323233333333"],
     [keys.accountKey(""), "74"],
     [keys.keyringKey("k"), "756b"],
+    [keys.accountKeyKey("111122223333", "AK"), "79313131313232323233333333414b"],
+    [keys.accountKeysDoneKey(), "79"],
     [eventKeys.destinationKey("hook"), "a0686f6f6b"],
     [eventKeys.eventKey(destination, { slot: 0x0102, place: 3 }), `a1${destination}01020000000000000003`],
     [eventKeys.sequenceKey(0x0102), "a20102"],

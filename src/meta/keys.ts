@@ -52,6 +52,8 @@ export const tags = {
   /** The one key that temporary credentials are sealed with. */
   seal: 0x77,
   provider: 0x78,
+  /** Access keys of accounts themselves, by account. */
+  owned: 0x79,
   job: 0x80,
   progress: 0x81,
   node: 0x90,
@@ -444,6 +446,17 @@ export function usageRange(bucket: BucketId): KeyRange {
 
 export function accessKeyKey(accessKey: string): Buffer {
   return textKey(tags.accessKey, accessKey);
+}
+
+/** An access key of an account itself: its 12 digits, then the key. */
+export function accountKeyKey(account: string, accessKey: string): Buffer {
+  assert(/^\d{12}$/.test(account), "an account has 12 digits");
+  return textKey(tags.owned, account + accessKey);
+}
+
+/** All keys that accounts have of their own have such rows. */
+export function accountKeysDoneKey(): Buffer {
+  return Buffer.from([tags.owned]);
 }
 
 /** Rows of users, groups, roles and policies: the account's 12 digits, then the name in lower case, for case makes no other name. */

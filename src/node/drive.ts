@@ -2,7 +2,7 @@
  * A drive: a folder that Holdfast owns.
  *
  *   drive.json    format version and id; made once
- *   state.json    whether the index may be trusted (see below)
+ *   state.json    whether the index may be trusted (see below), and what a sweep still owes the drive
  *   store.json    in a cluster: the id of the store that the drive belongs to
  *   segments/     the shards
  *   index/        the index's store; derived, never synced while in use
@@ -17,13 +17,14 @@
  */
 import { dirname } from "node:path";
 import { HoldfastError, systemCode } from "../core/errors.ts";
-import { newDriveId, type DriveId, type SessionId } from "../core/ids.ts";
+import { newDriveId, SESSION_ID_BYTES, type DriveId, type SessionId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Kv } from "../kv/kv.ts";
 import type { Disk } from "./disk.ts";
 import { DriveIndex } from "./drive_index.ts";
-import { rebuildIndex, replayTails } from "./recovery.ts";
+import { rebuildIndex, replayTails, sessionsBehind } from "./recovery.ts";
 import { removeIfThere } from "./segment_writer.ts";
 
 /** Opens the store of a drive's index in the folder `path`; with `wipe` an empty one. It need not sync. */
@@ -41,12 +42,17 @@ export type PreparedDrive = {
    * sweep. It stays due, over any number of starts, until `markDriveSwept`.
    */
   readonly sweepDue: boolean;
-  /** Whose shards were found behind what the index knew: processes had died before they could tell it. */
+  /**
+   * Whose shards were found behind what the index knew, now or earlier: processes had died before they could tell it. They stay,
+   * over any number of starts, until `markReplayedKnown`.
+   */
   readonly replayed: readonly SessionId[];
 };
 
 const driveFormat = 1;
 const stateFormat = 1;
+/** With `replayed`, which a build that knows only the first format must not lose: it rebuilds the index, and sweeps all. */
+const replayedStateFormat = 2;
 const storeFormat = 1;
 /** What a folder may hold and still count as empty. */
 const ignoredNames = /^(lock.*|lost\+found|drive\.json\.new)$/;
@@ -56,6 +62,7 @@ type State = {
   readonly clean: boolean;
   readonly generation: string;
   readonly sweepDue: boolean;
+  readonly replayed: readonly SessionId[];
 };
 
 export type PrepareOptions = {
@@ -84,9 +91,13 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
     await writeState(disk, path, { ...state!, bootId, clean: false });
     // Fences processes of an earlier server that may be woken yet, before their segments are brought to an end.
     await trusted.setGeneration(state!.generation);
-    const replayed = await replayTails({ disk, drive: id, drivePath: path, index: trusted, log });
+    const recovery = { disk, drive: id, drivePath: path, index: trusted, log };
+    const owed = withReplayed({ ...state!, bootId, clean: false }, await sessionsBehind(recovery));
+    // Before the rows: once they are there, nothing tells what was found behind the index from what it knew.
+    if (owed.replayed.length > 0) await writeState(disk, path, owed);
+    await replayTails(recovery);
     await trusted.close();
-    return { id, path, sweepDue: state!.sweepDue, replayed: [...replayed] };
+    return { id, path, sweepDue: owed.sweepDue, replayed: owed.replayed };
   }
   const rebuilt = knownId !== undefined;
   log.info({ drive: id, path }, rebuilt ? "rebuilding the drive's index" : "a new drive");
@@ -96,8 +107,16 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
   const generation = Buffer.from(random.bytes(8)).toString("hex");
   await index.setGeneration(generation);
   await index.close();
-  await writeState(disk, path, { bootId, clean: false, generation, sweepDue: rebuilt });
+  await writeState(disk, path, { bootId, clean: false, generation, sweepDue: rebuilt, replayed: [] });
   return { id, path, sweepDue: rebuilt, replayed: [] };
+}
+
+/** Too many to note are as good as all. */
+function withReplayed(state: State, sessions: ReadonlySet<SessionId>): State {
+  const replayed = [...new Set([...state.replayed, ...sessions])];
+  return replayed.length > limits.replayedSessionsMax
+    ? { ...state, sweepDue: true, replayed: [] }
+    : { ...state, replayed };
 }
 
 async function openTrusted(options: PrepareOptions, state: State): Promise<DriveIndex | undefined> {
@@ -151,6 +170,15 @@ export async function markDriveClean(disk: Disk, path: string): Promise<void> {
 export async function markDriveSwept(disk: Disk, path: string): Promise<void> {
   const state = await readState(disk, path);
   if (state?.sweepDue === true) await writeState(disk, path, { ...state, sweepDue: false });
+}
+
+/**
+ * Notes that the metadata knows of the sessions which `prepareDrive` told as replayed: they will be looked through. Not to be
+ * called while another call for the drive is under way.
+ */
+export async function markReplayedKnown(disk: Disk, path: string): Promise<void> {
+  const state = await readState(disk, path);
+  if (state !== undefined && state.replayed.length > 0) await writeState(disk, path, { ...state, replayed: [] });
 }
 
 function indexPath(drivePath: string): string {
@@ -248,15 +276,28 @@ async function trySync(disk: Disk, folder: string): Promise<void> {
 
 async function readState(disk: Disk, path: string): Promise<State | undefined> {
   const content = await readJson(disk, `${path}/state.json`);
-  if (content?.["format"] !== stateFormat) return undefined;
+  const format = content?.["format"];
+  if (content === undefined || (format !== stateFormat && format !== replayedStateFormat)) return undefined;
   const { bootId, clean, generation, sweepDue } = content;
   if (typeof bootId !== "string" || typeof clean !== "boolean" || typeof generation !== "string") return undefined;
+  const replayed = format === stateFormat ? [] : sessionIds(content["replayed"]);
+  if (replayed === undefined) return undefined;
   // Absent in the first files of this version, and then nothing is due.
-  return { bootId, clean, generation, sweepDue: sweepDue === true };
+  return { bootId, clean, generation, sweepDue: sweepDue === true, replayed };
 }
 
-async function writeState(disk: Disk, path: string, state: State): Promise<void> {
-  await replaceFile(disk, `${path}/state.json`, { format: stateFormat, ...state });
+const sessionPattern = new RegExp(`^[0-9a-f]{${2 * SESSION_ID_BYTES}}$`);
+
+function sessionIds(value: unknown): SessionId[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const isId = (id: unknown): id is SessionId => typeof id === "string" && sessionPattern.test(id);
+  return value.every(isId) ? value : undefined;
+}
+
+async function writeState(disk: Disk, path: string, { replayed, ...state }: State): Promise<void> {
+  const content =
+    replayed.length === 0 ? { format: stateFormat, ...state } : { format: replayedStateFormat, ...state, replayed };
+  await replaceFile(disk, `${path}/state.json`, content);
 }
 
 async function replaceFile(disk: Disk, path: string, content: Readonly<Record<string, unknown>>): Promise<void> {

@@ -7,7 +7,7 @@
 import type { KeyObject } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
-import { within } from "./peer_deadline.ts";
+import { withinAttended } from "./peer_deadline.ts";
 import { Wire, type WireReply } from "./peer_http.ts";
 import {
   bodyTag,
@@ -123,7 +123,7 @@ export class Lane {
     let reply: WireReply;
     try {
       const sending = { path: `${basePath}hello`, headers, body: [] };
-      reply = await within(clock, connectMsMax, signal, (inner) => wire.exchange(sending, inner));
+      reply = await withinAttended(clock, connectMsMax, signal, (inner) => wire.exchange(sending, inner));
     } catch (cause) {
       return lost("peer", false, `cannot be reached (${messageOf(cause)})`, cause);
     }

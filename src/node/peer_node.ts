@@ -4,6 +4,7 @@
  * Promises beyond the contract's:
  *  1. Every call ends within peerCallMsMax. A peer that cannot be reached, does not know the secret or does not answer is
  *     `drive_missing`; from then on calls fail at once, until one that is let through finds the peer well (peer_health.ts).
+ *     Time in which this process itself stood still is not held against the peer (peer_deadline.ts).
  *  2. An append or a copy that failed with `isOutcomeUnknown` may have been carried out, or may still be: the shard has to be taken
  *     for a stray until it was removed or found by `list`. Any other failure of an append left nothing.
  *  3. Connections, calls that wait and bytes of replies are bounded. Bytes of an append are sent from where they lie.
@@ -263,7 +264,8 @@ class Peer implements PeerNode {
       if (!this.#health.answered()) return;
       log.info({ peer: this.name }, "A node is back.");
       onHealth?.();
-    } else if (signal?.aborted) {
+    } else if (signal?.aborted || (answer.cause instanceof Late && answer.cause.wasAbsent)) {
+      // The caller left, or this process was elsewhere while the peer may have answered.
       if (wasTry) this.#health.leftOpen(nowMs);
     } else if (answer.blame === "peer" || wasTry || answer.cause instanceof Late) {
       // A connection that ended under a call says little of the peer: the next one will find out.

@@ -5,9 +5,10 @@
  *    Every record with a valid header is indexed, so a shard removed before may be there again; the caller then runs an
  *    orphan sweep. Of two copies of one shard (a compaction was cut short) a good one wins.
  *  - `replayTails`: the index is to be trusted, but processes may have died between the sync of a record and its row.
- *    Such a record was never acknowledged. It is indexed all the same, and the sessions of such records are told: one that is
- *    over, and was looked through when nobody knew of them, has to be looked through again. A compaction's tail holds only
- *    second copies, and counts as dead.
+ *    Such a record was never acknowledged. It is indexed all the same. A compaction's tail holds only second copies, and
+ *    counts as dead.
+ *  - `sessionsBehind`: whose records those are, asked before they are indexed. A session that is over, and was looked through
+ *    when nobody knew of them, has to be looked through again; once they are indexed nothing tells them from others.
  *
  * Memory is bounded by one window of a file and one commit's rows.
  */
@@ -41,42 +42,43 @@ export async function rebuildIndex(options: RecoveryOptions): Promise<void> {
   }
 }
 
-/** Resolves to the sessions of what was indexed. */
-export async function replayTails(options: RecoveryOptions): Promise<ReadonlySet<SessionId>> {
+export async function replayTails(options: RecoveryOptions): Promise<void> {
+  for (const { lease, from } of await tails(options.index))
+    await new SegmentRecovery(options, lease).run({ from, indexCompactions: false });
+}
+
+/** Changes nothing. */
+export async function sessionsBehind(options: RecoveryOptions): Promise<ReadonlySet<SessionId>> {
   const sessions = new Set<SessionId>();
-  for (const lease of await options.index.leases()) {
-    const [stats] = await options.index.stats([lease.segment]);
-    const from = stats?.indexedBytes ?? SEGMENT_HEADER_BYTES;
-    await new SegmentRecovery(options, lease, sessions).run({ from, indexCompactions: false });
-  }
+  for (const { lease, from } of await tails(options.index))
+    await new SegmentRecovery(options, lease).addSessions(from, sessions);
   return sessions;
+}
+
+/** What may have been written and not indexed: from where on, of each segment that was not brought to an end. */
+async function tails(index: DriveIndex): Promise<{ readonly lease: Lease; readonly from: number }[]> {
+  const leases = await index.leases();
+  const stats = await index.stats(leases.map(({ segment }) => segment));
+  return leases.map((lease, at) => ({ lease, from: stats[at]?.indexedBytes ?? SEGMENT_HEADER_BYTES }));
 }
 
 class SegmentRecovery {
   readonly #options: RecoveryOptions;
   readonly #segment: SegmentId;
   readonly #lease: Lease;
-  readonly #sessions: Set<SessionId> | undefined;
   #rows: NewRow[] = [];
 
-  /** `sessions`: those of what is indexed are added to it. */
-  constructor(options: RecoveryOptions, lease: Lease, sessions?: Set<SessionId>) {
+  constructor(options: RecoveryOptions, lease: Lease) {
     this.#options = options;
-    this.#sessions = sessions;
     this.#segment = lease.segment;
     this.#lease = lease;
   }
 
   async run(how: { from: number; indexCompactions: boolean }): Promise<void> {
-    const { disk, drivePath, index } = this.#options;
-    let file: DiskFile;
-    try {
-      file = await disk.open(segmentPath(drivePath, this.#segment), "read");
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-      // The process died between the rows of the segment and its file.
-      return index.seal(this.#segment, 0);
-    }
+    const { index } = this.#options;
+    const file = await this.#open();
+    // The process died between the rows of the segment and its file.
+    if (file === undefined) return index.seal(this.#segment, 0);
     try {
       const endBytes = await file.sizeBytes();
       const kind = await this.#kind(file);
@@ -84,6 +86,28 @@ class SegmentRecovery {
       await index.seal(this.#segment, endBytes);
     } finally {
       await file.close();
+    }
+  }
+
+  async addSessions(from: number, sessions: Set<SessionId>): Promise<void> {
+    const file = await this.#open();
+    if (file === undefined) return;
+    try {
+      if ((await this.#kind(file)) !== "append") return;
+      for await (const step of walkSegment(file, this.#segment, { from, end: await file.sizeBytes() }))
+        if (step.kind === "record") sessions.add(sessionOf(step.header.chunk));
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #open(): Promise<DiskFile | undefined> {
+    const { disk, drivePath } = this.#options;
+    try {
+      return await disk.open(segmentPath(drivePath, this.#segment), "read");
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw error;
+      return undefined;
     }
   }
 
@@ -122,7 +146,6 @@ class SegmentRecovery {
     const known = await this.#options.index.find(rows.map((row) => row.ref));
     const fresh = rows.filter((_, index) => !known[index]);
     if (fresh.length > 0) await this.#options.index.addRows(this.#lease, fresh);
-    for (const { ref } of fresh) this.#sessions?.add(sessionOf(ref.chunk));
     for (const [index, row] of rows.entries()) {
       if (known[index]) await this.#settleDuplicate(row);
     }

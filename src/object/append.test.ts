@@ -5,6 +5,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { systemClock } from "../core/clock.ts";
 import { hasReason, HoldfastError, type ErrorReason } from "../core/errors.ts";
+import type { ChunkId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { silentLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
@@ -318,6 +319,85 @@ void test("what is appended is a part, and the bytes before are the first one", 
   await t.close();
 });
 
+/** Two of them are not joined. */
+const ownPartBytes = limits.joinedPartBytesMax / 2 + 1;
+
+async function sizesOfParts({ store }: TestStore): Promise<number[]> {
+  const { parts } = await store.objectParts({ bucket, key, after: 0, limit: 100 });
+  return parts.map(({ sizeBytes }) => sizeBytes);
+}
+
+void test("tiny appends share parts, each of which has the digests of its bytes", async () => {
+  const t = await openBucket();
+  await append(t, 0, patternBytes(20_000, 1));
+  const etags = new Set<string>();
+  const pieces: Buffer[] = [];
+  for (let count = 0; count < 300; count++) {
+    const piece = patternBytes(100, count);
+    etags.add((await append(t, 20_000 + 100 * count, piece, { verifier: crc32 })).etag);
+    pieces.push(piece);
+  }
+  assert.equal(etags.size, 300, "every append has a new ETag");
+  const first = 100 * Math.floor(limits.joinedPartBytesMax / 100);
+  assert.deepEqual(await sizesOfParts(t), [20_000, first, 30_000 - first]);
+  const { parts } = await t.store.objectParts({ bucket, key, after: 1, limit: 1 });
+  const joined = Buffer.concat(pieces).subarray(0, first);
+  assert.equal(parts[0]!.etag, createHash("md5").update(joined).digest("hex"));
+  assert.deepEqual(parts[0]!.checksum?.value, t.digests.whole(["crc32"], joined).crc32);
+  assert.ok((await bytesOf(t)).equals(Buffer.concat([patternBytes(20_000, 1), ...pieces])));
+  await assertClean(t);
+  await t.close();
+});
+
+void test("who read the head before its last part was joined sees as many bytes of it", async () => {
+  const t = await openBucket();
+  await append(t, 0, patternBytes(20_000, 1));
+  await append(t, 20_000, patternBytes(300, 2), { verifier: crc32 });
+  const before = await bytesOf(t);
+  const found = await t.store.get({ bucket, key });
+  const [old] = await t.kv.get([await headOf(t)]);
+  await append(t, 20_300, patternBytes(500, 3));
+  assert.ok((await readAll(found)).equals(before));
+  await t.kv.commit({ checks: [], writes: [{ kind: "put", key: await headOf(t), value: old!.value }] });
+  assert.ok((await bytesOf(t)).equals(before));
+  const part = await t.store.get({ bucket, key, partNumber: 2 });
+  assert.ok(part.outcome === "found" && part.partChecksum === undefined, "the checksum is one of all that is there");
+  assert.ok((await readAll(part)).equals(patternBytes(300, 2)));
+  assert.deepEqual(await sizesOfParts(t), [20_000, 300]);
+  let laid = 0;
+  for await (const chunk of (await t.store.layout({ bucket, key })).chunks) laid += chunk.sizeBytes;
+  assert.equal(laid, 20_300);
+  await t.close();
+});
+
+void test("of two appends at once that would be joined with one last part one wins, and the other one leaves nothing", async () => {
+  const t = await openBucket();
+  await append(t, 0, patternBytes(20_000, 1));
+  await append(t, 20_000, patternBytes(300, 2));
+  const gateways = [await t.gateway(), await t.gateway()];
+  const outcomes = await Promise.allSettled(
+    gateways.map((gateway, index) => append(gateway, 20_300, patternBytes(200, index))),
+  );
+  assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+  assert.deepEqual(await sizesOfParts(t), [20_000, 500]);
+  await assertClean(t);
+  await t.close();
+});
+
+void test("a last part that cannot be read hinders no append", async () => {
+  const t = await openBucket();
+  await append(t, 0, patternBytes(20_000, 1));
+  await append(t, 20_000, patternBytes(300, 2));
+  const chunks = [];
+  for await (const chunk of (await t.store.layout({ bucket, key })).chunks) chunks.push(chunk);
+  for (const drive of t.node.drives)
+    await t.node.remove(drive, [{ chunk: chunks.at(-1)!.id as ChunkId, shardIndex: 0 }]);
+  await append(t, 20_300, patternBytes(500, 3));
+  assert.deepEqual(await sizesOfParts(t), [20_000, 300, 500]);
+  assert.ok((await readAll(await t.store.get({ bucket, key, partNumber: 3 }))).equals(patternBytes(500, 3)));
+  await t.close();
+});
+
 /** Computes a CRC32 and says that the client sent it. */
 const crc32: BodyVerifier = {
   digests: ["crc32"],
@@ -328,9 +408,9 @@ void test("many small parts, with a large one among them, are read in their orde
   const t = await openBucket();
   const pieces = [
     20_000,
-    ...Array.from({ length: 40 }, () => 30),
+    ...Array.from({ length: 40 }, () => ownPartBytes),
     testChunkBytes + 9,
-    ...Array.from({ length: 20 }, () => 7),
+    ...Array.from({ length: 20 }, () => ownPartBytes + 7),
   ];
   let whole = Buffer.alloc(0);
   for (const [index, size] of pieces.entries()) {
@@ -343,7 +423,7 @@ void test("many small parts, with a large one among them, are read in their orde
   assert.ok(some.equals(whole.subarray(range.first, range.last + 1)));
   const left = await t.store.get({ bucket, key });
   assert.ok(left.outcome === "found");
-  for await (const piece of left.body()) if (piece.length === 30) break;
+  for await (const piece of left.body()) if (piece.length === ownPartBytes) break;
   left.release();
   await t.store.delete({ bucket, key });
   await assertClean(t);
@@ -447,17 +527,20 @@ void test("nothing, a wrong offset and buckets with versions are refused", async
 void test("an object has at most 10,000 parts, over as many pages as they need; a copy begins to count anew", async () => {
   const t = await openBucket();
   const made = limits.partMapPageEntries + 2;
-  for (let part = 0, offset = 0; part < made; part++, offset += part === 1 ? 20_000 : 2)
-    await append(t, offset, patternBytes(part === 0 ? 20_000 : 2, part));
+  const sizeOf = (part: number): number => (part === 0 ? 20_000 : ownPartBytes);
+  for (let part = 0, offset = 0; part < made; offset += sizeOf(part++))
+    await append(t, offset, patternBytes(sizeOf(part), part));
   assert.match((await t.store.head({ bucket, key })).info.etag, new RegExp(`-${made}$`));
-  const expected = Buffer.concat(
-    Array.from({ length: made }, (_, part) => patternBytes(part === 0 ? 20_000 : 2, part)),
-  );
-  assert.ok((await bytesOf(t)).equals(expected));
-  assert.ok((await readAll(await t.store.get({ bucket, key, partNumber: made }))).equals(patternBytes(2, made - 1)));
+  const pieces = Array.from({ length: made }, (_, part) => patternBytes(sizeOf(part), part));
+  assert.ok((await bytesOf(t)).equals(Buffer.concat(pieces)));
+  assert.ok((await readAll(await t.store.get({ bucket, key, partNumber: made }))).equals(pieces.at(-1)!));
   await assertClean(t);
   await setLastPartNumber(t, limits.partsMax);
-  await fails(append(t, expected.length, patternBytes(2)), "too_many_parts");
+  const before = Buffer.concat(pieces).length;
+  await fails(append(t, before, patternBytes(ownPartBytes)), "too_many_parts");
+  await append(t, before, patternBytes(2));
+  const expected = Buffer.concat([...pieces, patternBytes(2)]);
+  assert.ok((await bytesOf(t)).equals(expected), "the last part takes what it has room for");
   await t.store.copy({ source: { bucket, key }, bucket, key: Buffer.from("copy"), metadata: undefined });
   await append(t, expected.length, patternBytes(2, 9), { key: Buffer.from("copy") });
   assert.ok((await bytesOf(t, Buffer.from("copy"))).equals(Buffer.concat([expected, patternBytes(2, 9)])));

@@ -5,6 +5,8 @@
  *    (uploads.complete.ts): the bytes so far are its first part, and every append adds one to its end.
  *  - A blob of parts that only this object's head refers to is extended in place: its root and its last page are written anew. A
  *    reader that began before sees as many bytes as its head says (chunk_map.ts).
+ *  - There a small last part and a small body are joined: a new part has the bytes of both, and the trash gets the old one. So tiny appends
+ *    make few parts, and each writes at most joinedPartBytesMax. A last part that cannot be read just now stays as it is.
  *  - One that others refer to as well (copies share it) stays as it is, and becomes the first part of a new one.
  *
  * So an append costs the same however large the object is. The offset is judged in the commit, on the head that it replaces: of two
@@ -25,19 +27,20 @@ import { combineCrc } from "../digest/combine.ts";
 import type { Write } from "../kv/kv.ts";
 import type { Transaction } from "../kv/transact.ts";
 import {
-  decodeBlobRoot,
-  decodePartPage,
   encodeBlobRoot,
   extendedPartsWrites,
   newChunkedBlobWrites,
   newPartsBlobWrites,
+  rejoinedPartsWrites,
   type BlobRoot,
   type PartRecord,
 } from "../meta/blobs.ts";
 import { MD5_BYTES } from "../meta/fields.ts";
-import { decodeBody, type HeadRecord } from "../meta/heads.ts";
-import { blobPageKey, blobRootKey, bodyKey, headKey } from "../meta/keys.ts";
+import type { HeadRecord } from "../meta/heads.ts";
+import { blobRootKey } from "../meta/keys.ts";
+import { trashWrite } from "../meta/trash.ts";
 import { carriedAlgorithm, judgeAppend, refuseBeforeBody, tooDeep, tooManyParts } from "./append.rules.ts";
+import { bytesOf, bytesOfPart, depthOf, firstPart, lastPage, md5Of, readRoot } from "./append_rows.ts";
 import type { ObjectContext } from "./context.ts";
 import { endingOf } from "./due.ts";
 import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
@@ -55,7 +58,17 @@ type Lacking = { readonly redundancy: Redundancy | undefined } & (
   | { readonly lacks: "added" }
   /** The bytes of a small object, as this write of its head has them. */
   | { readonly lacks: "before"; readonly stamp: string; readonly bytes: Buffer }
+  /** The last part and what is added, as one. */
+  | { readonly lacks: "joined"; readonly last: PartRecord }
 );
+
+/** A parts map that only the head refers to; the parts in its last page. */
+type OwnMap = {
+  readonly id: BlobId;
+  readonly root: BlobRoot & { readonly kind: "parts" };
+  readonly page: readonly PartRecord[];
+  readonly redundancy: Redundancy | undefined;
+};
 
 /** What stands in the place of the object, and what was stored for it. */
 type Plan = Pick<NewVersion, "data" | "etag" | "inline"> & {
@@ -78,12 +91,13 @@ export async function appendObject(ctx: ObjectContext, options: AppendOptions): 
   return new Appending(ctx, options, added).run();
 }
 
+/** A small one stays in memory: it may be joined. */
 function writeAdded(ctx: ObjectContext, { head, bucket }: Target, options: AppendOptions): Promise<WrittenBody> {
   const { digests } = options.verifier;
   const carried = head && carriedAlgorithm(head);
   return ctx.blobs.write(options.body, {
     digests: digestsWithMd5(carried === undefined ? digests : [...new Set([...digests, carried])]),
-    inlineBytesMax: head?.data.kind === "blob" ? 0 : limits.inlineBytesMax,
+    inlineBytesMax: limits.inlineBytesMax,
     bytesMax: limits.putBytesMax,
     redundancy: bucket.redundancy,
     signal: options.signal,
@@ -98,6 +112,9 @@ class Appending {
   /** The same as a blob. */
   #addedBlob: Chunked | undefined;
   #before: { readonly stamp: string; readonly blob: Chunked } | undefined;
+  #joined: { readonly last: BlobId; readonly blob: Chunked; readonly bytes: Buffer } | undefined;
+  /** A last part that could not be read. */
+  #unread: BlobId | undefined;
   #verified: Omit<StoredChecksum, "type"> | undefined;
 
   constructor(ctx: ObjectContext, options: AppendOptions, added: WrittenBody) {
@@ -109,6 +126,8 @@ class Appending {
 
   async run(): Promise<PutResult> {
     const { verifier } = this.#options;
+    // The last part that a head led to may be read.
+    const release = this.#ctx.session.beginRead();
     try {
       this.#verified = verifier.verify(this.#added.digests);
       if (this.#added.kind === "inline") await this.#ctx.admitRows?.(limits.inlineBytesMax);
@@ -121,12 +140,14 @@ class Appending {
     } catch (error) {
       await this.#discard([], error);
       throw error;
+    } finally {
+      release();
     }
   }
 
   async #attempt(): Promise<PutResult | Lacking> {
     let published: readonly Chunked[] = [];
-    const publishesChunks = this.#addedBlob !== undefined;
+    const publishesChunks = this.#addedBlob !== undefined || this.#joined !== undefined;
     const { signal } = this.#options;
     const outcome = await changeTarget(
       this.#ctx,
@@ -156,9 +177,9 @@ class Appending {
       const etag = this.#md5(inline).toString("hex");
       return { data: { kind: "inline" }, etag, inline, published: [], writes: [] };
     }
+    if (small === undefined) return this.#behindBlob(tx, head, redundancy);
     const blob = this.#addedBlob;
     if (blob === undefined) return { lacks: "added", redundancy };
-    if (small === undefined) return this.#behindBlob(tx, head, blob);
     const before = this.#before;
     if (before?.stamp !== head.stamp) return { lacks: "before", stamp: head.stamp, bytes: small, redundancy };
     const first = firstPart(head, before.blob.blob.id);
@@ -174,26 +195,56 @@ class Appending {
     return { data: { kind: "blob", blob: added.blob.id }, etag, inline: undefined, published: [added], writes: [] };
   }
 
-  async #behindBlob(tx: Transaction, head: HeadRecord, blob: Chunked): Promise<Plan> {
+  async #behindBlob(tx: Transaction, head: HeadRecord, redundancy: Redundancy | undefined): Promise<Plan | Lacking> {
     assert(head.data.kind === "blob", "what is not small is a blob");
     const id = head.data.blob;
     const root = await readRoot(tx, id);
     if (root.kind === "parts" && root.refcount === 1) {
-      const lastKey = blobPageKey(id, root.pages - 1);
-      const [row] = await tx.get([lastKey]);
-      if (row === undefined) throw new HoldfastError("corrupt_record", `The last page of blob ${id} is missing.`);
-      const page = decodePartPage(row.value);
-      const partNumber = page.at(-1)!.partNumber + 1;
-      if (partNumber > limits.partsMax) throw tooManyParts();
-      const part = this.#part(blob, partNumber);
-      const etag = this.#etagWith(head, root.parts + 1);
-      const writes = extendedPartsWrites(id, root, page, part);
-      return { data: head.data, etag, inline: undefined, published: [blob], writes };
+      const page = await lastPage(tx, id, root);
+      return this.#joinsTo(page.at(-1)!)
+        ? this.#rejoined(head, { id, root, page, redundancy })
+        : this.#extended(head, { id, root, page, redundancy });
     }
+    const blob = this.#addedBlob;
+    if (blob === undefined) return { lacks: "added", redundancy };
     if (root.kind === "parts" && (await depthOf(tx, id)) >= limits.partsMapDepthMax) throw tooDeep();
     const shared = { ...root, refcount: root.refcount + 1 };
     const writes: Write[] = [{ kind: "put", key: blobRootKey(id), value: encodeBlobRoot(shared) }];
     return this.#newMap(head, firstPart(head, id), { blob, published: [blob], writes });
+  }
+
+  #joinsTo({ blob, sizeBytes }: PartRecord): boolean {
+    const isSmall = sizeBytes + this.#added.sizeBytes <= limits.joinedPartBytesMax;
+    return isSmall && this.#added.kind === "inline" && this.#unread !== blob;
+  }
+
+  #extended(head: HeadRecord, { id, root, page, redundancy }: OwnMap): Plan | Lacking {
+    const blob = this.#addedBlob;
+    if (blob === undefined) return { lacks: "added", redundancy };
+    const partNumber = page.at(-1)!.partNumber + 1;
+    if (partNumber > limits.partsMax) throw tooManyParts();
+    const writes = extendedPartsWrites(id, root, page, this.#part(blob, partNumber));
+    const etag = this.#etagWith(head, root.parts + 1);
+    return { data: head.data, etag, inline: undefined, published: [blob], writes };
+  }
+
+  #rejoined(head: HeadRecord, { id, root, page, redundancy }: OwnMap): Plan | Lacking {
+    const last = page.at(-1)!;
+    const joined = this.#joined;
+    if (joined?.last !== last.blob) return { lacks: "joined", last, redundancy };
+    const { clock, random } = this.#ctx;
+    const algorithm = this.#verified?.algorithm;
+    const digests = this.#ctx.digests.whole(algorithm === undefined ? ["md5"] : ["md5", algorithm], joined.bytes);
+    const value = algorithm && digests[algorithm];
+    const part: PartRecord = {
+      ...this.#part(joined.blob, last.partNumber),
+      md5: digests.md5!.toString("hex"),
+      checksum: algorithm && value && { algorithm, value },
+    };
+    const trash = trashWrite({ blob: last.blob, atMs: clock.nowMs() }, random);
+    const writes = [...rejoinedPartsWrites(id, root, page, part), trash];
+    const etag = this.#etagWith(head, root.parts);
+    return { data: head.data, etag, inline: undefined, published: [joined.blob], writes };
   }
 
   #newMap(
@@ -268,10 +319,28 @@ class Appending {
       this.#before = undefined;
       if (outdated !== undefined) await this.#discardOne(outdated.blob);
       this.#before = { stamp: lacking.stamp, blob: await this.#write(lacking.bytes, redundancy) };
-    } else {
+    } else if (lacking.lacks === "joined") await this.#join(lacking.last, redundancy);
+    else {
       assert(this.#added.kind === "inline", "what came in chunks is a blob already");
       this.#addedBlob = await this.#write(this.#added.bytes, redundancy);
     }
+  }
+
+  async #join(last: PartRecord, redundancy: Redundancy | undefined): Promise<void> {
+    assert(this.#added.kind === "inline", "what is joined is in memory");
+    const outdated = this.#joined;
+    this.#joined = undefined;
+    if (outdated !== undefined) await this.#discardOne(outdated.blob);
+    let before: Buffer;
+    try {
+      before = await bytesOfPart(this.#ctx, last, this.#options.signal);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || this.#options.signal?.aborted === true) throw error;
+      this.#unread = last.blob;
+      return;
+    }
+    const bytes = Buffer.concat([before, this.#added.bytes]);
+    this.#joined = { last: last.blob, bytes, blob: await this.#write(bytes, redundancy) };
   }
 
   async #write(bytes: Buffer, redundancy: Redundancy | undefined): Promise<Chunked> {
@@ -292,7 +361,7 @@ class Appending {
 
   /** All that is stored, but what was published. */
   async #discard(published: readonly Chunked[], error?: unknown): Promise<void> {
-    for (const blob of [this.#addedBlob, this.#before?.blob])
+    for (const blob of [this.#addedBlob, this.#before?.blob, this.#joined?.blob])
       if (blob !== undefined && !published.includes(blob)) await this.#discardOne(blob, error);
   }
 
@@ -304,49 +373,5 @@ class Appending {
 
 const notPublished = new HoldfastError("operation_aborted", "It was not published.");
 
-// ---- Reading ----
-
-/** Read together with the head, so that a change of both is noticed. */
-async function bytesOf(tx: Transaction, { bucket, key }: Target, head: HeadRecord): Promise<Buffer> {
-  const [, row] = await tx.get([headKey(bucket.id, key), bodyKey(bucket.id, key)]);
-  return Buffer.from(decodeBody(head, row?.value));
-}
-
-async function readRoot(tx: Transaction, blob: BlobId): Promise<BlobRoot> {
-  const [row] = await tx.get([blobRootKey(blob)]);
-  if (row === undefined) throw new HoldfastError("corrupt_record", `The root of blob ${blob} is missing.`);
-  return decodeBlobRoot(row.value);
-}
-
-/** How many blobs of parts lie within one another, each the first part of the one before. */
-async function depthOf(tx: Transaction, blob: BlobId): Promise<number> {
-  let next = blob;
-  for (let depth = 1; ; depth++) {
-    const [row] = await tx.get([blobPageKey(next, 0)]);
-    const first = row && decodePartPage(row.value)[0];
-    if (first === undefined) throw new HoldfastError("corrupt_record", `The parts of blob ${next} are missing.`);
-    if ((await readRoot(tx, first.blob)).kind === "chunks") return depth;
-    next = first.blob;
-  }
-}
-
-/** All that was there. */
-function firstPart({ sizeBytes, modifiedMs, etag, checksum }: HeadRecord, blob: BlobId): PartRecord {
-  const whole = checksum?.type === "FULL_OBJECT" ? checksum : undefined;
-  const md5 = etag.slice(0, 2 * MD5_BYTES);
-  return {
-    partNumber: 1,
-    blob,
-    sizeBytes,
-    modifiedMs,
-    md5,
-    checksum: whole && { algorithm: whole.algorithm, value: whole.value },
-  };
-}
-
-function md5Of({ digests: { md5 } }: WrittenBody): Buffer {
-  assert(md5 !== undefined, "a digest that was asked for is there");
-  return md5;
-}
-
+assert(limits.joinedPartBytesMax <= limits.inlineBytesMax, "what is joined is small");
 assert(2 * limits.inlineBytesMax < limits.chunkBytesMax, "a small object and what is added to it are a chunk each");

@@ -103,14 +103,20 @@ export async function* partsFrom(
   for (; page < pages; page++) {
     let at = pageStarts[page]!;
     let index = page * pageEntries;
-    for (const part of await readPartPage(kv, open.id, page)) {
+    for (const stored of await readPartPage(kv, open.id, page)) {
       // Appended meanwhile, for what is appended is never empty.
-      if (at + part.sizeBytes > sizeBytes) return;
+      if (at >= sizeBytes) return;
+      const part = partWithin(stored, sizeBytes - at);
       yield { part, offset: at, index };
       at += part.sizeBytes;
       index += 1;
     }
   }
+}
+
+/** The last part may have got longer since the reference was read; its digests are of all of it. */
+function partWithin(part: PartRecord, sizeBytes: number): PartRecord {
+  return part.sizeBytes <= sizeBytes ? part : { ...part, sizeBytes, checksum: undefined };
 }
 
 /** The part of that number. Errors: `invalid_part_number`. */
@@ -122,8 +128,9 @@ export async function findPart(kv: Kv, open: OpenBlob & { kind: "parts" }, partN
     const parts = await readPartPage(kv, open.id, page);
     if (page > 0 && parts[0]!.partNumber > partNumber) continue;
     let offset = pageStarts[page]!;
-    for (const [position, part] of parts.entries()) {
-      if (offset + part.sizeBytes > sizeBytes) break;
+    for (const [position, stored] of parts.entries()) {
+      if (offset >= sizeBytes) break;
+      const part = partWithin(stored, sizeBytes - offset);
       if (part.partNumber === partNumber) return { part, offset, index: page * pageEntries + position };
       offset += part.sizeBytes;
     }

@@ -46,24 +46,30 @@ type LaidBlob = { readonly blob: BlobId; readonly sizeBytes: number };
 
 async function* layBlob(ctx: ObjectContext, { blob, sizeBytes }: LaidBlob, start: number): AsyncGenerator<LaidChunk> {
   const open = await openBlob(ctx.kv, blob, { sizeBytes });
-  if (open.kind === "chunks") yield* chunksOf(open, start);
+  if (open.kind === "chunks") yield* chunksOf(open, start, sizeBytes);
   else for await (const { part, offset } of partsFrom(ctx.kv, open, 0)) yield* layBlob(ctx, part, start + offset);
 }
 
-async function* chunksOf(open: OpenBlob & { kind: "chunks" }, offset: number): AsyncGenerator<LaidChunk> {
-  const { sizeBytes, chunkBytes } = open.root;
+/** Of a last part that has got longer meanwhile as much as is meant. */
+async function* chunksOf(
+  open: OpenBlob & { kind: "chunks" },
+  offset: number,
+  sizeBytes: number,
+): AsyncGenerator<LaidChunk> {
+  const { chunkBytes } = open.root;
   const count = Math.ceil(sizeBytes / chunkBytes);
   for (let index = 0; index < count;) {
     for (const chunk of await open.source.chunks(index, count - index)) {
-      yield laidChunk(chunk, offset + index * chunkBytes);
+      const restBytes = sizeBytes - index * chunkBytes;
+      yield laidChunk(chunk, offset + index * chunkBytes, Math.min(chunk.rawBytes, restBytes));
       index += 1;
     }
   }
 }
 
-function laidChunk(chunk: ChunkRef, offset: number): LaidChunk {
-  const { id, rawBytes, storedBytes, redundancy, places } = chunk;
-  return { id, offset, sizeBytes: rawBytes, storedBytes, redundancy, places };
+function laidChunk(chunk: ChunkRef, offset: number, sizeBytes: number): LaidChunk {
+  const { id, storedBytes, redundancy, places } = chunk;
+  return { id, offset, sizeBytes, storedBytes, redundancy, places };
 }
 
 type PartsOptions = Parameters<Objects["objectParts"]>[0];

@@ -1,7 +1,6 @@
 /**
- * What buckets, objects, versions and uploads mean. No HTTP, no XML: the gateway spells these calls in S3, the file API in
- * JSON. Every call is linearizable per key; every change is one metadata commit (transact), published only after the
- * bytes it points to are durable.
+ * What buckets, objects, versions and uploads mean. No HTTP, no XML: the gateway spells these calls in S3, the file API in JSON. Every call
+ * is linearizable per key; every change is one metadata commit (transact), published only after the bytes it points to are durable.
  *
  * Object keys travel as `Buffer`s of raw bytes. Times are Unix milliseconds. ETags here have no quotes.
  */
@@ -404,6 +403,8 @@ export type CompleteOptions = UploadRef & {
   readonly customerKey?: CustomerKey | undefined;
   /** Compared with the upload's (`invalid_argument` otherwise). */
   readonly statedEncryption?: WantedEncryption | undefined;
+  /** What becomes of the list that the upload was begun with; an error leaves the upload as it is. It stays if left out. */
+  readonly judgeAcl?: (acl: ObjectAcl) => Promise<ObjectAcl | undefined>;
   readonly origin?: RequestOrigin;
 };
 

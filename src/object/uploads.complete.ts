@@ -72,9 +72,10 @@ export async function completeUpload(ctx: ObjectContext, options: CompleteOption
     throw error;
   });
   if (begun.outcome === "finished") return begun.result;
-  const { attempt } = begun;
+  let { attempt } = begun;
   try {
     await checkKey(ctx, attempt);
+    attempt = await withJudgedAcl(attempt);
     const present = await readParts(ctx, id);
     const completion = judgeCompletion(options, { choice: attempt.upload.checksum, present, digests: ctx.digests });
     const [root, ...pages] = newPartsBlobWrites(partsMap, completion.parts);
@@ -94,6 +95,12 @@ async function checkKey(ctx: ObjectContext, { upload, options }: Attempt): Promi
   checkStated(upload, options.statedEncryption);
   const isNeeded = upload.encryption?.mode === "customer" && upload.checksum !== undefined;
   if (isNeeded || options.customerKey !== undefined) await openUploadKey(ctx, upload, options.customerKey);
+}
+
+async function withJudgedAcl(attempt: Attempt): Promise<Attempt> {
+  const { upload, options } = attempt;
+  if (upload.acl === undefined || options.judgeAcl === undefined) return attempt;
+  return { ...attempt, upload: { ...upload, acl: await options.judgeAcl(upload.acl) } };
 }
 
 export function newPartsMapId({ session }: ObjectContext): BlobId {

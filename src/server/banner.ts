@@ -1,6 +1,6 @@
 /** What a server says when it is ready: where it is, the credentials the first time, and lines to paste. */
 import type { RootKey } from "../identity/root_key.ts";
-import type { Settings } from "./settings.ts";
+import { advertisedUrl, type Settings } from "./settings.ts";
 
 export type BannerFacts = {
   readonly version: string;
@@ -18,8 +18,12 @@ export function urlOf({ listen, "tls-cert": cert }: Settings, port: number): str
 
 export function banner({ version, settings, port, rootKey }: BannerFacts): string {
   const url = urlOf(settings, port);
-  const { drives, workers } = settings;
-  const ready = `Holdfast ${version} is ready at ${url} (${workers} worker${workers === 1 ? "" : "s"}, data in ${drives.join(", ")})`;
+  const { drives, workers, metadata } = settings;
+  const place =
+    metadata === undefined
+      ? ""
+      : `, to other machines at ${advertisedUrl({ ...settings, listen: { ...settings.listen, port } })}`;
+  const ready = `Holdfast ${version} is ready at ${url}${place} (${workers} worker${workers === 1 ? "" : "s"}, data in ${drives.join(", ")})`;
   return [ready, "", ...keyLines(rootKey), ...pasteLines(rootKey, url, settings.region)].join("\n") + "\n";
 }
 

@@ -1,6 +1,6 @@
 /** What a start owes to what came before it: chunks that nothing refers to are found again whoever rebuilt the index. */
 import assert from "node:assert/strict";
-import { cp, mkdtemp, rename, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
@@ -96,25 +96,50 @@ const shardOf = (count: string) => ({
   body: [Buffer.alloc(5_000, count)],
 });
 
+/** Two shards of a session that has no row any more; the process died between the sync of the second one and its row. */
+async function newUntold(name: string): Promise<string> {
+  const drive = path.join(folder, name);
+  await prepareServer({ drives: [drive], root, ...common });
+  const [index, before] = [path.join(drive, "index"), path.join(folder, `${name}-index-before`)];
+  await inspectStore({ drives: [drive], log: silentLog }, async ({ node }) => {
+    await node.append(node.drives[0]!, shardOf("2"));
+    await cp(index, before, { recursive: true });
+    await node.append(node.drives[0]!, shardOf("3"));
+  });
+  await rm(index, { recursive: true });
+  await rename(before, index);
+  return drive;
+}
+
+const isToBeSwept = (drive: string): Promise<boolean> =>
+  inspectStore({ drives: [drive], log: silentLog }, async ({ kv }) => {
+    const [row] = await kv.get([endedKey(session)]);
+    return row !== undefined;
+  });
+
+const stateOf = async (drive: string): Promise<Record<string, unknown>> =>
+  JSON.parse(await readFile(path.join(drive, "state.json"), "utf8")) as Record<string, unknown>;
+
 test(
   "what a process stored and could not tell the index goes, though its session was swept",
   { timeout: 300_000 },
   async () => {
-    const drive = path.join(folder, "untold");
-    await prepareServer({ drives: [drive], root, ...common });
-    const [index, before] = [path.join(drive, "index"), path.join(folder, "index-before")];
-    await inspectStore({ drives: [drive], log: silentLog }, async ({ node }) => {
-      await node.append(node.drives[0]!, shardOf("2"));
-      await cp(index, before, { recursive: true });
-      await node.append(node.drives[0]!, shardOf("3"));
-    });
-    // As if the process had died between the sync of the second one and its row. Its session has no row any more.
-    await rm(index, { recursive: true });
-    await rename(before, index);
+    const drive = await newUntold("untold");
     await serveUntilClean(drive);
     assert.equal(await shardsOn(drive), 0);
   },
 );
+
+test("so it does when the one who found it only looked, or died before the metadata knew", async () => {
+  const drive = await newUntold("untold-looked-at");
+  assert.equal(await shardsOn(drive), 2);
+  assert.deepEqual((await stateOf(drive))["replayed"], [session]);
+  assert.equal(await isToBeSwept(drive), false, "who looks writes nothing");
+  await prepareServer({ drives: [drive], root, ...common });
+  assert.equal(await isToBeSwept(drive), true);
+  const { format, replayed } = await stateOf(drive);
+  assert.deepEqual({ format, replayed }, { format: 1, replayed: undefined }, "the drive owes nothing any more");
+});
 
 async function startSession(kv: Kv): Promise<void> {
   const beat = encodeHeartbeat({ atMs: 1, tick: 1, drained: 1 });

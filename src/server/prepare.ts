@@ -13,10 +13,10 @@ import type { Random } from "../core/random.ts";
 import { defaultRedundancy } from "../core/redundancy.ts";
 import type { Credentials } from "../identity/identity.ts";
 import { rootKey, type RootKey } from "../identity/root_key.ts";
-import { fenceOthers, sweepAgain, sweepSuspects } from "../jobs/jobs.ts";
+import { fenceOthers, sweepSuspects } from "../jobs/jobs.ts";
 import { refuseCopying } from "../meta/copying.ts";
 import { systemDisk } from "../node/disk.system.ts";
-import { noteDrives, prepareDrives } from "./prepare_drives.ts";
+import { noteDrives, prepareDrives, sweepReplayed } from "./prepare_drives.ts";
 import { metadataDrives, openMetadata, prepareMetadata, syncMetadataNames, type Metadata } from "./metadata.ts";
 import { refuseForeignToEmbedded } from "./whose_drives.ts";
 
@@ -70,10 +70,7 @@ export async function prepareServer(options: PrepareServerOptions): Promise<Prep
     const count = await fenceOthers(kv, []);
     if (count > 0) log.info({ count }, "Sessions of an earlier run were fenced.");
     await sweepSuspects(kv);
-    await sweepAgain(
-      kv,
-      usable.flatMap(({ replayed }) => replayed),
-    );
+    await sweepReplayed(kv, usable, disk);
   } finally {
     await kv.close();
   }

@@ -6,7 +6,8 @@ import type { Random } from "../core/random.ts";
 import type { Kv } from "../kv/kv.ts";
 import { recordDrives } from "../meta/drives.ts";
 import type { Disk } from "../node/disk.ts";
-import { prepareDrive, type PreparedDrive } from "../node/drive.ts";
+import { sweepAgain } from "../jobs/jobs.ts";
+import { markReplayedKnown, prepareDrive, type PreparedDrive } from "../node/drive.ts";
 import { openIndex } from "./layout.ts";
 import { aboutFolder } from "./lock.ts";
 
@@ -56,4 +57,13 @@ export async function noteDrives(
     const instead = other === undefined ? "" : `; in that folder there is the drive ${other.id} now`;
     log.warn({ drive: id, path }, `The drive ${id} is missing. It was last at ${path}${instead}.`);
   }
+}
+
+/** Has the sessions looked through again whose shards were found when the drives were opened, now or by whoever opened them last. */
+export async function sweepReplayed(kv: Kv, usable: readonly PreparedDrive[], disk: Disk): Promise<void> {
+  await sweepAgain(
+    kv,
+    usable.flatMap(({ replayed }) => replayed),
+  );
+  for (const { path } of usable) await markReplayedKnown(disk, path);
 }

@@ -12,7 +12,7 @@ import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Credentials } from "../identity/identity.ts";
 import { checkRoot, keptRootKey, newRootKey, type RootKey } from "../identity/root_key.ts";
-import { fenceDead, sweepAgain } from "../jobs/jobs.ts";
+import { fenceDead } from "../jobs/jobs.ts";
 import type { Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import { refuseCopying } from "../meta/copying.ts";
@@ -24,7 +24,7 @@ import { systemDisk } from "../node/disk.system.ts";
 import type { PreparedDrive } from "../node/drive.ts";
 import { openEngine } from "./engine.ts";
 import { setMetadataAside } from "./metadata_marks.ts";
-import { noteDrives, prepareDrives } from "./prepare_drives.ts";
+import { noteDrives, prepareDrives, sweepReplayed } from "./prepare_drives.ts";
 import type { Prepared } from "./prepare.ts";
 import { isOfRun } from "./run.ts";
 import { markStore, refuseForeign } from "./whose_drives.ts";
@@ -55,10 +55,7 @@ export async function prepareNode(options: PrepareNodeOptions): Promise<Prepared
     await markStore(kv, disk, usable);
     await noteDrives(kv, usable, { node: own.url, disk, clock, log });
     await takePlace(kv, usable, { ...options, disk });
-    await sweepAgain(
-      kv,
-      usable.flatMap(({ replayed }) => replayed),
-    );
+    await sweepReplayed(kv, usable, disk);
     for (const drive of usable) await setMetadataAside(disk, drive.path);
     return {
       rootKey,

@@ -55,6 +55,24 @@ test("a wrong secret is named as what it is", async () => {
   }
 });
 
+test("a key that was pasted wrong, and an address that is no server's, are said in a sentence", async () => {
+  const said = async (...args: string[]): Promise<string> => (await cli.run(...args)).errors;
+  assert.match(
+    await said("ls", "--access-key", "…"),
+    /^holdfast: The access key in HOLDFAST_ACCESS_KEY has characters/,
+  );
+  assert.match(
+    await said("status", "--secret-key", "a\nb"),
+    /^holdfast: The secret key in HOLDFAST_SECRET_KEY has char/,
+  );
+  const overTls = cli.server().url.replace("http:", "https:");
+  for (const command of ["ls", "status"])
+    assert.match(
+      await said(command, "--url", overTls),
+      /does not speak TLS; is its address http:\/\/127\.0\.0\.1:\d+\?\n$/,
+    );
+});
+
 test("a reader that leaves early ends the command without a stack", async () => {
   for (let index = 0; index < 30; index++) await put("things", `many/${index}/${"k".repeat(900)}`);
   await put("things", "large", "x".repeat(4_000_000));

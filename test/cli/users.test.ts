@@ -108,6 +108,14 @@ test("a policy that is none is refused in a sentence, and so is what is not ther
   assert.equal((await cli.run("policy", "create", "p", "/no/such/file")).status, 1);
 });
 
+test("an account of its own, with its own key, sees its own buckets alone", async () => {
+  const [, number] = /^account (\d{12}) created: tenant\n$/.exec(await done("account", "create", "tenant")) ?? [];
+  assert.ok(number !== undefined);
+  const key = await json("key", "create", "--account", number);
+  assert.equal((await as(key, "bucket", "create", "of-tenant")).status, 0);
+  assert.match((await as(key, "ls", "things")).errors, /not authorized|Access ?Denied/i);
+});
+
 test("the door to users is the root's, and says what it takes", async () => {
   const { url, accessKey, secretKey } = cli.server();
   const ask = async (method: string, place: string, body?: object, key = `${accessKey}:${secretKey}`) => {

@@ -253,6 +253,41 @@ void test("a copy has no list of its source's; a multipart upload has the one it
   assert.equal(await unsigned(`${Bucket}/multipart`), 200);
 });
 
+/** An upload that was begun with a public list; what completes it. */
+async function publicUpload(Bucket: string, Key: string): Promise<() => Promise<unknown>> {
+  const at = { Bucket, Key };
+  const { UploadId } = await main.s3.send(new CreateMultipartUploadCommand({ ...at, ACL: "public-read" }));
+  const { ETag } = await main.s3.send(new UploadPartCommand({ ...at, UploadId, PartNumber: 1, Body: "part" }));
+  const MultipartUpload = { Parts: [{ ETag, PartNumber: 1 }] };
+  return () => main.s3.send(new CompleteMultipartUploadCommand({ ...at, UploadId, MultipartUpload }));
+}
+
+void test("the list that a multipart upload was begun with is judged again when it is completed", async () => {
+  const Bucket = await bucketOf(main);
+  const complete = await publicUpload(Bucket, "blocked");
+  const PublicAccessBlockConfiguration = { BlockPublicAcls: true };
+  await main.s3.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration }));
+  await denied(complete());
+  await failsWith(get(main, Bucket, "blocked"), 404, "NoSuchKey");
+  await main.s3.send(new DeletePublicAccessBlockCommand({ Bucket }));
+  await complete();
+  assert.equal(await unsigned(`${Bucket}/blocked`), 200, "the upload was still there");
+});
+
+void test("an upload that is completed where lists count for nothing leaves none for when they count again", async () => {
+  const Bucket = await bucketOf(main);
+  const complete = await publicUpload(Bucket, "enforced");
+  const own = (ObjectOwnership: ObjectOwnership) =>
+    main.s3.send(
+      new PutBucketOwnershipControlsCommand({ Bucket, OwnershipControls: { Rules: [{ ObjectOwnership }] } }),
+    );
+  await own("BucketOwnerEnforced");
+  await complete();
+  assert.equal(await unsigned(`${Bucket}/enforced`), 403);
+  await own("ObjectWriter");
+  assert.equal(await unsigned(`${Bucket}/enforced`), 403);
+});
+
 void test("a list is the object's: it stays with its metadata, and goes when it is replaced", async () => {
   const Bucket = await bucketOf(main);
   await put(main, Bucket, "k", "public-read");

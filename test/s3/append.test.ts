@@ -128,15 +128,17 @@ void test("an object that was put, or uploaded in parts, can be appended to; an 
 void test("appends are parts, to those who ask for them", async () => {
   const Key = newKey();
   await append(Key, 0, pattern(20_000));
-  await append(Key, 20_000, "two");
-  await append(Key, 20_003, "three");
+  await append(Key, 20_000, pattern(16_380));
+  await append(Key, 36_380, "three");
+  await append(Key, 36_385, "four, which joins it");
   const got = await server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 2 }));
-  assert.deepEqual([got.PartsCount, got.ContentRange], [3, "bytes 20000-20002/20008"]);
-  assert.equal((await bytesOf(got.Body)).toString(), "two");
+  assert.deepEqual([got.PartsCount, got.ContentRange], [3, "bytes 20000-36379/36405"]);
+  assert.ok((await bytesOf(got.Body)).equals(pattern(16_380)));
+  assert.equal((await read(Key, { PartNumber: 3 })).toString(), "threefour, which joins it");
   await failsWith(server.s3.send(new GetObjectCommand({ Bucket, Key, PartNumber: 4 })), 416, "InvalidPartNumber");
   const attributes = new GetObjectAttributesCommand({ Bucket, Key, ObjectAttributes: ["ObjectParts", "ObjectSize"] });
   const { ObjectParts, ObjectSize } = await server.s3.send(attributes);
-  assert.deepEqual([ObjectParts?.TotalPartsCount, ObjectSize], [3, 20_008]);
+  assert.deepEqual([ObjectParts?.TotalPartsCount, ObjectSize], [3, 36_405]);
 });
 
 void test("what is appended is verified, and the checksum of the whole object goes on", async () => {

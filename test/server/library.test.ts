@@ -6,6 +6,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { createServer, HoldfastError, type CreateServerOptions, type HoldfastServer } from "../../src/index.ts";
+import { fenceOthers } from "../../src/jobs/jobs.ts";
+import { openLmdbKv } from "../../src/kv/lmdb.ts";
+import { metaFile } from "../../src/server/layout.ts";
 import { basic } from "./harness.ts";
 
 /** A server that ends with the test, also when it should not have started. */
@@ -23,6 +26,25 @@ test("close may be called again, and every call resolves when all is closed", as
   await server.close();
   await (await start(t, { drives: [drive] })).close();
   await server.close();
+});
+
+test("a server that can write no more says why, closes itself, and another may be made on its drive", async (t) => {
+  const drive = mkdtempSync(path.join(tmpdir(), "holdfast-ended-"));
+  t.after(() => rmSync(drive, { recursive: true, force: true }));
+  const server = await start(t, { drives: [drive] });
+  const kv = await openLmdbKv({ path: metaFile(drive) });
+  // As whoever took this process for dead does it.
+  assert.equal(await fenceOthers(kv, []), 1);
+  await kv.close();
+  assert.match(await server.ended, /taken for dead/);
+  await server.close();
+  await assert.rejects(fetch(server.url), "nobody listens any more");
+  const next = await start(t, { drives: [drive] });
+  assert.equal((await fetch(next.url)).status, 403);
+  let isOver = false;
+  void next.ended.then(() => (isOver = true));
+  await next.close();
+  assert.equal(isOver, false, "a server that is closed has not ended");
 });
 
 test("servers in one process share nothing", async (t) => {

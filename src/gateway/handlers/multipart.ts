@@ -4,7 +4,7 @@
  */
 import { limits } from "../../core/limits.ts";
 import type { ChecksumAlgorithm, ChecksumType, CompletedPart, UploadRef } from "../../object/object.ts";
-import { newObjectAcl } from "../acls.ts";
+import { completedAcl, newObjectAcl } from "../acls.ts";
 import {
   checksumAlgorithmOf,
   checksumTypeOf,
@@ -162,7 +162,7 @@ function copyRange({ headers }: S3Request): { readonly first: number; readonly l
   return { first, last };
 }
 
-export const completeMultipartUpload: Handler = async (request, { objects }) => {
+export const completeMultipartUpload: Handler = async (request, services) => {
   const ref = uploadRef(request);
   const bytes = await request.xml();
   const parts = completedParts(parseXml(bytes, "CompleteMultipartUpload"));
@@ -170,9 +170,10 @@ export const completeMultipartUpload: Handler = async (request, { objects }) => 
   const checksum = declaredChecksum(request.headers);
   const type = checksumTypeHeader(request);
   const sizeBytes = countParam("x-amz-mp-object-size", textHeader(request, "x-amz-mp-object-size"));
-  const result = await objects.completeUpload({
+  const result = await services.objects.completeUpload({
     ...ref,
     parts,
+    judgeAcl: (acl) => completedAcl(acl, request, services),
     ...uploadEncryption(request),
     origin: request.origin,
     ...(conditions !== undefined && { conditions }),

@@ -8,6 +8,7 @@ import type { OwnNode } from "../../../src/cluster/publish.ts";
 import { silentLog } from "../../../src/core/log.ts";
 import type { Random } from "../../../src/core/random.ts";
 import { recordDrives } from "../../../src/meta/drives.ts";
+import { sweepReplayed } from "../../../src/server/prepare_drives.ts";
 import { takePlace } from "../../../src/server/prepare_node.ts";
 import { newRun } from "../../../src/server/run.ts";
 import { SimDrives } from "../drives.ts";
@@ -87,6 +88,7 @@ export class SimMachine {
     const present = usable.map(({ id, path }) => ({ id, path, sizeBytes: diskBytes, node: url }));
     await recordDrives(kv, present, clock.nowMs());
     await takePlace(kv, usable, { own: this.own, disk, log: silentLog });
+    await sweepReplayed(kv, usable, disk);
     this.sweepDue = usable.some(({ sweepDue }) => sweepDue);
   }
 }

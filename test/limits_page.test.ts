@@ -69,7 +69,7 @@ const rows: Readonly<Record<string, readonly string[]>> = {
   "encryption context": [`${of.encryptionContextPairsMax} pairs`, bytes(of.encryptionContextBytesMax)],
   "name of a zone": [`${of.zoneNameCharsMax} letters`],
   "drives of one node": [count(of.peerDrivesMax)],
-  "background work": [`${of.backgroundBytesPerSecond / 1024 ** 2} MiB/s`],
+  "background work": [`${of.backgroundBytesPerSecond / 1024 ** 3} GiB/s`],
   "what a dead process": [`${of.sweepSettleMs / 1000} seconds`],
   "copies of the metadata": [`1 to ${of.metadataCopiesMax}`],
   connections: [count(of.connectionsMax)],

@@ -146,8 +146,9 @@ class S3Gateway {
       const reply = await this.#reply(exchange);
       const repliedMs = this.#options.clock.monotonicMs();
       const common = ["x-amz-request-id", exchange.requestId, "x-amz-id-2", this.#ids.hostId, ...exchange.cors];
-      const sent = await send({ req, res, reply, common, awaitsContinue: exchange.awaitsContinue });
-      this.#record(exchange, { reply, sent, repliedMs });
+      const refusal = (error: Error): Reply => refused(exchange, error);
+      const sent = await send({ req, res, reply, common, awaitsContinue: exchange.awaitsContinue, refusal });
+      this.#record(exchange, { reply: sent.instead ?? reply, sent, repliedMs });
     } catch (error) {
       this.#options.log.error({ err: error, requestId: exchange.requestId }, "the gateway failed to answer");
       res.destroy();
@@ -160,8 +161,7 @@ class S3Gateway {
     try {
       return await this.#run(exchange);
     } catch (error) {
-      exchange.failure = error;
-      return errorReply(exchange, toS3Error(error));
+      return refused(exchange, error);
     }
   }
 
@@ -391,6 +391,11 @@ function pathOf(req: IncomingMessage): string {
 function logFields(exchange: Exchange, event: RequestEvent): Record<string, unknown> {
   const { req, requestId, accessKey } = exchange;
   return { ...event, requestId, accessKey, path: pathOf(req), remoteAddress: req.socket.remoteAddress };
+}
+
+function refused(exchange: Exchange, error: unknown): Reply {
+  exchange.failure = error;
+  return errorReply(exchange, toS3Error(error));
 }
 
 function errorReply({ req, requestId }: Exchange, error: S3Error): Reply {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
-import { connect, type Socket } from "node:net";
+import { connect, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
@@ -72,4 +72,45 @@ test("a client that takes longer than the bound for a piece, but reads, gets it 
   t.mock.timers.tick(limits.bodyIdleTimeoutMs);
   t.mock.timers.tick(limits.bodyIdleTimeoutMs);
   assert.ok((await other.sent).cut instanceof Error);
+});
+
+/** A server whose replies have this body. */
+async function serving(t: TestContext, body: StreamBody): Promise<{ url: string; sent: Promise<Sent> }> {
+  const sent = Promise.withResolvers<Sent>();
+  const refusal = (error: Error) => ({ status: 500, headers: [], body: error.message, code: "InternalError" });
+  const server = createServer((req, res) => {
+    const reply = { status: 200, headers: ["x-of", "the body"], body };
+    void send({ req, res, reply, common: ["x-of-all", "yes"], awaitsContinue: false, refusal }).then(sent.resolve);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, sent: sent.promise };
+}
+
+test("a body that fails before its first byte is refused in words, one that fails later is cut; both are released once", async (t) => {
+  for (const piecesBefore of [0, 1]) {
+    let released = 0;
+    const body: StreamBody = {
+      lengthBytes: 4,
+      async *pieces() {
+        for (let index = 0; index < piecesBefore; index++) yield Buffer.from("ab");
+        throw new Error("nothing has these bytes");
+      },
+      release: () => void (released += 1),
+    };
+    const { url, sent } = await serving(t, body);
+    if (piecesBefore === 0) {
+      const answer = await fetch(url);
+      assert.deepEqual([answer.status, await answer.text()], [500, "nothing has these bytes"]);
+      assert.deepEqual([answer.headers.get("x-of"), answer.headers.get("x-of-all")], [null, "yes"]);
+      const { cut, instead } = await sent;
+      assert.deepEqual([cut, instead?.status], [undefined, 500]);
+    } else {
+      await assert.rejects(fetch(url).then((answer) => answer.text()));
+      const { bytes, cut, instead } = await sent;
+      assert.deepEqual([bytes, cut?.message, instead], [2, "nothing has these bytes", undefined]);
+    }
+    assert.equal(released, 1);
+  }
 });

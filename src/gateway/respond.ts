@@ -1,6 +1,7 @@
 /**
- * Writes a reply. Promises: Content-Length is always set and always met; a body that fails half-way destroys the
- * connection, so that the client sees a short body and never a silent end; a stream's `release` is called exactly once;
+ * Writes a reply. Promises: Content-Length is always set and always met; a body that fails before its first byte is answered as
+ * any failure is, and one that fails half-way destroys the connection, so that the client sees a short body and never a silent end;
+ * a stream's `release` is called exactly once;
  * a client that reads nothing for bodyIdleTimeoutMs is given up; a request body that nobody read is drained within bounds
  * before its connection is closed, so that the client gets to read the refusal.
  */
@@ -41,6 +42,8 @@ export type Sent = {
   readonly bytes: number;
   /** Why the reply could not be sent whole; `undefined` when it was. */
   readonly cut: Error | undefined;
+  /** What was sent in the place of a reply whose body failed before anything of it was sent. */
+  readonly instead?: Reply;
 };
 
 export const noContent: Reply = { status: 204, headers: [] };
@@ -59,9 +62,12 @@ export type SendOptions = {
   readonly common: readonly string[];
   /** The client waits for `100 Continue`, which it never got: its body will not come. */
   readonly awaitsContinue: boolean;
+  /** What is answered when the body fails before its first byte; left out: the connection ends. */
+  readonly refusal?: (error: Error) => Reply;
 };
 
-export async function send({ req, res, reply, common, awaitsContinue }: SendOptions): Promise<Sent> {
+export async function send(options: SendOptions): Promise<Sent> {
+  const { req, res, reply, common, awaitsContinue } = options;
   if (res.destroyed) {
     if (isStream(reply.body)) reply.body.release();
     return { bytes: 0, cut: new Error("The client left before the answer.") };
@@ -69,7 +75,10 @@ export async function send({ req, res, reply, common, awaitsContinue }: SendOpti
   const lingers = hasUnreadBody(req);
   const headers = headersOf(req, reply, common);
   if (lingers) headers.push("connection", "close");
-  if (isStream(reply.body)) return sendStream(res, reply.status, headers, reply.body);
+  if (isStream(reply.body)) {
+    const sent = await sendStream(res, reply.status, headers, reply.body);
+    return sent.cut === undefined ? sent : failed(options, sent.bytes, sent.cut);
+  }
   res.writeHead(reply.status, headers);
   const body = req.method === "HEAD" ? undefined : reply.body;
   if (lingers && !awaitsContinue) return sendThenDrain(req, res, body);
@@ -102,21 +111,33 @@ function giveBackWhenSent(piece: Buffer): (error?: Error | null) => void {
   };
 }
 
+/** The stream of the reply has ended with this error. */
+async function failed({ refusal, ...options }: SendOptions, bytes: number, cut: Error): Promise<Sent> {
+  const { res } = options;
+  if (refusal === undefined || res.headersSent || res.destroyed) {
+    res.destroy();
+    return { bytes, cut };
+  }
+  const instead = refusal(cut);
+  return { ...(await send({ ...options, reply: instead })), instead };
+}
+
+/** The head waits for the first piece. */
 async function sendStream(res: ServerResponse, status: number, headers: string[], body: StreamBody): Promise<Sent> {
   let bytes = 0;
   try {
-    res.writeHead(status, headers);
     for await (const piece of body.pieces()) {
       bytes += piece.length;
       if (bytes > body.lengthBytes) throw new Error("The body is longer than announced.");
+      if (!res.headersSent) res.writeHead(status, headers);
       if (!res.write(piece, giveBackWhenSent(piece))) await drained(res);
       if (res.destroyed) throw new Error("The client left while the body was being sent.");
     }
     if (bytes !== body.lengthBytes) throw new Error("The body is shorter than announced.");
+    if (!res.headersSent) res.writeHead(status, headers);
     res.end();
     return whole(bytes);
   } catch (error) {
-    res.destroy();
     return { bytes, cut: error instanceof Error ? error : new Error(String(error)) };
   } finally {
     body.release();

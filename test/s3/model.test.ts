@@ -1,6 +1,7 @@
 /**
- * Versions, conditions, locks, lifecycle, uploads, encryption, copies, renames, appends and tags, all at once and through HTTP: any
- * sequence of requests is answered as a plain model of S3 says, and leaves a store in which nothing leaks.
+ * Versions, conditions, locks, lifecycle, uploads, checksums, encryption, copies, renames, appends, commits, tags, access control lists
+ * and quotas, all at once and through HTTP: any sequence of requests is answered as a plain model of S3 says, and leaves a store in
+ * which nothing leaks.
  *
  * HOLDFAST_TEST_RUNS asks for more of them, HOLDFAST_TEST_SEED for others.
  */
@@ -8,10 +9,9 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import fc from "fast-check";
 import { findingsOf } from "../../src/jobs/jobs.fixture.ts";
-import { Model, ModelClock } from "./model.ts";
-import { Run } from "./model_run.ts";
-import { step, type Step } from "./model_steps.ts";
-import { startTestServer } from "./server.ts";
+import { Model, ModelClock } from "./model/model.ts";
+import { Run, startModelServer } from "./model/run.ts";
+import { step, type Step } from "./model/steps.ts";
 
 const runsUsually = 40;
 const runs = Number(process.env["HOLDFAST_TEST_RUNS"] ?? runsUsually);
@@ -29,7 +29,7 @@ function addTo(all: Counts, { done }: Run): void {
 /** A bucket of its own on a server of its own. */
 async function runOnce(hasLock: boolean, each: readonly Step[], all: Counts): Promise<void> {
   const clock = new ModelClock();
-  const server = await startTestServer({ hasKeyring: true, objectClock: clock });
+  const server = await startModelServer(clock);
   try {
     const run = new Run(server, "model", new Model(hasLock, clock));
     await run.begin();
@@ -42,7 +42,18 @@ async function runOnce(hasLock: boolean, each: readonly Step[], all: Counts): Pr
   }
 }
 
-const everywhere = ["put", "copy", "rename", "delete", "remove", "deleteMany", "get", "complete"];
+const everywhere = [
+  "put",
+  "copy",
+  "rename",
+  "delete",
+  "remove",
+  "deleteMany",
+  "commit",
+  "get",
+  "anonymous",
+  "complete",
+];
 
 /** What never succeeds is not tested. By as many runs each of these is done more than ten times. */
 function assertCovered(t: TestContext, all: Counts, also: readonly string[]): void {

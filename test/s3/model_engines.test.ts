@@ -8,16 +8,15 @@ import { openEtcdKv } from "../../src/kv/etcd.ts";
 import type { Kv } from "../../src/kv/kv.ts";
 import { postgresMissing, startPostgres } from "../../src/kv/postgres.fixture.ts";
 import { openPostgresKv } from "../../src/kv/postgres.ts";
-import { Model, ModelClock } from "./model.ts";
-import { Run } from "./model_run.ts";
-import { step } from "./model_steps.ts";
-import { startTestServer } from "./server.ts";
+import { Model, ModelClock } from "./model/model.ts";
+import { Run, startModelServer } from "./model/run.ts";
+import { step } from "./model/steps.ts";
 
 const runs = Number(process.env["HOLDFAST_TEST_RUNS"] ?? 6);
 
 async function runAll(kv: Kv): Promise<void> {
   const clock = new ModelClock();
-  const server = await startTestServer({ hasKeyring: true, objectClock: clock, kv });
+  const server = await startModelServer(clock, { kv });
   let buckets = 0;
   const sequence = fc.array(step, { minLength: 20, maxLength: 40, size: "max" });
   try {

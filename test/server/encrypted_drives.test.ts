@@ -1,6 +1,6 @@
 /**
  * What lies on the drives of a whole server, of objects in several chunks encrypted in each mode: neither their bytes nor any key; and a
- * bit that flips there is mended while enough is left, else the reader gets an error, whichever bytes are asked for.
+ * bit that flips there is read around while enough is left, else the reader gets an error, whichever bytes are asked for.
  */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
@@ -18,7 +18,7 @@ import { askAdmin } from "../../src/client/admin_client.ts";
 import { DataKey } from "../../src/crypto/data_key.ts";
 import { createServer } from "../../src/index.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
-import { launch, temporaryFolder, until } from "./harness.ts";
+import { launch, temporaryFolder } from "./harness.ts";
 
 const Bucket = "sealed";
 const word = "the-word-that-nobody-may-read";
@@ -184,11 +184,6 @@ async function firstChunk(url: string, key: string): Promise<Chunk> {
   return chunks[0]!;
 }
 
-async function mended(url: string): Promise<number> {
-  const jobs = (await ask(url, "/_/admin/status"))["jobs"] as { name: string; done: number }[];
-  return jobs.reduce((sum, { name, done }) => sum + (name === "mend" ? done : 0), 0);
-}
-
 test("no drive has a word of what is encrypted in any mode, or a key; another master key opens nothing", async (t) => {
   const { folder, drives, encryptionKeyFile, s3, dataKeys, close } = await startOn(t, { redundancy: "ec:2+1" });
   await writeAll(s3);
@@ -223,11 +218,10 @@ for (const redundancy of ["replica:3", "ec:2+1"])
     for (const [mode, body] of bodies) {
       const { id, shards } = await firstChunk(server.url, mode);
       const [first, second] = shards.toSorted((a, b) => a.shardIndex - b.shardIndex);
-      const before = await mended(server.url);
       damage.flip(first!.path, id);
       await assertReads(s3, mode, body);
-      // Without the first one the second would be missed. (Of copies a read looks at one, which need not be that.)
-      if (redundancy === "ec:2+1") await until(async () => (await mended(server.url)) > before);
+      // The code bears the loss of one shard only. (That it is mended is tested in redundancy.test.ts.)
+      if (redundancy === "ec:2+1") continue;
       damage.flip(second!.path, id);
       await assertReads(s3, mode, body);
     }

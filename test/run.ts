@@ -76,8 +76,12 @@ events.on("test:dequeue", ({ name, nesting }) => {
   if (nesting === 0 && files.includes(name)) running.set(name, { sinceMs: performance.now(), looksWithoutIt: 0 });
 });
 let left = files.length;
+const took = new Map<string, number>();
 events.on("test:complete", ({ name, nesting }) => {
-  if (nesting !== 0 || !running.delete(name)) return;
+  const of = nesting === 0 ? running.get(name) : undefined;
+  if (of === undefined) return;
+  took.set(name, performance.now() - of.sinceMs);
+  running.delete(name);
   ended.add(name);
   left -= 1;
   // Before the summary, which comes last.
@@ -92,4 +96,6 @@ setInterval(look, lookMs).unref();
 setTimeout(() => giveUp(`not done after ${runMsMax / 60_000} minutes`), runMsMax).unref();
 
 for await (const piece of events.compose(new spec())) process.stdout.write(piece as string);
+if (process.env["HOLDFAST_TEST_TIMES"] !== undefined)
+  for (const [file, ms] of [...took].toSorted(([, a], [, b]) => b - a)) say(`${(ms / 1_000).toFixed(1)} s ${file}`);
 process.stdout.write("", () => process.exit(isGood && !told.signal.aborted ? 0 : 1));

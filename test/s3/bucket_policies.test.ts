@@ -97,7 +97,7 @@ void test("what is no policy of this bucket is refused, and the one that was the
     "{",
     "{}",
     documentOf("another-bucket", [{ Action: "s3:GetObject" }]),
-    documentOf(Bucket, [{ Action: "s3:ListBucket" }]),
+    documentOf(Bucket, [{ Effect: "Deny", Action: "s3:ListBucket" }]),
     documentOf(Bucket, [{ Action: "s3:NoSuchAction" }]),
     `${documentOf(Bucket, [{ Action: "s3:GetObject" }])}${" ".repeat(20_480)}`,
   ])

@@ -4,7 +4,7 @@
  * None of them for ever. Node's runner bounds tests, but waits without end for a file's process to exit, and for everybody to
  * let go of its standard output. Here a file has its time: one that tells nobody that it is done is killed with all that it
  * started, and fails; what outlives its file is killed and named; and a run that takes too long, or is told to end, says which
- * files were running before it kills them.
+ * files were running before it kills them. (Without /proc processes are not found: there only the run as a whole has its time.)
  */
 import { globSync } from "node:fs";
 import { run } from "node:test";
@@ -28,7 +28,7 @@ function say(text: string): void {
 
 function wanted(): string[] {
   const named = process.argv.slice(2);
-  if (named.length > 0) return named;
+  if (named.length > 0) return [...new Set(named)];
   return inOrder(globSync(["src/**/*.test.ts", "test/**/*.test.ts"]).toSorted());
 }
 
@@ -50,7 +50,7 @@ function look(): void {
     const tookMs = performance.now() - of.sinceMs;
     const found = processesOf(file);
     of.looksWithoutIt = found.some(({ isFile }) => isFile) ? 0 : of.looksWithoutIt + 1;
-    if (tookMs > fileMsMax + graceMs) {
+    if (tookMs > fileMsMax + graceMs && found.length > 0) {
       say(`${file} has not ended after ${Math.round(tookMs / 1_000)} s, and is killed`);
       endAll(found);
     } else if (of.looksWithoutIt > 1) endLeftovers(file);
@@ -61,7 +61,7 @@ function look(): void {
 function giveUp(why: string): void {
   if (told.signal.aborted) return;
   say(`${why}; ${running.size === 0 ? "no file was running" : "still running:"}`);
-  const found = [...running.keys()].flatMap(processesOf);
+  const found = [...running.keys(), ...ended].flatMap(processesOf);
   for (const [file, { sinceMs }] of running)
     say(`  ${file}, for ${Math.round((performance.now() - sinceMs) / 1_000)} s`);
   told.abort();

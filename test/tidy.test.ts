@@ -143,6 +143,11 @@ const banned: { what: RegExp; why: string; except: RegExp }[] = [
   { what: /console\.(log|error|warn)\(/, why: "only the command line prints", except: /^src\/(cli|server)\// },
   { what: /\bprocess\.exit\(/, why: "only the command line ends the process", except: /^src\/(cli|server)\// },
   { what: /:\s*any\b|\bas any\b|@ts-ignore|@ts-expect-error/, why: "no escape from the types", except: /^$/ },
+  {
+    what: /[-+*/|&]= \(?await\b/,
+    why: "what is added to is read before the await, and what others added meanwhile is lost",
+    except: /^$/,
+  },
   { what: /\b(TODO|FIXME|XXX)\b/, why: "what is undone is said in the docs", except: /^$/ },
 ];
 

@@ -5,6 +5,7 @@ import { limits } from "../core/limits.ts";
 import { silentLog } from "../core/log.ts";
 import { seededRandom, systemRandom } from "../core/random.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
+import type { ChunkNode } from "../node/node.ts";
 import { altered, drives } from "./blob.fixture.ts";
 import { DriveTimes } from "./drive_times.ts";
 import { createNodePlacement } from "./node_placement.ts";
@@ -85,15 +86,17 @@ void test("late calls that were cancelled make a drive slow, and so does one tha
   assert.equal(times.isSlow(a), false);
 });
 
-void test("a drive that does not say its state counts as failed and holds up no other; one that is gone is left out", async () => {
+void test("a drive that does not say its state is slow until it does, counts as failed in the end, and holds up no other; one that is gone is left out", async () => {
   const memory = createMemoryNode(drives(3));
   const [first, second, third] = memory.drives;
-  let isHanging = false;
+  const hanging = new Set<() => void>();
+  let [isHanging, asked] = [false, 0];
   let here = memory.drives;
   const node = altered(memory, {
-    status: (drive) => {
-      if (drive !== first || !isHanging) return memory.status(drive);
-      return new Promise(() => undefined);
+    status: async (drive) => {
+      if (drive === first) asked += 1;
+      if (drive === first && isHanging) await new Promise<void>((resolve) => hanging.add(resolve));
+      return memory.status(drive);
     },
   });
   Object.defineProperty(node, "drives", { get: () => here });
@@ -109,9 +112,42 @@ void test("a drive that does not say its state counts as failed and holds up no 
   };
   assert.deepEqual(await states(), { [first!]: "up", [second!]: "up", [third!]: "up" });
   isHanging = true;
+  asked = 0;
+  assert.deepEqual(await states(), { [first!]: "up", [second!]: "up", [third!]: "up" });
+  const slow = (): unknown[] => memory.drives.filter((drive) => placement.times.isSlow(drive));
+  assert.deepEqual(slow(), [first]);
+  clock.pass(limits.driveSilentMsMax);
   assert.deepEqual(await states(), { [first!]: "failed", [second!]: "up", [third!]: "up" });
+  assert.equal(asked, 1, "one question at a time");
   here = memory.drives.slice(0, 2);
   assert.deepEqual(await states(), { [first!]: "failed", [second!]: "up" });
   isHanging = false;
+  for (const go of hanging) go();
+  await clock.work();
+  assert.deepEqual(slow(), []);
   assert.deepEqual(await states(), { [first!]: "up", [second!]: "up" });
+});
+
+void test("a process that stood still does not pass over an answer that is there", async () => {
+  const memory = createMemoryNode(drives(1));
+  let answer = (): void => undefined;
+  let isHanging = false;
+  const status: ChunkNode["status"] = async (drive) => {
+    if (isHanging) await new Promise<void>((resolve) => (answer = resolve));
+    return { ...(await memory.status(drive)), state: isHanging ? "full" : "up" };
+  };
+  const clock = new TestClock();
+  const placement = await createNodePlacement({ node: altered(memory, { status }), clock, log: silentLog });
+  isHanging = true;
+  clock.pass(3_000);
+  placement.drives();
+  await clock.work();
+  // The timer is looked at first, as after a pause of the process.
+  clock.pass(limits.driveStatusMsMax);
+  setImmediate(() => answer());
+  await clock.work();
+  assert.deepEqual(
+    placement.drives().map(({ state }) => state),
+    ["full"],
+  );
 });

@@ -5,7 +5,8 @@
  * - *Late.* A multiple of what about 19 of 20 recent calls of the kind took, one number for each distance, within bounds. A
  *   call that is cancelled counts with the time it had, so that when everything becomes slow, everything may take longer.
  * - *Slow.* A drive is slow while a call to it is well overdue, and for a while after such a call has ended or several were given
- *   up, twice as long each time, until it answers in time again. Slow drives are tried last and take no new shards where others do.
+ *   up, twice as long each time, until it answers in time again; and while it does not say how it is. Slow drives are tried last and
+ *   take no new shards where others do.
  * - *Spare calls.* Each call saves up a part of a second one; so hedging adds a bounded share to the load, also when all drives
  *   are slow.
  *
@@ -97,9 +98,16 @@ export class DriveTimes {
   readonly #took: Record<CallKind, readonly HighPercentile[]> = { read: percentiles(), append: percentiles() };
   readonly #spares: Record<CallKind, Spares> = { read: new Spares(), append: new Spares() };
   readonly #drives = new Map<DriveId, DriveState>();
+  readonly #silent: ReadonlySet<DriveId>;
 
-  constructor(clock: Clock, distance: (drive: DriveId) => Distance = () => 0) {
+  /** `silent`: kept up to date by who asks drives how they are. */
+  constructor(
+    clock: Clock,
+    distance: (drive: DriveId) => Distance = () => 0,
+    silent: ReadonlySet<DriveId> = new Set(),
+  ) {
     this.clock = clock;
+    this.#silent = silent;
     this.alarm = new Alarm(clock);
     this.#distance = distance;
   }
@@ -120,7 +128,13 @@ export class DriveTimes {
     return this.#spares[kind].take(calls);
   }
 
+  /** It has not said in time how it is. */
+  isSilent(drive: DriveId): boolean {
+    return this.#silent.has(drive);
+  }
+
   isSlow(drive: DriveId): boolean {
+    if (this.#silent.has(drive)) return true;
     const state = this.#drives.get(drive);
     if (state === undefined) return false;
     const nowMs = this.clock.monotonicMs();

@@ -1,6 +1,8 @@
 /**
  * The drives of one chunk node as placement sees them: their sizes and states, a few seconds old at most. A drive that does not
- * say its state in time, or not at all, counts as failed with its last known size, and holds up no other.
+ * say its state in time holds up no other: it is slow, and as it was, until it does, so that it gets what no other can take (a machine
+ * that is overloaded says nothing in time of any drive). After driveSilentMsMax, and where it cannot say it at all, it counts as failed with
+ * its last known size.
  */
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
@@ -34,19 +36,62 @@ export function settled(known: readonly PlacementDrive[], fresh: readonly Placem
   return isSame ? known : fresh;
 }
 
-/** Of each drive that says it in time. */
-async function statusesOf(
-  node: Pick<ChunkNode, "drives" | "status">,
-  clock: Clock,
-): Promise<Map<DriveId, DriveStatus>> {
-  const statuses = new Map<DriveId, DriveStatus>();
-  const over = new AbortController();
-  const asked = node.drives.map(async (id) => {
-    statuses.set(id, await node.status(id));
-  });
-  await Promise.race([Promise.allSettled(asked), clock.sleep(limits.driveStatusMsMax, over.signal)]);
-  over.abort(isOver);
-  return new Map(statuses);
+type Question = { readonly sinceMs: number; readonly answer: Promise<DriveStatus | undefined> };
+
+/** Asks drives how they are. While one has not answered it is asked no other question. */
+class DriveQuestions {
+  /** Drives that have not answered in time, until they do. */
+  readonly silent = new Set<DriveId>();
+  readonly #node: Pick<ChunkNode, "drives" | "status">;
+  readonly #clock: Clock;
+  readonly #open = new Map<DriveId, Question>();
+
+  constructor(node: Pick<ChunkNode, "drives" | "status">, clock: Clock) {
+    this.#node = node;
+    this.#clock = clock;
+  }
+
+  /** What each drive says within driveStatusMsMax. Left out: it cannot say it, or has been silent for driveSilentMsMax. */
+  async ask(): Promise<ReadonlyMap<DriveId, DriveStatus | "silent">> {
+    const { drives } = this.#node;
+    for (const id of this.#open.keys()) if (!drives.includes(id)) this.#close(id);
+    const answers = new Map<DriveId, DriveStatus | "silent">();
+    const asked = drives.map(async (id) => {
+      const status = await this.#questionFor(id).answer;
+      if (status !== undefined) answers.set(id, status);
+    });
+    const over = new AbortController();
+    await Promise.race([Promise.all(asked), this.#clock.sleep(limits.driveStatusMsMax, over.signal)]);
+    over.abort(isOver);
+    // Answers that came while the process stood still are met first.
+    if (answers.size < asked.length) await new Promise((resolve) => setImmediate(resolve));
+    const nowMs = this.#clock.monotonicMs();
+    for (const [id, { sinceMs }] of this.#open) {
+      this.silent.add(id);
+      if (nowMs - sinceMs < limits.driveSilentMsMax) answers.set(id, "silent");
+    }
+    return new Map(answers);
+  }
+
+  #questionFor(id: DriveId): Question {
+    const open = this.#open.get(id);
+    if (open !== undefined) return open;
+    const status = async (): Promise<DriveStatus> => this.#node.status(id);
+    const answer = status()
+      .catch(() => undefined)
+      .finally(() => {
+        // A drive that went away and came back may have been asked anew.
+        if (this.#open.get(id) === question) this.#close(id);
+      });
+    const question = { sinceMs: this.#clock.monotonicMs(), answer };
+    this.#open.set(id, question);
+    return question;
+  }
+
+  #close(id: DriveId): void {
+    this.#open.delete(id);
+    this.silent.delete(id);
+  }
 }
 
 /** Asks the node for the status of its drives now, and again whenever `drives` is called and the answer is old. */
@@ -62,6 +107,8 @@ export async function createNodePlacement(options: {
   readonly log: Log;
 }): Promise<Placement> {
   const { node, leaving, where, onDrives, clock, log } = options;
+  const questions = new DriveQuestions(node, clock);
+  const times = new DriveTimes(clock, (drive) => node.distance?.(drive) ?? 0, questions.silent);
   let known: readonly PlacementDrive[] = [];
   let refreshedMs = 0;
   let refreshing = false;
@@ -69,12 +116,15 @@ export async function createNodePlacement(options: {
   async function refresh(): Promise<void> {
     refreshing = true;
     try {
-      const statuses = await statusesOf(node, clock);
+      const answers = await questions.ask();
       const gone = await leaving?.();
       const fresh = node.drives.flatMap((id): PlacementDrive[] => {
-        const status = statuses.get(id);
-        const before = known.find((drive) => drive.id === id);
-        if (status === undefined) return before === undefined ? [] : [{ ...before, state: "failed" }];
+        const status = answers.get(id);
+        if (status === undefined || status === "silent") {
+          const before = known.find((drive) => drive.id === id);
+          if (before === undefined) return [];
+          return [status === "silent" ? before : { ...before, state: "failed" }];
+        }
         const isLeaving = status.state === "up" && gone?.has(id) === true;
         return [{ id, state: isLeaving ? "draining" : status.state, weightBytes: status.totalBytes, ...where?.(id) }];
       });
@@ -97,7 +147,7 @@ export async function createNodePlacement(options: {
     tryRefresh();
   });
   return {
-    times: new DriveTimes(clock, (drive) => node.distance?.(drive) ?? 0),
+    times,
     drives() {
       if (!refreshing && clock.monotonicMs() - refreshedMs > refreshMs) {
         tryRefresh();

@@ -11,7 +11,18 @@ import { createDigestPool } from "../digest/pool.ts";
 import { createMemoryNode } from "../node/node.memory.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { peerAway } from "../node/peer_errors.ts";
-import { bodyOf, bytesOf, chunkBytes, chunked, drives, KiB, makeStore, readAll, writeOptions } from "./blob.fixture.ts";
+import {
+  altered,
+  bodyOf,
+  bytesOf,
+  chunkBytes,
+  chunked,
+  drives,
+  KiB,
+  makeStore,
+  readAll,
+  writeOptions,
+} from "./blob.fixture.ts";
 import type { BlobStore, ChunkedBlob } from "./blob.ts";
 import { ChunkBuffers } from "./chunk_buffers.ts";
 import { createNodePlacement } from "./node_placement.ts";
@@ -259,4 +270,37 @@ void test("an error that is no refusal ends the write though another drive hangs
   const body = bodyOf(bytesOf(chunkBytes, "random", 1), 64 * KiB, true);
   await assert.rejects(clock.until(store.write(body, writeOptions)), (error) => hasReason(error, "internal"));
   assert.deepEqual(await namesOn(memory), []);
+});
+
+void test("a drive that does not say how it is gets what no other can take, until it counts as failed", async () => {
+  for (const others of [0, 1]) {
+    const memory = createMemoryNode(drives(1 + others));
+    const [silent] = memory.drives;
+    let isSilent = false;
+    const status: ChunkNode["status"] = (drive) =>
+      isSilent && drive === silent ? new Promise(() => undefined) : memory.status(drive);
+    const clock = new TestClock();
+    const node = altered(memory, { status });
+    const placement = await createNodePlacement({ node, clock, log: silentLog });
+    const store = await makeStore(node, digests, { placement });
+    const look = async (afterMs: number): Promise<void> => {
+      clock.pass(afterMs);
+      placement.drives();
+      await clock.work();
+      clock.pass(limits.driveStatusMsMax);
+      await clock.work();
+    };
+    const places = async (): Promise<DriveId[]> => {
+      const body = bodyOf(bytesOf(chunkBytes, "random", 1), 64 * KiB, true);
+      const { chunks } = await clock.until(store.write(body, writeOptions).then(chunked));
+      return chunks.flatMap((chunk) => chunk.places.map(({ drive }) => drive));
+    };
+    isSilent = true;
+    await look(3_000);
+    const expected = memory.drives.slice(-1);
+    assert.deepEqual(await places(), expected);
+    await look(limits.driveSilentMsMax);
+    if (others === 0) await assert.rejects(places(), { reason: "unavailable" });
+    else assert.deepEqual(await places(), expected);
+  }
 });

@@ -25,7 +25,10 @@ export function register(program: Command): void {
     .action((addresses: string[], options: Options) =>
       withClient(options, async (client) => {
         let deleted = 0;
-        for (const address of addresses) deleted += await remove(client, parseAddress(address), options);
+        for (const address of addresses) {
+          const keys = await remove(client, parseAddress(address), options);
+          deleted += keys;
+        }
         if (options.json) printJson({ deleted });
         else print(`${deleted} deleted`);
       }),

@@ -41,6 +41,8 @@ export class DriveReports {
     const over = new AbortController();
     await Promise.race([Promise.all(asked), clock.sleep(limits.driveStatusMsMax, over.signal)]);
     over.abort();
+    // Answers that came while the process stood still are met first.
+    if (answered.size < asked.length) await new Promise((resolve) => setImmediate(resolve));
     return local.drives.map((drive) => this.#told(drive, answered.has(drive)));
   }
 

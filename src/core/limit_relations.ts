@@ -217,6 +217,10 @@ function assertNodes(limits: Limits): void {
     "one process of a peer can append full chunks on all its connections",
   );
   assert(limits.callsOfOnePeerInFlightMax < limits.peerCallsInFlightMax, "no peer takes all places of the others");
+  assert(
+    limits.driveStatusMsMax < limits.driveSilentMsMax && limits.driveSilentMsMax < limits.driveAwayMsMax,
+    "a drive that says nothing is slow, then failed, then given up",
+  );
   assert(2 * limits.topologyMs < limits.nodeSettleMs, "a node is ready when all others have looked since it started");
   assert(
     limits.nodePublishMs + limits.topologyMs < limits.nodeSilentMsMax / 2,

@@ -259,8 +259,9 @@ export const limits = {
   heldBuffersBytesMax: 128 * MiB,
   /** Shards of one blob that its commit notes as strays; what goes beyond is found when the session has ended. */
   straysPerBlobMax: 128,
-  /** A drive that does not say its state within this time takes nothing new. */
+  /** A drive that does not say its state within this time is slow until it does, and counts as failed from the second on. */
   driveStatusMsMax: 2_000,
+  driveSilentMsMax: 20_000,
   /** Matrices of the erasure code kept in memory, one for each code and set of lost shards; up to 5 KiB each. */
   erasureMatricesMax: 512,
   /** Bytes one reading stream may have read ahead. */

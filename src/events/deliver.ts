@@ -64,7 +64,8 @@ export class DeliverJob {
     let done = 0;
     const work = async (id: DestinationId, line: Line): Promise<void> => {
       try {
-        done += await line.round(signal);
+        const taken = await line.round(signal);
+        done += taken;
       } catch (error) {
         if (!signal.aborted)
           log.warn({ err: error, destination: id }, "Events could not be delivered; tried again later.");

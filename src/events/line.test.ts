@@ -1,6 +1,7 @@
 /** Delivery, by a courier that does as it is told and a clock that is moved by hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import type { Clock } from "../core/clock.ts";
 import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
@@ -292,6 +293,19 @@ function failing(kv: Kv): Kv {
     close: () => kv.close(),
   };
 }
+
+test("what one destination took counts, though another ends after it and took nothing", async () => {
+  const world = await newWorld();
+  for (const name of ["quick", "late"]) await add(world, name);
+  world.does.set("late", async () => {
+    while ((await rows(world)) > 1) await turn();
+    for (let turns = 0; turns < 10; turns++) await turn();
+    return away();
+  });
+  await world.note(["quick", "late"], "k");
+  assert.equal((await run(world.job())).done, 1);
+  assert.deepEqual(world.keys("quick"), ["k"]);
+});
 
 test("two processes that deliver at the same time tell some things twice and count nothing twice", async () => {
   const world = await newWorld();

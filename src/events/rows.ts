@@ -33,7 +33,7 @@ async function onRows(
   const { kv, clock, random } = parts;
   let done = 0;
   for (let at = 0; at < keys.length; at += rowsPerCommit) {
-    done += await transact(
+    const changed = await transact(
       kv,
       async (tx) => {
         const rows = (await tx.get(keys.slice(at, at + rowsPerCommit))).filter((row) => row !== undefined);
@@ -42,6 +42,7 @@ async function onRows(
       },
       { clock, random },
     );
+    done += changed;
   }
   return done;
 }

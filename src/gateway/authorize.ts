@@ -8,7 +8,7 @@
  * key is not in it. DeleteObjects, CommitObjects and the rename of a prefix are judged key by key, by their handlers.
  *
  * Requests of keys that may do everything read nothing for it. All others read the row of the bucket once more than the
- * operation does, and no document that was read before.
+ * operation does, and that of the upload which they add to (begun_upload.ts), and no document that was read before.
  *
  * Known gaps: tags of buckets and the body of CreateBucket are not known here, so conditions on them have no value. Behind a
  * proxy `aws:SourceIp` is the proxy.
@@ -17,10 +17,11 @@ import type { IncomingHttpHeaders } from "node:http";
 import { TLSSocket } from "node:tls";
 import { decide, type BucketRules, type Question } from "../access/access.ts";
 import { hasReason, type HoldfastError } from "../core/errors.ts";
-import type { Admit, ObjectInfo, ObjectLock, Objects, ObjectTags } from "../object/object.ts";
+import type { Admit, ObjectInfo, ObjectLock, Objects, ObjectTags, StartedUpload } from "../object/object.ts";
 import type { Policies, Verdict } from "../policy/evaluate.ts";
 import type { Caller } from "../policy/principals.ts";
 import { requestKeys, type LockFacts, type RequestFacts } from "../policy/request_keys.ts";
+import { headersOfUpload } from "./begun_upload.ts";
 import { parseAmzDate } from "./canonical.ts";
 import { copySource } from "./copy_source.ts";
 import { lockAskedAnyhow } from "./documents/object_lock.ts";
@@ -50,6 +51,8 @@ export type AuthorityParts = {
   readonly access: Access;
   readonly peer: { readonly remoteAddress: string | undefined; readonly connection: object };
   readonly asked: Asked;
+  /** That the request adds to. */
+  readonly upload?: StartedUpload | undefined;
   /** How it was signed, where that does not show in the request itself. */
   readonly authType?: "POST" | undefined;
   readonly nowMs: number;
@@ -178,8 +181,9 @@ const createsObject: Readonly<Record<string, boolean>> = {
   UploadPartCopy: false,
 };
 
-function factsOf({ peer, asked, authType, nowMs, region }: AuthorityParts) {
+function factsOf({ peer, asked, upload, authType, nowMs, region }: AuthorityParts) {
   const { headers, query, operation } = asked;
+  const begun = upload && headersOfUpload(upload);
   const { remoteAddress: sourceIp, connection } = peer;
   const tls = connection instanceof TLSSocket ? connection : undefined;
   return {
@@ -188,7 +192,7 @@ function factsOf({ peer, asked, authType, nowMs, region }: AuthorityParts) {
     sourceIp,
     isSecure: tls !== undefined,
     tlsVersion: tls?.getProtocol()?.replace(/^TLSv/, ""),
-    headers: { get: (name: string) => headerText(headers, name) },
+    headers: { get: (name: string) => (begun?.has(name) === true ? begun.get(name) : headerText(headers, name)) },
     query,
     signature: signatureOf(headers, query, { authType, nowMs }),
     createsObject: createsObject[operation],

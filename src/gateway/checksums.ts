@@ -132,8 +132,8 @@ function decodeBase64(text: string, lengthBytes: number): Buffer | undefined {
 type Expected = Omit<StoredChecksum, "type">;
 
 /** What is no checksum of this algorithm is not that of the body either. */
-function invalidChecksum(algorithm: ChecksumAlgorithm): S3Error {
-  return new S3Error("BadDigest", `Value for ${headerPrefix}${algorithm} header is invalid.`);
+function invalidChecksum(algorithm: ChecksumAlgorithm, where: "header" | "trailing header"): S3Error {
+  return new S3Error("BadDigest", `Value for ${headerPrefix}${algorithm} ${where} is invalid.`);
 }
 
 const several = (): S3Error =>
@@ -156,7 +156,7 @@ function headerChecksum(
     if (text === undefined) continue;
     if (found !== undefined) throw several();
     const value = decodeChecksum(algorithm, bare(String(text)));
-    if (value === undefined) throw invalidChecksum(algorithm);
+    if (value === undefined) throw invalidChecksum(algorithm, "header");
     found = { algorithm, value };
   }
   return found;
@@ -200,7 +200,7 @@ export type ChecksumPlan = {
   readonly onTrailers: (trailers: Trailers) => void;
 };
 
-/** Reads the headers; throws InvalidDigest or InvalidRequest for what is malformed. */
+/** Reads the headers; throws InvalidDigest, BadDigest or InvalidRequest for what is malformed. */
 export function planChecksums(headers: IncomingHttpHeaders, payload: Payload): ChecksumPlan {
   const md5 = contentMd5(headers);
   const inHeader = headerChecksum(headers);
@@ -243,8 +243,7 @@ function trailerChecksum(trailers: Trailers, announced: ChecksumAlgorithm | unde
     );
   if (announced === undefined || text === undefined) return undefined;
   const value = decodeChecksum(announced, text);
-  if (value === undefined)
-    throw new S3Error("InvalidRequest", `Value for ${headerPrefix}${announced} trailing header is invalid.`);
+  if (value === undefined) throw invalidChecksum(announced, "trailing header");
   return { algorithm: announced, value };
 }
 

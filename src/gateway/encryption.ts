@@ -153,7 +153,7 @@ export function customerKey(request: Asking): { readonly customerKey?: CustomerK
 
 /**
  * Of the upload that the request is about, and what the request says of how that is encrypted. AWS knows no such headers of a part;
- * Ceph takes them, and the method is compared here.
+ * Ceph takes them. Here the method is compared, and the key is the upload's, by which the request was judged (begun_upload.ts).
  */
 export function uploadEncryption(request: Asking): Pick<CompleteOptions, "customerKey" | "statedEncryption"> {
   const { encryption } = wantedEncryption(request);

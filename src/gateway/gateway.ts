@@ -22,6 +22,7 @@ import type { RequestLog } from "../logging/logging.ts";
 import { isLogWanted, logAnswered, type Answered } from "./access_line.ts";
 import { newObjectAcl } from "./acls.ts";
 import { anonymousAccess, Authority, authorityOf, authorize, shownTo } from "./authorize.ts";
+import { begunUpload } from "./begun_upload.ts";
 import type { Access, AuthorityParts } from "./authorize.ts";
 import { answerPreflight, corsOfAnswer } from "./cors.ts";
 import { errorDocument, headersOf as errorHeaders, S3Error, toS3Error } from "./errors.ts";
@@ -200,8 +201,9 @@ class S3Gateway {
     { asked, ...parts }: Pick<AuthorityParts, "access" | "asked" | "authType">,
   ): Promise<Authority> {
     const { clock, region } = this.#options;
+    const upload = parts.access === "full" ? undefined : await begunUpload(asked, this.#services.objects);
     const authority = await authorityOf(
-      { ...parts, peer: peerOf(req), asked, nowMs: clock.nowMs(), region },
+      { ...parts, peer: peerOf(req), asked, upload, nowMs: clock.nowMs(), region },
       this.#services,
     );
     logged.authority = authority;

@@ -1,6 +1,7 @@
 /**
  * What reads met that could not be read, on its way to a repair row. A read is not held up by it: notes are gathered and
- * written a little later, each chunk once in a while; what does not fit is dropped, for the next read meets it again.
+ * written a little later, each chunk once in a while; what does not fit, or could not be written, is dropped, for the next read meets it
+ * again. Known gap: what is damaged anew within forgottenAfterMs of its last note is noted by a read after that, or by the scrub.
  */
 import type { ChunkSource } from "../blob/blob.ts";
 import type { Clock } from "../core/clock.ts";
@@ -14,7 +15,7 @@ import { decodeRepair, encodeRepair } from "../meta/repairs.ts";
 
 const waitingMax = 1_000;
 const rememberedMax = 10_000;
-const forgottenAfterMs = 5 * 60_000;
+const forgottenAfterMs = 60_000;
 const gatherMs = 100;
 
 export type DamageParts = {
@@ -46,7 +47,7 @@ export class DamageNotes {
     indexes.add(chunkIndex);
     this.#waiting.set(source.blob, indexes);
     this.#waitingCount += 1;
-    this.#writing ??= this.#write().finally(() => (this.#writing = undefined));
+    this.#writing ??= this.#write();
   }
 
   #isRemembered(blob: BlobId, chunkIndex: number): boolean {
@@ -55,12 +56,13 @@ export class DamageNotes {
       this.#remembered.clear();
       this.#rememberedSinceMs = nowMs;
     }
-    const name = `${blob} ${chunkIndex}`;
+    const name = nameOf(blob, chunkIndex);
     if (this.#remembered.has(name)) return true;
     this.#remembered.add(name);
     return false;
   }
 
+  /** Never rejects. */
   async #write(): Promise<void> {
     const { kv, clock, log, onNoted } = this.#parts;
     await clock.sleep(gatherMs, this.#stop.signal);
@@ -70,9 +72,12 @@ export class DamageNotes {
       try {
         await noteDamage(kv, blob, [...indexes]);
       } catch (error) {
+        for (const index of indexes) this.#remembered.delete(nameOf(blob, index));
         log.warn({ blob, err: error }, "Damaged chunks could not be noted; the next read meets them again.");
       }
     }
+    // In the turn in which nothing waits any more: what comes later begins anew.
+    this.#writing = undefined;
     onNoted();
   }
 
@@ -81,6 +86,10 @@ export class DamageNotes {
     this.#stop.abort();
     await this.#writing;
   }
+}
+
+function nameOf(blob: BlobId, chunkIndex: number): string {
+  return `${blob} ${chunkIndex}`;
 }
 
 /** Notes chunks of a blob, by their indexes in it, as damaged, beside those that are noted already. */

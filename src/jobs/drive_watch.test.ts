@@ -26,9 +26,10 @@ function watching(awayMsMax = shortMs) {
   };
   const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs, sleep };
   const node = nodeWithout(createMemoryNode({ drives: [here, there] }), lost);
+  const silent = new Set<DriveId>();
   const placement = {
     drives: () => node.drives.map((id) => ({ id, weightBytes: 1, state: "up" as const })),
-    times: new DriveTimes(clock),
+    times: new DriveTimes(clock, () => 0, silent),
   };
   const looks: number[] = [];
   const knownDrives = async (): Promise<KnownDrive[]> => {
@@ -40,8 +41,18 @@ function watching(awayMsMax = shortMs) {
     nowMs += ms;
     return [...(await watch.look()).givenUp];
   };
-  return { lost, known, clock, watch, looks, givenUpAfter };
+  return { lost, silent, known, clock, watch, looks, givenUpAfter };
 }
+
+test("a drive that does not say how it is is away until it does", async () => {
+  const { silent, watch, givenUpAfter } = watching();
+  silent.add(there);
+  assert.deepEqual([...(await watch.look()).here], [here]);
+  assert.deepEqual(await givenUpAfter(shortMs), [there]);
+  silent.delete(there);
+  assert.deepEqual([...(await watch.look()).here], [here, there]);
+  assert.deepEqual(await givenUpAfter(shortMs), []);
+});
 
 test("a drive that is away is given up after a while, and no more when it is back", async () => {
   const { lost, givenUpAfter } = watching();

@@ -6,6 +6,7 @@
  * waited for: that this process does not reach the node is no loss.
  */
 import type { Placement } from "../blob/node_placement.ts";
+import type { PlacementDrive } from "../blob/placement.ts";
 import type { Clock } from "../core/clock.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
@@ -43,7 +44,9 @@ export class DriveWatch {
     const { node, placement, clock, knownDrives, awayMsMax = limits.driveAwayMsMax } = this.#parts;
     const known = await knownDrives();
     const taking = placement.drives();
-    const failed = new Set(taking.filter(({ state }) => state === "failed").map(({ id }) => id));
+    // A drive that does not say how it is may hang: who waits for it here would hold up the others' work.
+    const isAway = ({ id, state }: PlacementDrive): boolean => state === "failed" || placement.times.isSilent(id);
+    const failed = new Set(taking.filter(isAway).map(({ id }) => id));
     const here = new Set(node.drives.filter((drive) => !failed.has(drive)));
     const lost = known.filter(({ id, isHeld }) => !here.has(id) && isHeld !== true);
     for (const drive of this.#awaySinceMs.keys())

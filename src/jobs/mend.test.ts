@@ -1,14 +1,17 @@
 /** Several processes bring back what was lost, each its share: all of it, the most endangered first, whoever dies. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { systemClock, type Clock } from "../core/clock.ts";
-import { type ChunkId, type DriveId } from "../core/ids.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { type BlobId, type ChunkId, type DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { shardsOf } from "../core/redundancy.ts";
 import type { Kv } from "../kv/kv.ts";
 import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { parseBlobKey, parseMendKey, tags } from "../meta/keys.ts";
-import type { ChunkNode } from "../node/node.ts";
+import { decodeRepair } from "../meta/repairs.ts";
+import type { ChunkNode, ShardRef } from "../node/node.ts";
 import { patternBytes, plainPut } from "../object/object.fixture.ts";
 import { notePage } from "./damage.ts";
 import { findingsOf, nodeWithout, repairJobs, rowsOf, startProcess, worldWith } from "./jobs.fixture.ts";
@@ -372,4 +375,109 @@ void test("damage for which nothing can be done is not read again and again, unt
   await jobOf(process, "mend").run(signal);
   assert.equal(verified, 5);
   assert.deepEqual(await rowsOf(whole.kv, tags.repair), []);
+});
+
+type Noted = { readonly blob: BlobId; readonly page: number; readonly chunks: readonly ChunkRecord[] };
+
+/** A store that nobody writes to any more, with objects of so many bytes, and its pages in the order of their rows. */
+async function worldOf(text: string, sizesBytes: readonly number[]): Promise<{ world: World; pages: Noted[] }> {
+  const world = worldWith(text, 0);
+  const writer = await startProcess(world);
+  await writer.store.createBucket(bucket, { region: "here" });
+  for (const [index, sizeBytes] of sizesBytes.entries())
+    await writer.store.put(plainPut(bucket, `key ${index}`, patternBytes(sizeBytes, index + 1)));
+  await writer.session.close();
+  const rows = (await rowsOf(world.kv, tags.blob)).filter(({ key }) => parseBlobKey(key).page !== undefined);
+  const pages = rows.map(({ key, value }) => {
+    const { blob, page } = parseBlobKey(key);
+    return { blob, page: page!, chunks: decodeChunkPage(value) };
+  });
+  return { world, pages };
+}
+
+type Rotten = { readonly world: World; readonly damaged: Map<ChunkId, number>; verified: number };
+
+/** Of a chunk among `damaged` so many copies are, until they are made anew; `before` is awaited before one is looked at. */
+function rotten(world: World, before: (chunk: ChunkId) => Promise<void> = async () => undefined): Rotten {
+  const { node } = world;
+  const damaged = new Map<ChunkId, number>();
+  const isBad = ({ chunk, shardIndex }: ShardRef): boolean => shardIndex < (damaged.get(chunk) ?? 0);
+  const rots: ChunkNode = {
+    ...nodeWithout(node, new Set()),
+    verify: async (drive, ref) => {
+      rot.verified += 1;
+      await before(ref.chunk);
+      const result = await node.verify(drive, ref);
+      return isBad(ref) ? { ...result, outcome: "corrupt" } : result;
+    },
+    discard: async (drive, ref) => {
+      if (!isBad(ref)) return node.discard(drive, ref);
+      await node.remove(drive, [ref]);
+      return "missing";
+    },
+    append: async (drive, shard, stop) => {
+      await node.append(drive, shard, stop);
+      damaged.delete(shard.chunk);
+    },
+  };
+  const rot: Rotten = { world: { ...world, node: rots }, damaged, verified: 0 };
+  return rot;
+}
+
+const small = limits.inlineBytesMax + 1;
+
+void test("what was mended counts, though a note of what is lost for good was looked at longer", async () => {
+  const { world, pages } = await worldOf("replica:2", [small, small]);
+  const [lost, mended] = pages as [Noted, Noted];
+  const { damaged, ...rot } = rotten(world, async (chunk) => {
+    if (chunk !== lost.chunks[0]!.id) return;
+    while ((await rowsOf(world.kv, tags.repair)).length > 1) await turn();
+    for (let turns = 0; turns < 10; turns++) await turn();
+  });
+  for (const { blob, page } of pages) await notePage(world.kv, blob, page, [0]);
+  damaged.set(lost.chunks[0]!.id, 2);
+  damaged.set(mended.chunks[0]!.id, 1);
+  const process = await startProcess(rot.world);
+  assert.equal((await jobOf(process, "mend").run(signal)).done, 1);
+  assert.deepEqual([...damaged.keys()], [lost.chunks[0]!.id]);
+});
+
+void test("notes that fail hold up no other, however many they are, and the job waits only where nothing was mended", async () => {
+  const { world, pages } = await worldOf(
+    "replica:2",
+    Array.from({ length: limits.mendsAtOnceMax + 1 }, () => small),
+  );
+  const last = pages.at(-1)!.chunks[0]!.id;
+  const { damaged, ...rot } = rotten(world, async (chunk) => {
+    if (chunk !== last) throw new HoldfastError("unavailable", "The node does not answer.");
+  });
+  for (const { blob, page } of pages) await notePage(world.kv, blob, page, [0]);
+  damaged.set(last, 1);
+  const mend = jobOf(await startProcess(rot.world), "mend");
+  assert.equal((await mend.run(signal)).done, 1);
+  assert.equal(damaged.size, 0);
+  assert.equal((await rowsOf(world.kv, tags.repair)).length, limits.mendsAtOnceMax);
+  await assert.rejects(mend.run(signal), { reason: "unavailable" });
+});
+
+void test("a chunk that was mended and is damaged again is mended again, though another of its page is lost for good", async () => {
+  const { world, pages } = await worldOf("replica:2", [limits.chunkBytesMax + 1]);
+  const [{ blob, page, chunks }] = pages as [Noted];
+  const [lost, other] = chunks.map(({ id }) => id) as [ChunkId, ChunkId];
+  const rot = rotten(world);
+  rot.damaged.set(lost, 2).set(other, 1);
+  const mend = jobOf(await startProcess(rot.world), "mend");
+  const noted = async (): Promise<number[]> =>
+    (await rowsOf(world.kv, tags.repair)).flatMap(({ value }) => decodeRepair(value).damaged);
+  await notePage(world.kv, blob, page, [0, 1]);
+  for (let round = 0; round < 2; round++) {
+    assert.equal((await mend.run(signal)).done, 1);
+    assert.deepEqual(await noted(), [0]);
+    for (let idle = 0; idle < 3; idle++) assert.equal((await mend.run(signal)).done, 0);
+    const { verified } = rot;
+    await mend.run(signal);
+    assert.equal(rot.verified, verified, "what is lost is not read again and again");
+    rot.damaged.set(other, 1);
+    await notePage(world.kv, blob, page, [1]);
+  }
 });

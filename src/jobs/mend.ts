@@ -13,10 +13,10 @@ import { limits } from "../core/limits.ts";
 import type { Clock } from "../core/clock.ts";
 import type { BlobId, SessionId } from "../core/ids.ts";
 import type { JobCounts } from "../core/metrics.ts";
-import type { Entry, Kv } from "../kv/kv.ts";
+import type { Entry, Kv, Write } from "../kv/kv.ts";
 import { parseBlobKey, parseMendKey, tagRange, tags } from "../meta/keys.ts";
 import { balanceUrgency, decodeMend, mendPlaces, mendsAt, mendsFrom, placeOf, type PlaceRange } from "../meta/mends.ts";
-import { decodeRelocation, decodeRepair } from "../meta/repairs.ts";
+import { decodeRelocation, decodeRepair, encodeRepair } from "../meta/repairs.ts";
 import { readSessions } from "../meta/sessions.ts";
 import { BalanceTarget } from "./balance_target.ts";
 import { cleanRelocation } from "./clean_relocation.ts";
@@ -131,50 +131,75 @@ export class MendJob implements Job {
     }
   }
 
-  /** In a few lanes. Resolves to the shards made; the first error leaves when all lanes have ended. */
+  /**
+   * In a few lanes. Resolves to the shards made. A row that fails holds up no other; the first error leaves when all lanes have ended,
+   * unless something was made: then there is no reason to wait longer than usual.
+   */
   async #all(work: readonly Work[], signal: AbortSignal): Promise<number> {
     const waiting = [...work];
+    const failures: unknown[] = [];
     let done = 0;
     const lane = async (): Promise<void> => {
       for (let next = waiting.shift(); next !== undefined && !signal.aborted; next = waiting.shift()) {
-        const shards = await this.#one(next, signal);
-        done += shards;
+        try {
+          const shards = await this.#one(next, signal);
+          done += shards;
+        } catch (error) {
+          failures.push(error);
+        }
       }
     };
-    const lanes = await Promise.allSettled(Array.from({ length: limits.mendsAtOnceMax }, lane));
-    for (const outcome of lanes) if (outcome.status === "rejected") throw outcome.reason;
+    await Promise.all(Array.from({ length: limits.mendsAtOnceMax }, lane));
+    if (done === 0 && failures.length > 0) throw failures[0];
     return done;
   }
 
   async #one(work: Work, signal: AbortSignal): Promise<number> {
-    const { kv, pages, counts, log } = this.#parts;
-    const { blob, page, targets, view, row, isNote } = work;
-    let outcome: PageOutcome = { ...untouched, isWaiting: true };
+    const { pages, counts, log } = this.#parts;
+    const { blob, page, targets, view, isNote } = work;
+    const all = targets.flatMap(({ positions }) => positions);
+    let outcome: PageOutcome = { ...untouched, waiting: all };
     try {
       outcome = (await pages.with(blob, page, () => this.#targets(targets, view, signal))) ?? {
         ...outcome,
         isBusy: true,
       };
     } catch (error) {
-      if (signal.aborted || isNote) throw error;
-      // The next walk meets it again: it holds up no other.
+      if (signal.aborted) throw error;
       log.warn({ blob, page, err: error }, "A page could not be mended; it is tried again later.");
+      if (isNote) throw error;
+      // The next walk meets it again.
     }
     if (outcome.kind === "seen" && outcome.shards > 0) counts?.repaired(outcome);
-    const isOver = outcome.kind === "gone" || !outcome.isWaiting || (!isNote && !outcome.isBusy && !signal.aborted);
-    if (
-      isNote &&
-      outcome.kind === "seen" &&
-      outcome.isWaiting &&
-      !outcome.isBusy &&
-      !outcome.isTried &&
-      !signal.aborted
-    )
-      this.#stuck.add(row);
-    const { key, version } = row;
-    const isGone = outcome.kind === "seen" && outcome.isForgotten;
-    if (isOver && !isGone) await kv.commit({ checks: [{ key, version }], writes: [{ kind: "delete", key }] });
+    await (isNote ? this.#settleNote(work, outcome, signal) : this.#settlePlanned(work, outcome, signal));
     return outcome.kind === "gone" ? 0 : outcome.shards;
+  }
+
+  /**
+   * A note stands for what is not well yet, and for that alone: a chunk that was mended and is damaged again makes it another one, which
+   * is looked at, whatever else of the page has to wait.
+   */
+  async #settleNote({ row }: Work, outcome: PageOutcome, signal: AbortSignal): Promise<void> {
+    const { key, version, value } = row;
+    const waiting = outcome.kind === "gone" ? [] : outcome.waiting;
+    const left = (positions: readonly number[]): number[] => positions.filter((each) => waiting.includes(each));
+    const noted = decodeRepair(value);
+    const still = { damaged: left(noted.damaged), incomplete: left(noted.incomplete) };
+    const isOver = still.damaged.length + still.incomplete.length === 0;
+    const isLess = still.damaged.length + still.incomplete.length < noted.damaged.length + noted.incomplete.length;
+    const write: Write = isOver ? { kind: "delete", key } : { kind: "put", key, value: encodeRepair(still) };
+    if (isOver || isLess) await this.#parts.kv.commit({ checks: [{ key, version }], writes: [write] });
+    else if (outcome.kind === "seen" && !outcome.isBusy && !outcome.isTried && !signal.aborted) this.#stuck.add(row);
+  }
+
+  /** The row goes when it was tried, unless it went with the page that was mended. */
+  async #settlePlanned({ row }: Work, outcome: PageOutcome, signal: AbortSignal): Promise<void> {
+    const { key, version } = row;
+    if (outcome.kind === "seen") {
+      const isToStay = outcome.waiting.length > 0 && (outcome.isBusy || signal.aborted);
+      if (outcome.isForgotten || isToStay) return;
+    }
+    await this.#parts.kv.commit({ checks: [{ key, version }], writes: [{ kind: "delete", key }] });
   }
 
   async #targets(targets: readonly PageToRepair[], view: DriveView, signal: AbortSignal): Promise<PageOutcome> {
@@ -186,7 +211,7 @@ export class MendJob implements Job {
         kind: "seen",
         shards: sum.shards + outcome.shards,
         bytes: sum.bytes + outcome.bytes,
-        isWaiting: sum.isWaiting || outcome.isWaiting,
+        waiting: [...sum.waiting, ...outcome.waiting],
         isBusy: sum.isBusy || outcome.isBusy,
         isTried: sum.isTried || outcome.isTried,
         isForgotten: outcome.isForgotten,

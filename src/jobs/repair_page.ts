@@ -59,8 +59,8 @@ export type PageOutcome =
       /** Shards made anew, and their bytes. */
       readonly shards: number;
       readonly bytes: number;
-      /** Not all is well: a drive is away, or none is free, or somebody else is at it. */
-      readonly isWaiting: boolean;
+      /** Positions of chunks with which not all is well: a drive is away, or none is free, or somebody else is at the page. */
+      readonly waiting: readonly number[];
       /** The latter: the page is to be looked at again when they are not. */
       readonly isBusy: boolean;
       /** Something was to be made anew, whatever came of it. */
@@ -79,7 +79,8 @@ export async function repairPage(
   signal: AbortSignal,
 ): Promise<PageOutcome> {
   const { plannedBy, ...what } = page;
-  let [shards, bytes, isWaiting, isBusy, isTried, isForgotten] = [0, 0, false, false, false, false];
+  let [shards, bytes, isBusy, isTried, isForgotten] = [0, 0, false, false, false];
+  const waiting: number[] = [];
   for (let at = 0; at < page.positions.length && !signal.aborted; at += chunksPerRelocation) {
     const positions = page.positions.slice(at, at + chunksPerRelocation);
     // What is left of it by a part that somebody else is at is for the row.
@@ -89,12 +90,14 @@ export async function repairPage(
     if (outcome.kind === "gone") return outcome;
     shards += outcome.shards;
     bytes += outcome.bytes;
-    isWaiting ||= outcome.isWaiting;
+    waiting.push(...outcome.waiting);
     isBusy ||= outcome.isBusy;
     isTried ||= outcome.isTried;
     isForgotten = outcome.isForgotten;
   }
-  return { kind: "seen", shards, bytes, isWaiting: isWaiting || signal.aborted, isBusy, isTried, isForgotten };
+  // Of what was under way when it was told to stop nobody knows.
+  if (signal.aborted) waiting.push(...page.positions);
+  return { kind: "seen", shards, bytes, waiting, isBusy, isTried, isForgotten };
 }
 
 /** Of a page at which nothing was done. */
@@ -102,12 +105,11 @@ export const untouched = {
   kind: "seen",
   shards: 0,
   bytes: 0,
-  isWaiting: false,
+  waiting: [],
   isBusy: false,
   isTried: false,
   isForgotten: false,
 } as const;
-const busy: PageOutcome = { ...untouched, isWaiting: true, isBusy: true };
 
 type Planned = { readonly position: number; readonly chunk: ChunkRecord; readonly plan: ChunkPlan };
 
@@ -118,6 +120,7 @@ async function repairSome(
   signal: AbortSignal,
 ): Promise<PageOutcome> {
   const { kv } = parts;
+  const busy: PageOutcome = { ...untouched, waiting: page.positions, isBusy: true };
   const keys = [blobRootKey(page.blob), blobPageKey(page.blob, page.page), relocationKey(page.blob, page.page)];
   const [rootRow, pageRow, relocationRow] = await kv.get(keys);
   const root = rootRow && decodeBlobRoot(rootRow.value);
@@ -136,9 +139,8 @@ async function repairSome(
     const plan = target === undefined ? planChunk(chunk, damaged, view) : planMoves(chunk, target, view);
     planned.push({ position, chunk, plan });
   }
-  const isWaiting = planned.some(({ plan }) => plan.isWaiting);
   const work = planned.filter(({ plan }) => plan.tasks.length > 0);
-  if (work.length === 0) return { ...untouched, isWaiting };
+  if (work.length === 0) return { ...untouched, waiting: waitingOf(planned, new Map()) };
   const target = { ...page, pageRow, chunks, firstIndex: page.page * root.pageEntries };
   const announced = await announce(parts, target, work);
   if (announced === undefined) return busy;
@@ -156,7 +158,13 @@ async function repairSome(
   const isAll = shards === wanted;
   if (!(await publish(parts, { ...target, announced }, made, isAll))) return busy;
   const isForgotten = isAll && page.plannedBy !== undefined;
-  return { kind: "seen", shards, bytes, isWaiting: isWaiting || !isAll, isBusy: false, isTried: true, isForgotten };
+  return { kind: "seen", shards, bytes, waiting: waitingOf(planned, made), isBusy: false, isTried: true, isForgotten };
+}
+
+function waitingOf(planned: readonly Planned[], made: ReadonlyMap<number, readonly ShardTask[]>): number[] {
+  return planned
+    .filter(({ position, plan }) => plan.isWaiting || (made.get(position)?.length ?? 0) < plan.tasks.length)
+    .map(({ position }) => position);
 }
 
 /** Of the shards on drives that are here, those that cannot be read there. */

@@ -293,7 +293,8 @@ export async function sweepDrive(parts: SweepParts, drive: DriveId, signal?: Abo
     // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
     const live = new Set((await readSessions(parts.kv)).map((session) => session.id));
     const ended = listed.filter((shard) => !live.has(sessionOf(shard.chunk)));
-    removed += await removeOrphans(parts, drive, ended);
+    const orphans = await removeOrphans(parts, drive, ended);
+    removed += orphans;
     after = listed.at(-1);
     if (listed.length < limits.jobBatchMax) return { removed, isWhole: true };
   }

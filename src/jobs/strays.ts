@@ -66,7 +66,8 @@ export class StraysJob implements Job {
     let removed = 0;
     for (const row of rows) {
       if (signal.aborted) break;
-      removed += await this.#row(row, signal);
+      const ofRow = await this.#row(row, signal);
+      removed += ofRow;
     }
     return { done: removed, more: false };
   }

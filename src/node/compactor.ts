@@ -63,7 +63,8 @@ export class Compactor {
     try {
       for (const stats of await this.#candidates()) {
         if (signal?.aborted) break;
-        freedBytes += await this.#compactSegment(stats, signal, pause);
+        const bytes = await this.#compactSegment(stats, signal, pause);
+        freedBytes += bytes;
       }
     } catch (error) {
       if (error instanceof HoldfastError) this.#options.state.note(error);

@@ -5,45 +5,46 @@
  * Object keys travel as `Buffer`s of raw bytes. Times are Unix milliseconds. ETags here have no quotes.
  */
 import type { BodySource } from "../blob/blob.ts";
-import type { BucketId, UploadId } from "../core/ids.ts";
-import type { AskedRedundancies } from "../core/redundancy.ts";
 import type { EncryptionContext } from "../crypto/crypto.ts";
 import type { CustomerKey } from "../crypto/customer_key.ts";
 import type { DigestAlgorithm, Digests } from "../digest/digest.ts";
-import type { ConfigurationKind } from "../meta/configurations.ts";
 import type { EventOrigin } from "../meta/events.ts";
 import type { AppendCalls } from "./append_types.ts";
+import type { BucketCalls } from "./bucket_types.ts";
 import type { CommitOptions, CommittedEntry, RenameOptions, RenamePrefixOptions } from "./commit_types.ts";
 import type { AclRecord } from "../meta/extras.ts";
 import type { LaidChunk } from "./layout.ts";
 import type { Ending } from "./lifecycle_rules.ts";
 import type { JudgedCalls } from "./judged_types.ts";
 import type { QuotaCalls } from "./quota_types.ts";
+import type { PartInfo, UploadCalls } from "./upload_types.ts";
 
-export type { ConfigurationKind, Ending, LaidChunk };
+export type { ConfigurationKind } from "../meta/configurations.ts";
+export type {
+  BucketInfo,
+  BucketUsage,
+  ConfigurationDocument,
+  DefaultRetention,
+  NewDocuments,
+  StoreUsage,
+  UsageLevel,
+  Versioning,
+} from "./bucket_types.ts";
+export type {
+  CompletedPart,
+  CompleteOptions,
+  CopiedPart,
+  ListUploadsOptions,
+  ListUploadsResult,
+  PartInfo,
+  StartedUpload,
+  StoredPart,
+  UploadInfo,
+  UploadRef,
+} from "./upload_types.ts";
+export type { Ending, LaidChunk };
 /** Who owns an object, and what is granted to whom. To this layer it means nothing. */
 export type ObjectAcl = AclRecord;
-
-export type BucketInfo = {
-  readonly name: string;
-  readonly id: BucketId;
-  readonly createdMs: number;
-  readonly region: string;
-  readonly versioning: Versioning;
-  /** 12 digits: whose it is; undefined: the store's own account. */
-  readonly account: string | undefined;
-  /** It can keep versions from being removed; once switched on this never goes off. */
-  readonly objectLock: boolean;
-} & AskedRedundancies;
-
-/** Switched on once, it can be suspended but never be as if it had not been. */
-export type Versioning = "unversioned" | "enabled" | "suspended";
-
-/** A configuration document of a bucket, as it was set. The same object as long as nothing about the bucket was changed. */
-export type ConfigurationDocument = { readonly bytes: Buffer; readonly modifiedMs: number };
-
-/** What a new bucket is configured with from the first. */
-export type NewDocuments = ReadonlyMap<ConfigurationKind, Buffer>;
 
 /** Algorithms a client may choose as an object's checksum (MD5 is always computed for the ETag). */
 export type ChecksumAlgorithm = Exclude<DigestAlgorithm, "md5">;
@@ -131,13 +132,6 @@ export type Retention = { readonly mode: "GOVERNANCE" | "COMPLIANCE"; readonly u
 /** What keeps a version from being removed. `legalHold` false: it was there and was taken away. */
 export type ObjectLock = { readonly retention?: Retention | undefined; readonly legalHold?: boolean | undefined };
 
-/** What a new version gets where its request names no retention. */
-export type DefaultRetention = {
-  readonly mode: Retention["mode"];
-  readonly unit: "Days" | "Years";
-  readonly count: number;
-};
-
 /** If-Match and If-None-Match of a write: `*` or ETags without quotes. */
 export type WriteConditions = {
   readonly ifMatch?: readonly string[] | "*";
@@ -175,7 +169,7 @@ export type GetOptions = {
   readonly range?: RequestedRange;
   /** 1-based; excludes `range`. */
   readonly partNumber?: number;
-  /** Of an object that was encrypted with it: `invalid_request` without it or where it was not, `access_denied` for another. */
+  /** Of an object that was encrypted with it: `invalid_request` without it, where it was not, and for another. */
   readonly customerKey?: CustomerKey | undefined;
   readonly admit?: Admit;
   readonly signal?: AbortSignal;
@@ -354,78 +348,6 @@ export type ListVersionsResult = {
   readonly next: { readonly key: Buffer; readonly versionId: string | undefined } | undefined;
 };
 
-export type UploadInfo = {
-  readonly id: UploadId;
-  readonly key: Buffer;
-  readonly startedMs: number;
-  readonly metadata: ObjectMetadata;
-  readonly checksum: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType } | undefined;
-  /** Of the object it becomes. */
-  readonly acl: ObjectAcl | undefined;
-  /** When lifecycle rules end it; not told in a list of uploads. */
-  readonly ending?: Ending;
-};
-
-export type StartedUpload = UploadInfo & { readonly encryption: EncryptionInfo | undefined };
-
-export type PartInfo = {
-  readonly partNumber: number;
-  readonly sizeBytes: number;
-  readonly etag: string;
-  readonly modifiedMs: number;
-  readonly checksum: Omit<StoredChecksum, "type"> | undefined;
-};
-
-/** `encryption`: of its upload. */
-export type StoredPart = PartInfo & { readonly encryption: EncryptionInfo | undefined };
-
-export type CopiedPart = StoredPart & { readonly sourceVersionId: string | undefined };
-
-export type UploadRef = { readonly bucket: string; readonly key: Buffer; readonly uploadId: string };
-
-export type CompletedPart = {
-  readonly partNumber: number;
-  readonly etag: string;
-  readonly checksum?: Omit<StoredChecksum, "type">;
-};
-
-export type CompleteOptions = UploadRef & {
-  readonly parts: readonly CompletedPart[];
-  readonly conditions?: WriteConditions;
-  /** The whole object's checksum as the client knows it; compared (`checksum_mismatch` otherwise). */
-  readonly checksum?: Omit<StoredChecksum, "type">;
-  readonly checksumType?: ChecksumType;
-  /** x-amz-mp-object-size; compared (`invalid_request` otherwise). */
-  readonly sizeBytes?: number;
-  /** Needed where the upload has a checksum; one that is given must be the upload's. */
-  readonly customerKey?: CustomerKey | undefined;
-  /** Compared with the upload's (`invalid_argument` otherwise). */
-  readonly statedEncryption?: WantedEncryption | undefined;
-  /** What becomes of the list that the upload was begun with; an error leaves the upload as it is. It stays if left out. */
-  readonly judgeAcl?: (acl: ObjectAcl) => Promise<ObjectAcl | undefined>;
-  readonly origin?: RequestOrigin;
-};
-
-export type ListUploadsOptions = {
-  readonly bucket: string;
-  readonly prefix?: Buffer;
-  readonly delimiter?: Buffer;
-  readonly afterKey?: Buffer;
-  /** Only with afterKey: uploads of that key after this id are listed too. */
-  readonly afterUploadId?: string;
-  readonly limit: number;
-};
-
-export type ListUploadsResult = {
-  readonly account: string | undefined;
-  readonly uploads: readonly UploadInfo[];
-  readonly commonPrefixes: readonly Buffer[];
-  readonly next: { readonly key: Buffer; readonly uploadId: string | undefined } | undefined;
-};
-
-/** `objects`: current ones; `versions`: noncurrent ones and delete markers; `bytes`: of both. */
-export type BucketUsage = { readonly objects: number; readonly versions: number; readonly bytes: number };
-
 /** Undefined: the current version. */
 export type LockedVersion = {
   readonly bucket: string;
@@ -434,71 +356,14 @@ export type LockedVersion = {
   readonly admit?: Admit;
 };
 
-/** What is to be stored with one redundancy. */
-export type UsageLevel = {
-  readonly redundancy: string;
-  /** Those that have it for the class STANDARD. */
-  readonly buckets: number;
-} & BucketUsage;
-
-/** `isWhole` false: there are too many buckets to look at all of them. */
-export type StoreUsage = { readonly levels: readonly UsageLevel[]; readonly isWhole: boolean };
-
 /** Everything the doors (S3, file API, command line's server side, jobs) can ask. Implemented by ObjectStore. */
 export type Objects = AppendCalls &
+  BucketCalls &
   JudgedCalls &
-  QuotaCalls & {
-    createBucket(
-      name: string,
-      options: {
-        readonly region: string;
-        readonly account?: string | undefined;
-        readonly documents?: NewDocuments;
-        readonly objectLock?: boolean;
-      },
-    ): Promise<{ readonly created: boolean; readonly bucket: BucketInfo }>;
-    /** `no_such_bucket`. */
-    bucket(name: string): Promise<BucketInfo>;
-    /** `no_such_bucket`, `invalid_bucket_state` for a bucket with object lock that would be suspended. */
-    setVersioning(name: string, versioning: "enabled" | "suspended"): Promise<BucketInfo>;
-    /** For all objects of the classes named, those that are there in the background; undefined: by default. `no_such_bucket`. */
-    setRedundancy(name: string, asked: Partial<AskedRedundancies>): Promise<BucketInfo>;
-    listBuckets(options: {
-      readonly prefix?: string;
-      readonly after?: string;
-      /** Only buckets of this account; `own`: of the store's own. */
-      readonly account?: string;
-      readonly limit: number;
-    }): Promise<{ readonly buckets: readonly BucketInfo[]; readonly next: string | undefined }>;
-    /** `bucket_not_empty` while it holds objects, versions or delete markers. */
-    deleteBucket(name: string): Promise<void>;
-    /** Undefined: there is none of that kind. `no_such_bucket`. */
-    configuration(bucket: string, kind: ConfigurationKind): Promise<ConfigurationDocument | undefined>;
-    /** The bucket and those of these documents that it has, as one state of the store has them. `no_such_bucket`. */
-    configurations(
-      bucket: string,
-      kinds: readonly ConfigurationKind[],
-    ): Promise<{
-      readonly bucket: BucketInfo;
-      readonly documents: ReadonlyMap<ConfigurationKind, ConfigurationDocument>;
-    }>;
-    /** One of at most configurationBytesMax bytes, in the place of any before; undefined: none. `no_such_bucket`. */
-    setConfiguration(change: {
-      readonly bucket: string;
-      readonly kind: ConfigurationKind;
-      readonly document: Buffer | undefined;
-      /** Destinations of events that it names; `invalid_argument` where one is not there. */
-      readonly destinations?: readonly string[];
-    }): Promise<void>;
+  QuotaCalls &
+  UploadCalls & {
     /** Whether objects can be encrypted so. `encryption_not_set_up`, `no_such_encryption_key`, `unavailable`. */
     checkEncryption(wanted: WantedEncryption): Promise<void>;
-    /** Undefined: the bucket has no object lock. `no_such_bucket`. */
-    objectLock(bucket: string): Promise<{ readonly defaultRetention: DefaultRetention | undefined } | undefined>;
-    /** Switches it on, for good, and says what new versions get. `invalid_bucket_state` unless versioning is enabled. */
-    setObjectLock(bucket: string, defaultRetention: DefaultRetention | undefined): Promise<void>;
-    usage(bucket: string): Promise<BucketUsage>;
-    /** Of all buckets. */
-    storeUsage(): Promise<StoreUsage>;
 
     put(options: PutOptions): Promise<PutResult>;
     /**
@@ -553,46 +418,4 @@ export type Objects = AppendCalls &
     layout(
       options: OfVersion,
     ): Promise<{ readonly info: ObjectInfo; readonly inline: boolean; readonly chunks: AsyncIterable<LaidChunk> }>;
-
-    createUpload(options: {
-      readonly bucket: string;
-      readonly key: Buffer;
-      readonly metadata: ObjectMetadata;
-      readonly tags?: ObjectTags;
-      /** As in PutOptions; the default is the one of when the upload is completed. */
-      readonly lock?: ObjectLock;
-      readonly acl?: ObjectAcl;
-      readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType };
-      /** Of all its parts, and of the object. */
-      readonly encryption?: WantedEncryption | undefined;
-    }): Promise<StartedUpload>;
-    uploadPart(
-      options: UploadRef & {
-        readonly partNumber: number;
-        readonly body: BodySource;
-        readonly verifier: BodyVerifier;
-        /** The one that the upload was started with: `invalid_request` for another, or none. */
-        readonly customerKey?: CustomerKey | undefined;
-        readonly statedEncryption?: WantedEncryption | undefined;
-        readonly signal?: AbortSignal;
-      },
-    ): Promise<StoredPart>;
-    uploadPartCopy(
-      options: UploadRef & {
-        readonly partNumber: number;
-        readonly source: CopyOptions["source"];
-        readonly range?: { readonly first: number; readonly last: number };
-        readonly customerKey?: CustomerKey | undefined;
-        readonly signal?: AbortSignal;
-      },
-    ): Promise<CopiedPart>;
-    completeUpload(options: CompleteOptions): Promise<PutResult>;
-    abortUpload(ref: UploadRef): Promise<void>;
-    listParts(options: UploadRef & { readonly after: number; readonly limit: number }): Promise<{
-      readonly account: string | undefined;
-      readonly upload: UploadInfo;
-      readonly parts: readonly PartInfo[];
-      readonly isTruncated: boolean;
-    }>;
-    listUploads(options: ListUploadsOptions): Promise<ListUploadsResult>;
   };

@@ -94,8 +94,8 @@ export function judgeCompletion(
 }
 
 /**
- * A checksum of another algorithm cannot be that of a part. One that is missing is none the worse: the part was checked when it came.
- * (AWS wants that of every part in the request.)
+ * A checksum of another algorithm cannot be that of a part. One that is missing is none the worse: the part was compared when it came with
+ * what its sender said of it. (AWS wants that of every part in the request.)
  */
 function checkAlgorithms(parts: readonly CompletedPart[], { algorithm }: ChecksumChoice): void {
   const other = parts.find(({ checksum }) => checksum !== undefined && checksum.algorithm !== algorithm);

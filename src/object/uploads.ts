@@ -6,11 +6,10 @@
  * every commit that adds one checks the upload's row. Parts of an ended upload are taken away by a job.
  */
 import { assert } from "../core/assert.ts";
-import type { BodySource, WrittenBody } from "../blob/blob.ts";
+import type { WrittenBody } from "../blob/blob.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { newUploadId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
-import type { CustomerKey } from "../crypto/customer_key.ts";
 import { transact } from "../kv/transact.ts";
 import { newChunkedBlobWrites, type PartRecord } from "../meta/blobs.ts";
 import { partKey, partRange, sessionKey, uploadKey } from "../meta/keys.ts";
@@ -26,27 +25,7 @@ import { checkStated, encryptionInfo, etagOf, newEncryption, openUploadKey } fro
 import { bodyOf, type Found } from "./found_body.ts";
 import { judgeNewLock } from "./locks.ts";
 import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
-import type {
-  BodyVerifier,
-  CompleteOptions,
-  CopiedPart,
-  CopyOptions,
-  GetOptions,
-  GetOutcome,
-  ListUploadsOptions,
-  ListUploadsResult,
-  ObjectAcl,
-  ObjectLock,
-  ObjectMetadata,
-  ObjectTags,
-  PartInfo,
-  PutResult,
-  StartedUpload,
-  StoredPart,
-  UploadInfo,
-  UploadRef,
-  WantedEncryption,
-} from "./object.ts";
+import type { BodyVerifier, GetOptions, GetOutcome, PutResult } from "./object.ts";
 import { digestsWithMd5, discardUnpublished } from "./put.ts";
 import { asksForReduced, redundancyIn } from "./storage_class.ts";
 import { keepBucketAlive, readBucket } from "./target.ts";
@@ -55,43 +34,21 @@ import { completeUpload } from "./uploads.complete.ts";
 import { listUploads } from "./uploads.list.ts";
 import { assertSession, endUpload, noSuchUpload, openUpload, partInfo, readUpload } from "./uploads.rows.ts";
 import { checkChecksumChoice, checkPartNumber, type ChecksumChoice } from "./uploads.rules.ts";
-
-export type CreateUploadOptions = {
-  readonly bucket: string;
-  readonly key: Buffer;
-  readonly metadata: ObjectMetadata;
-  readonly tags?: ObjectTags;
-  readonly lock?: ObjectLock;
-  readonly acl?: ObjectAcl;
-  readonly checksum?: ChecksumChoice;
-  readonly encryption?: WantedEncryption | undefined;
-};
-
-export type UploadPartOptions = UploadRef & {
-  readonly partNumber: number;
-  readonly body: BodySource;
-  readonly verifier: BodyVerifier;
-  readonly customerKey?: CustomerKey | undefined;
-  readonly statedEncryption?: WantedEncryption | undefined;
-  readonly signal?: AbortSignal;
-};
-
-export type UploadPartCopyOptions = UploadRef & {
-  readonly partNumber: number;
-  readonly source: CopyOptions["source"];
-  readonly range?: { readonly first: number; readonly last: number };
-  readonly customerKey?: CustomerKey | undefined;
-  readonly signal?: AbortSignal;
-};
-
-export type ListPartsOptions = UploadRef & { readonly after: number; readonly limit: number };
-
-export type ListPartsResult = {
-  readonly account: string | undefined;
-  readonly upload: UploadInfo;
-  readonly parts: readonly PartInfo[];
-  readonly isTruncated: boolean;
-};
+import type {
+  CompleteOptions,
+  CopiedPart,
+  CreateUploadOptions,
+  ListPartsOptions,
+  ListPartsResult,
+  ListUploadsOptions,
+  ListUploadsResult,
+  PartInfo,
+  StartedUpload,
+  StoredPart,
+  UploadPartCopyOptions,
+  UploadPartOptions,
+  UploadRef,
+} from "./upload_types.ts";
 
 export class Uploads {
   readonly #ctx: ObjectContext;
@@ -260,9 +217,10 @@ export class Uploads {
     if ((await kv.get([rowKey]))[0] === undefined) throw noSuchUpload(id);
     const { startedMs, metadata, checksum, acl } = upload;
     const ending = await abortingOf(this.#ctx, { name: options.bucket, bucket }, options.key, startedMs);
+    const encryption = encryptionInfo(upload.encryption);
     return {
       account: bucket.account,
-      upload: { id, key: options.key, startedMs, metadata, checksum, acl, ...(ending && { ending }) },
+      upload: { id, key: options.key, startedMs, metadata, checksum, acl, encryption, ...(ending && { ending }) },
       parts: entries.slice(0, limit).map((entry) => partInfo(decodePart(entry.value))),
       isTruncated: entries.length > limit,
     };

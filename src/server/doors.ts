@@ -144,6 +144,12 @@ class OwnDoors {
     let leave = (): void => undefined;
     let failure: unknown;
     let tell: Chosen["answered"];
+    const refusal = (error: unknown): DoorReply => {
+      failure = error;
+      const failed = errorReply(error);
+      if (failed.isOurs) log.error({ err: error, ...served }, "A request failed.");
+      return failed.reply;
+    };
     try {
       visit = open(req, res);
       const { run, answered, ...names } = this.#choose(visit);
@@ -152,14 +158,20 @@ class OwnDoors {
       if (served.door !== "node") leave = this.#enter(served.door);
       reply = await run();
     } catch (error) {
-      failure = error;
-      const failed = errorReply(error);
-      reply = failed.reply;
-      if (failed.isOurs) log.error({ err: error, ...served }, "A request failed.");
+      reply = refusal(error);
     }
     try {
       const waits = visit === undefined ? expectsContinue(req) : visit.awaitsContinue;
-      const sent = await send({ req, res, reply, common: [], awaitsContinue: waits });
+      // What is answered to other nodes is sealed: they get all of it, or the end of the connection.
+      const sent = await send({
+        req,
+        res,
+        reply,
+        common: [],
+        awaitsContinue: waits,
+        ...(served.door !== "node" && { refusal }),
+      });
+      reply = sent.instead ?? reply;
       const isLeft = sent.cut !== undefined && visit?.signal.aborted === true;
       if (sent.cut !== undefined && visit?.signal.aborted === false)
         log.warn({ err: sent.cut, ...served }, "An answer was cut.");

@@ -75,6 +75,8 @@ type Exchange = {
   /** What it is for, once that is known; for the bucket's log. */
   address: Pick<Route, "bucket" | "key"> | undefined;
   authority: Authority | undefined;
+  /** The bucket's own page that is shown, and for which failure. */
+  errorDocument: { readonly failure: Failure; readonly key: string } | undefined;
 };
 
 type Pages = Extract<Website, { kind: "pages" }>;
@@ -124,6 +126,7 @@ class Door {
       failure: undefined,
       address: undefined,
       authority: undefined,
+      errorDocument: undefined,
     } as const;
     const exchange: Exchange = { req, res, requestId, startedMs, ...unknown };
     this.#inFlight += 1;
@@ -131,8 +134,9 @@ class Door {
       const reply = await this.#reply(exchange);
       const repliedMs = clock.monotonicMs();
       const common = ["x-amz-request-id", requestId, "x-amz-id-2", this.#ids.hostId, ...exchange.cors];
-      const sent = await send({ req, res, reply, common, awaitsContinue: expectsContinue(req) });
-      this.#record(exchange, { reply, sent, repliedMs });
+      const refusal = (error: Error): Reply => this.#unreadable(exchange, error);
+      const sent = await send({ req, res, reply, common, awaitsContinue: expectsContinue(req), refusal });
+      this.#record(exchange, { reply: sent.instead ?? reply, sent, repliedMs });
     } catch (error) {
       log.error({ err: error, requestId }, "the door of websites failed to answer");
       res.destroy();
@@ -153,6 +157,16 @@ class Door {
   #failed(exchange: Exchange, error: unknown): S3Error {
     exchange.failure ??= error;
     return toS3Error(error);
+  }
+
+  /** In the place of a page of which nothing could be read. */
+  #unreadable(exchange: Exchange, error: unknown): Reply {
+    const { errorDocument } = exchange;
+    if (errorDocument !== undefined) {
+      const { failure, key } = errorDocument;
+      return this.#page(exchange, failure, { error: toS3Error(error), key });
+    }
+    return this.#page(exchange, { error: this.#failed(exchange, error) });
   }
 
   #page({ requestId }: Exchange, failure: Failure, document?: Failure): Reply {
@@ -290,6 +304,7 @@ class Door {
     if (errorKey === undefined || status >= 500) return this.#page(exchange, failure);
     try {
       const page = await this.#read(visit, errorKey, { headers: {} });
+      exchange.errorDocument = { failure, key: errorKey };
       return { ...page, status, headers: [...page.headers, ...errorHeaders(failure.error)], code };
     } catch (error) {
       const asked = { ...routeTo(exchange, bucket, errorKey), headers: {} };

@@ -36,7 +36,8 @@ const Bucket = "permitted";
 let server: TestServer;
 let account: string;
 before(async () => {
-  server = await startTestServer();
+  server = await startTestServer({ hasKeyring: true });
+  await server.keyring!.create("blue");
   await server.bucket(Bucket);
   ({ account } = await server.identity.directory.ownAccount());
   for (const Key of ["mine/a", "mine/b", "theirs/a"])
@@ -90,6 +91,64 @@ async function putRaw(key: Key, path: string, given: Record<string, string>): Pr
   });
   return (await sendRaw(server.port, { method: "PUT", path, headers: signed.headers })).status;
 }
+
+const method = "x-amz-server-side-encryption";
+
+/** An upload of somebody else's, encrypted by the key `blue`; what adds to it, and what completes it, as `s3` sends it. */
+async function blueUpload(s3: S3Client) {
+  const at = { Bucket, Key: "mine/keyed" };
+  const start = new CreateMultipartUploadCommand({ ...at, ServerSideEncryption: "aws:kms", SSEKMSKeyId: "blue" });
+  const { UploadId } = await server.s3.send(start);
+  const part = new UploadPartCommand({ ...at, UploadId, PartNumber: 1, Body: "x" });
+  const { ETag } = await server.s3.send(new UploadPartCommand({ ...at, UploadId, PartNumber: 1, Body: "x" }));
+  const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] };
+  return {
+    part: () => s3.send(part),
+    complete: () => s3.send(new CompleteMultipartUploadCommand({ ...at, UploadId, MultipartUpload })),
+  };
+}
+
+/** Sends these headers with everything; the SDK has no such fields of parts. */
+function naming(s3: S3Client, headers: Readonly<Record<string, string>>): void {
+  s3.middlewareStack.add(
+    (next) => (args) => {
+      Object.assign((args.request as { headers: Record<string, string> }).headers, headers);
+      return next(args);
+    },
+    { step: "build" },
+  );
+}
+
+void test("parts, and what completes an upload, are judged by how the upload is encrypted and not by what they say", async () => {
+  const { s3, name } = await userWith();
+  const Condition = (key: string) => ({ StringEquals: { [`s3:${method}-aws-kms-key-id`]: key } });
+  const allow = (key: string) => give(name, { Action: "s3:PutObject", Resource: mine, Condition: Condition(key) });
+  const silent = await blueUpload(s3);
+  await allow("red");
+  await denied(silent.part());
+  await denied(silent.complete());
+  await allow("blue");
+  await silent.part();
+  assert.equal((await silent.complete()).SSEKMSKeyId, "blue");
+  naming(s3, { [method]: "aws:kms", [`${method}-aws-kms-key-id`]: "red" });
+  const liar = await blueUpload(s3);
+  await allow("red");
+  await denied(liar.part());
+  await denied(liar.complete());
+});
+
+void test("a policy that denies what is not encrypted lets a multipart upload in that is", async () => {
+  const put = { Action: "s3:PutObject", Resource: mine };
+  const Condition = { StringNotEquals: { [`s3:${method}`]: "AES256" } };
+  const { s3 } = await userWith(put, { Effect: "Deny", ...put, Condition });
+  const at = { Bucket, Key: "mine/encrypted" };
+  await denied(s3.send(new CreateMultipartUploadCommand(at)));
+  const start = new CreateMultipartUploadCommand({ ...at, ServerSideEncryption: "AES256" });
+  const { UploadId } = await s3.send(start);
+  const { ETag } = await s3.send(new UploadPartCommand({ ...at, UploadId, PartNumber: 1, Body: "x" }));
+  const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] };
+  await s3.send(new CompleteMultipartUploadCommand({ ...at, UploadId, MultipartUpload }));
+});
 
 function keyOf(user: string): Promise<Key> {
   return server.identity.create({ owner: { kind: "user", account, user } });

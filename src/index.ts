@@ -138,7 +138,7 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
     const prepared = drives.length === 0 ? undefined : await prepare(settings, options, cluster);
     const root = prepared?.rootKey ?? options.credentials ?? newRootKey();
     const metrics = createMetrics();
-    undo.push(() => markClean(drives));
+    undo.push(() => markClean(prepared?.drives ?? []));
     const store = await openStore({
       name: sessionName(run, `pid ${process.pid}`),
       drives: prepared?.drives ?? [],

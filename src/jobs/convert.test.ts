@@ -1,15 +1,17 @@
 /** A bucket's redundancy is changed: what it has is stored anew, while it is read, and whatever dies on the way. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { BodySource } from "../blob/blob.ts";
 import { hasReason } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { CustomerKey } from "../crypto/customer_key.ts";
-import { formatRedundancy, parseRedundancy } from "../core/redundancy.ts";
+import { formatRedundancy, parseRedundancy, type AskedRedundancies } from "../core/redundancy.ts";
 import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { decodeBlobRoot } from "../meta/blobs.ts";
-import { parseBlobKey, tags } from "../meta/keys.ts";
+import { bucketIdOf, headKey, parseBlobKey, tags } from "../meta/keys.ts";
 import { bodyOf, noMetadata, noVerifier, patternBytes, plainPut, readAll } from "../object/object.fixture.ts";
+import type { BucketInfo } from "../object/object.ts";
 import type { ObjectStore } from "../object/object_store.ts";
 import { Crash, drain, findingsOf, Fuse, nodeWithout, rowsOf, startProcess, worldWith } from "./jobs.fixture.ts";
 import type { Fate, World } from "./jobs.fixture.ts";
@@ -189,5 +191,77 @@ void test("what is stored anew while a drive is away gets the shard that it lack
   away.clear();
   await drain(process);
   assert.ok((await chunksOf(world)).every(({ places }) => places.length === 3));
+  assert.deepEqual(await findingsOf(world), []);
+});
+
+void test("a bucket of which something has to be left holds up no other one, nor does one whose rows cannot be read", async () => {
+  const world = worldWith("replica:1", 2);
+  const { store, jobs } = await startProcess(world);
+  const names = ["one", "two", "three"];
+  for (const name of names) {
+    await store.createBucket(name, { region: "here" });
+    await store.put(plainPut(name, "a", patternBytes(100_000)));
+  }
+  const infos = await Promise.all(names.map((name) => store.bucket(name)));
+  const [first, second, last] = infos.toSorted((a, b) => (a.id < b.id ? -1 : 1)) as [
+    BucketInfo,
+    BucketInfo,
+    BucketInfo,
+  ];
+  // There are too few drives for what the first one wants.
+  await store.setRedundancy(first.name, { redundancy: parseRedundancy("ec:4+2") });
+  for (const { name } of [second, last]) await store.setRedundancy(name, { redundancy: parseRedundancy("replica:3") });
+  const row = headKey(second.id, key("a"));
+  const [head] = await world.kv.get([row]);
+  await world.kv.commit({ checks: [], writes: [{ kind: "put", key: row, value: Buffer.from("ff", "hex") }] });
+  const convert = jobs.find(({ name }) => name === "convert")!;
+  const run = () => convert.run(new AbortController().signal);
+  await assert.rejects(
+    async () => {
+      while ((await run()).more);
+    },
+    (error) => hasReason(error, "corrupt_record"),
+  );
+  assert.deepEqual(await storedAs(world), new Set(["replica:1"]));
+  await run();
+  assert.equal((await chunksOf(world)).filter(({ places }) => places.length === 3).length, 1, "the last one's");
+  await world.kv.commit({ checks: [], writes: [{ kind: "put", key: row, value: head!.value }] });
+  while ((await run()).more);
+  assert.equal((await chunksOf(world)).filter(({ places }) => places.length === 3).length, 2);
+  const left = (await rowsOf(world.kv, tags.conversion)).map((each) => bucketIdOf(each.key));
+  assert.deepEqual(left, [first.id], "it is tried again later");
+});
+
+void test("a body that was on its way when the redundancy was changed is stored with the new one in the end", async () => {
+  const world = worldWith("replica:1", 2);
+  const process = await startProcess(world);
+  const { store } = process;
+  await store.createBucket(bucket, { region: "here" });
+  /** The change, and the conversion after it, come while the body does. */
+  const bodyAcross = (asked: Partial<AskedRedundancies>): BodySource => ({
+    ...bodyOf(small),
+    async *stream() {
+      yield Buffer.from(small.subarray(0, 10_000));
+      await store.setRedundancy(bucket, asked);
+      await drain(process);
+      assert.deepEqual(await rowsOf(world.kv, tags.conversion), []);
+      yield Buffer.from(small.subarray(10_000));
+    },
+  });
+  const two = parseRedundancy("replica:2");
+  const three = parseRedundancy("replica:3");
+  await store.put({ ...plainPut(bucket, "put", small), body: bodyAcross({ redundancy: two }) });
+  await drain(process);
+  assert.deepEqual(await storedAs(world), new Set(["replica:2"]));
+  const more = { bucket, key: key("put"), offset: small.length, metadata: noMetadata, verifier: noVerifier };
+  await store.append({ ...more, body: bodyAcross({ redundancy: three }) });
+  await drain(process);
+  assert.deepEqual(await storedAs(world), new Set(["replica:3"]));
+  const metadata = { headers: { "x-amz-storage-class": "REDUCED_REDUNDANCY" }, user: {} } as const;
+  await store.delete({ bucket, key: key("put") });
+  const reducedRedundancy = parseRedundancy("replica:1");
+  await store.put({ ...plainPut(bucket, "reduced", small), metadata, body: bodyAcross({ reducedRedundancy }) });
+  await drain(process);
+  assert.deepEqual(await storedAs(world), new Set(["replica:1"]));
   assert.deepEqual(await findingsOf(world), []);
 });

@@ -5,9 +5,13 @@
  * read can want them. The bytes stay as they were packed; a blob that several objects share is converted once, for all.
  *
  * A process that dies half-way leaves shards of its own session, which are swept with it, and a row that says how far it
- * came. A chunk that cannot be read or stored now is left as it is and said; the walk begins again after a while.
+ * came. A chunk that cannot be read or stored now is left as it is and said; the walk begins again after a while. Other buckets do not
+ * wait for that, nor for one whose rows cannot be read.
  *
- * Known gap: parts of uploads that are under way are not converted.
+ * A body that was on its way when the bucket's redundancy was changed has the walk begin anew when it is published (convertLate).
+ *
+ * Known gaps: parts of uploads that are under way are not converted; nor is an object that is renamed meanwhile from a key that
+ * the walk has not come to yet to one that it has passed.
  */
 import type { Placement } from "../blob/node_placement.ts";
 import { ChunkReader, Recoveries } from "../blob/chunk_reader.ts";
@@ -20,7 +24,7 @@ import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { formatRedundancy, shardsOf, type Redundancy } from "../core/redundancy.ts";
-import { absent, type Check, type Entry, type Kv, type Write } from "../kv/kv.ts";
+import { absent, type Check, type Entry, type Key, type Kv, type Write } from "../kv/kv.ts";
 import { keyAfter, scanPages } from "../kv/scan_pages.ts";
 import { decodeBlobRoot, decodePartPage } from "../meta/blobs.ts";
 import { decodeChunkPage, encodeChunkPage, isIncomplete, type ChunkRecord } from "../meta/chunk_pages.ts";
@@ -55,6 +59,7 @@ export type ConvertParts = {
 };
 
 const versionsAtOnce = 64;
+const rowsAtOnce = 64;
 const pagesAtOnce = 4;
 const againMs = 60_000;
 const idsOfOneSource = 2 ** 16;
@@ -67,8 +72,10 @@ export class ConvertJob implements Job {
   readonly #parts: ConvertParts;
   readonly #recoveries = new Recoveries(2);
   #ids: { readonly source: IdSource; left: number } | undefined;
-  /** When a walk that had to leave something may begin again. */
-  #notBeforeMs = 0;
+  /** When a walk that had to leave something may begin again, by the row that asks for it. Those whose time has come are taken out. */
+  readonly #notBeforeMs = new Map<string, number>();
+  /** Rows are looked at from there on: the one that is being dealt with, or what follows one that failed. */
+  #from: Key | undefined;
 
   constructor(parts: ConvertParts) {
     this.#parts = parts;
@@ -76,16 +83,33 @@ export class ConvertJob implements Job {
 
   /** Some versions of one bucket. */
   async run(signal: AbortSignal): Promise<JobResult> {
-    const { kv, clock } = this.#parts;
-    const [row] = await kv.scan(tagRange(tags.conversion), { limit: 1 });
-    if (row === undefined || clock.monotonicMs() < this.#notBeforeMs) return { done: 0, more: false };
+    const row = await this.#next();
+    if (row === undefined) return { done: 0, more: false };
     // What is read here must not be removed while it is read.
     const release = this.#parts.session.beginRead();
     try {
       return await this.#someVersions(row, decodeConversion(row.value), signal);
+    } catch (error) {
+      this.#from = keyAfter(row.key);
+      throw error;
     } finally {
       release();
     }
+  }
+
+  /** The row of a bucket that may be walked now. */
+  async #next(): Promise<Entry | undefined> {
+    const { kv, clock } = this.#parts;
+    const { start, end } = tagRange(tags.conversion);
+    const nowMs = clock.monotonicMs();
+    for (const [name, untilMs] of this.#notBeforeMs) if (untilMs <= nowMs) this.#notBeforeMs.delete(name);
+    for (const from of this.#from === undefined ? [start] : [this.#from, start])
+      for await (const rows of scanPages(kv, { start: from, end }, rowsAtOnce)) {
+        const row = rows.find(({ key }) => !this.#notBeforeMs.has(nameOf(key)));
+        this.#from = row?.key;
+        if (row !== undefined) return row;
+      }
+    return undefined;
   }
 
   async #someVersions(row: Entry, conversion: ConversionRecord, signal: AbortSignal): Promise<JobResult> {
@@ -105,7 +129,7 @@ export class ConvertJob implements Job {
       isWaiting ||= converted.isWaiting;
     }
     const isEnd = step.next === undefined;
-    if (isEnd && isWaiting) this.#notBeforeMs = clock.monotonicMs() + againMs;
+    if (isEnd && isWaiting) this.#notBeforeMs.set(nameOf(row.key), clock.monotonicMs() + againMs);
     const next = { ...placeOf(bucket, step), isWaiting: !isEnd && isWaiting };
     const value = encodeConversion({ redundancies: conversion.redundancies, ...next });
     const { key, version } = row;
@@ -114,7 +138,8 @@ export class ConvertJob implements Job {
       checks: [{ key, version }],
       writes: [isEnd && !isWaiting ? { kind: "delete", key } : { kind: "put", key, value }],
     });
-    return { done, more: !isEnd };
+    // Another bucket may have something to do, where this one has not.
+    return { done, more: true };
   }
 
   async #blob(blob: BlobId, target: Redundancy, signal: AbortSignal): Promise<{ chunks: number; isWaiting: boolean }> {
@@ -255,6 +280,10 @@ export class ConvertJob implements Job {
     if (redundancy.dataShards === 1) return Array.from({ length: shardsOf(redundancy) }, () => [stored]);
     return makeShards(room, [stored], storedBytes, redundancy).map((shard) => [shard]);
   }
+}
+
+function nameOf(row: Buffer): string {
+  return row.toString("hex");
 }
 
 /** The past family's part of a bucket's rows begins with so many bytes in each row's key. */

@@ -11,7 +11,7 @@ import type { ChunkRecord } from "../meta/chunk_pages.ts";
 import { decodeBucket, encodeBucket } from "../meta/buckets.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
 import { configurationKinds, encodeConfiguration, withConfiguration } from "../meta/configurations.ts";
-import { decodeHead, encodeHead } from "../meta/heads.ts";
+import { blobData, decodeHead, encodeHead } from "../meta/heads.ts";
 import {
   abandonedKey,
   blobPageKey,
@@ -222,6 +222,11 @@ const cases: readonly [what: string, kinds: readonly Kind[], plant: () => Promis
     "a head whose chunk map and pages are missing",
     ["missing_record"],
     async () => [remove(blobRootKey(album)), remove(blobPageKey(album, 0))],
+  ],
+  [
+    "a head that says another storage class than others of its bytes",
+    ["wrong_class", "wrong_usage"],
+    async () => [await head("copy", { data: blobData(album, true) })],
   ],
   ["a page missing", ["missing_record", "wrong_size"], async () => [remove(blobPageKey(album, 0))]],
   [

@@ -58,6 +58,8 @@ export type Finding = {
     | "stray_record"
     | "wrong_refcount"
     | "wrong_size"
+    /** What versions that share bytes say of their storage class. */
+    | "wrong_class"
     | "wrong_usage"
     /** What is current of a key, or the order of its versions. */
     | "wrong_version"
@@ -244,7 +246,8 @@ class Doctor {
     }
     this.counts.bytes += head.sizeBytes;
     const { data, sizeBytes, etag } = head;
-    if (data.kind === "blob") this.#refer(data.blob, { sizeBytes, parts: partsCountOf(etag) });
+    if (data.kind === "blob")
+      this.#refer(data.blob, { sizeBytes, parts: partsCountOf(etag), isReduced: isReduced(head) });
     if (data.kind === "empty" && sizeBytes > 0)
       yield { kind: "wrong_size", where, message: `It says ${sizeBytes} bytes and that there are none.` };
   }

@@ -5,8 +5,11 @@ import type { BlobRoot } from "../meta/blobs.ts";
 import type { ChunkRecord } from "../meta/chunk_pages.ts";
 import type { Finding } from "./doctor.ts";
 
-/** What a row that refers to a blob says of it. `parts` is 0 for a blob of chunks; undefined: the row does not say. */
-export type Claim = { readonly sizeBytes: number; readonly parts: number | undefined };
+/**
+ * What a row that refers to a blob says of it. `parts` is 0 for a blob of chunks; undefined: the row does not say. `isReduced`: what a
+ * version says of its storage class.
+ */
+export type Claim = { readonly sizeBytes: number; readonly parts: number | undefined; readonly isReduced?: boolean };
 
 /** About 200 bytes each; there may be many. */
 export class KnownBlob {
@@ -21,6 +24,9 @@ export class KnownBlob {
   #entries = 0;
   /** The first claim, and the first one that contradicts it. */
   #claims: readonly Claim[] = [];
+  /** What versions say of its class. */
+  #isReduced: boolean | undefined;
+  #isOfBoth = false;
 
   /** Only trash refers to it: it is on its way out, pages first. */
   get isDead(): boolean {
@@ -29,6 +35,7 @@ export class KnownBlob {
 
   refer(claim: Claim): void {
     this.references += 1;
+    this.#isOfBoth ||= claim.isReduced !== undefined && claim.isReduced !== (this.#isReduced ??= claim.isReduced);
     const [first, ...others] = this.#claims;
     if (first === undefined) this.#claims = [claim];
     else if (first.sizeBytes !== claim.sizeBytes || !mayAgree(first.parts, claim.parts)) this.#claims = [first, claim];
@@ -62,6 +69,11 @@ export class KnownBlob {
       const meaning = root.refcount < references ? "its bytes may go too early" : "its bytes are never given back";
       const message = `Its count is ${root.refcount}, and ${references} rows refer to it: ${meaning}.`;
       yield { kind: "wrong_refcount", where, message };
+    }
+    if (this.#isOfBoth) {
+      const message =
+        "Versions that share it disagree on its storage class: each conversion stores it as the one that it meets last.";
+      yield { kind: "wrong_class", where, message };
     }
     if (!this.isDead) yield* this.#mapFindings(root, where);
   }

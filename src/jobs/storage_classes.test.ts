@@ -5,7 +5,7 @@ import type { BodySource } from "../blob/blob.ts";
 import { hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import { seededRandom } from "../core/random.ts";
-import { formatRedundancy, parseRedundancy } from "../core/redundancy.ts";
+import { formatRedundancy, oneCopy, parseRedundancy } from "../core/redundancy.ts";
 import { decodeHead, encodeHead } from "../meta/heads.ts";
 import { headKey, tags, usageKey } from "../meta/keys.ts";
 import type { ObjectMetadata } from "../object/object.ts";
@@ -50,8 +50,8 @@ async function upload(store: ObjectStore, name: string, metadata: ObjectMetadata
 }
 
 /** What its chunks are stored with, as `holdfast explain` says it. */
-async function storedAs(store: ObjectStore, name: string): Promise<string> {
-  const { chunks } = await store.layout({ bucket, key: key(name) });
+async function storedAs(store: ObjectStore, name: string, within = bucket): Promise<string> {
+  const { chunks } = await store.layout({ bucket: within, key: key(name) });
   const found = new Set<string>();
   for await (const { redundancy, places } of chunks) {
     const text = formatRedundancy(redundancy);
@@ -130,6 +130,24 @@ void test("a copy shares bytes within its class, and has its own in another", as
   for (const name of ["standard", "reduced", "parts"]) await store.delete({ bucket, key: key(name) });
   await drain(process);
   for (const name of Object.keys(expected).slice(0, 5)) assert.ok((await read(store, name)).equals(small), name);
+  assert.deepEqual(await findingsOf(world), []);
+});
+
+void test("a copy to another bucket shares bytes unless its class bears more losses there", async () => {
+  const { world, process, store } = await begin("replica:3");
+  await store.createBucket("safe", { region: "here" });
+  await store.setRedundancy(bucket, { redundancy: parseRedundancy("replica:2"), reducedRedundancy: oneCopy });
+  await put(store, "standard", small);
+  await put(store, "reduced", small, reduced);
+  const between = (from: string, to: string, name: string, metadata: ObjectMetadata): Promise<unknown> =>
+    store.copy({ source: { bucket: from, key: key(name) }, bucket: to, key: key(name), metadata });
+  await between(bucket, "safe", "standard", noMetadata);
+  await between(bucket, "safe", "reduced", reduced);
+  assert.equal(await storedAs(store, "standard", "safe"), "replica:3");
+  assert.equal(await storedAs(store, "reduced", "safe"), "replica:2");
+  await between("safe", bucket, "standard", noMetadata);
+  assert.equal(await storedAs(store, "standard"), "replica:3", "what bears fewer losses may share what bears more");
+  await drain(process);
   assert.deepEqual(await findingsOf(world), []);
 });
 
@@ -254,6 +272,18 @@ for (const quota of ["without a quota", "with one"])
 function onlyMissing(error: unknown): void {
   if (!hasReason(error, "no_such_key", "invalid_request")) throw error;
 }
+
+void test("what one process counted of the reduced class and another one took away is no level of the store", async () => {
+  const { world, store } = await begin("replica:3");
+  await put(store, "a", small, reduced);
+  const second = await startProcess(world);
+  await second.store.delete({ bucket, key: key("a") });
+  const { levels } = await store.storeUsage();
+  assert.deepEqual(
+    levels.map(({ redundancy }) => redundancy),
+    ["replica:3"],
+  );
+});
 
 void test("doctor sees a counter of the reduced class that is wrong", async () => {
   const { world, process, store } = await begin("replica:2");

@@ -82,6 +82,11 @@ export class FakeDisk implements Disk {
     this.#failures.push({ operation, path, code });
   }
 
+  /** Failures that no operation has met yet are none any more. */
+  failNoMore(): void {
+    this.#failures.length = 0;
+  }
+
   /** Turns one bit of a file over. */
   flipBit(path: string, bit: number): void {
     const inode = this.#inode(path);

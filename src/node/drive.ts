@@ -88,13 +88,14 @@ export async function prepareDrive(options: PrepareOptions): Promise<PreparedDri
   const trusted = unlost ? await openTrusted(options, state) : undefined;
   if (trusted) {
     // From here on the index changes without being synced.
-    await writeState(disk, path, { ...state!, bootId, clean: false });
+    const noted = { ...state!, bootId, clean: false };
+    await writeState(disk, path, noted);
     // Fences processes of an earlier server that may be woken yet, before their segments are brought to an end.
     await trusted.setGeneration(state!.generation);
     const recovery = { disk, drive: id, drivePath: path, index: trusted, log };
-    const owed = withReplayed({ ...state!, bootId, clean: false }, await sessionsBehind(recovery));
+    const owed = withReplayed(noted, await sessionsBehind(recovery));
     // Before the rows: once they are there, nothing tells what was found behind the index from what it knew.
-    if (owed.replayed.length > 0) await writeState(disk, path, owed);
+    if (owesMore(owed, noted)) await writeState(disk, path, owed);
     await replayTails(recovery);
     await trusted.close();
     return { id, path, sweepDue: owed.sweepDue, replayed: owed.replayed };
@@ -117,6 +118,11 @@ function withReplayed(state: State, sessions: ReadonlySet<SessionId>): State {
   return replayed.length > limits.replayedSessionsMax
     ? { ...state, sweepDue: true, replayed: [] }
     : { ...state, replayed };
+}
+
+/** Too many sessions leave none by name, and the sweep of all instead. */
+function owesMore(owed: State, noted: State): boolean {
+  return owed.sweepDue !== noted.sweepDue || owed.replayed.length !== noted.replayed.length;
 }
 
 async function openTrusted(options: PrepareOptions, state: State): Promise<DriveIndex | undefined> {
@@ -145,7 +151,8 @@ export async function openPreparedIndex(
 
 /**
  * Notes that the drive was closed cleanly, so that its index is trusted after a restart of the machine too. To be called
- * by the holder of the lock after every node on the drive was closed.
+ * by the holder of the lock after every node on the drive was closed; never for a drive that it has not prepared, as where a start ends
+ * before it comes to that: then the machine may have stopped since, and the index lost what was not synced.
  */
 export async function markDriveClean(disk: Disk, path: string): Promise<void> {
   const state = await readState(disk, path);

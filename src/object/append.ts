@@ -35,6 +35,7 @@ import {
   type BlobRoot,
   type PartRecord,
 } from "../meta/blobs.ts";
+import type { BucketRecord } from "../meta/buckets.ts";
 import { MD5_BYTES } from "../meta/fields.ts";
 import { blobData, isReduced as isOfReduced, type HeadRecord } from "../meta/heads.ts";
 import { blobRootKey } from "../meta/keys.ts";
@@ -47,15 +48,15 @@ import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
 import type { AppendOptions } from "./append_types.ts";
 import type { ObjectMetadata, PutResult, StoredChecksum } from "./object.ts";
 import { digestsWithMd5, discardUnpublished } from "./put.ts";
-import { asksForReduced, redundancyIn } from "./storage_class.ts";
+import { asksForReduced, convertLate, redundancyIn } from "./storage_class.ts";
 import { changeTarget, readRows, readTarget, type Target } from "./target.ts";
 import { newPartsMapId } from "./uploads.complete.ts";
 import { replacedBy, replaceVersion, type NewVersion } from "./versions.ts";
 
 type Chunked = WrittenBody & { readonly kind: "chunked" };
 
-/** How bytes of the object's class are stored. */
-type Kept = { readonly isReduced: boolean; readonly redundancy: Redundancy | undefined };
+/** As which class bytes are stored, and what the bucket asks for of it. */
+type Kept = { readonly isReduced: boolean; readonly bucket: BucketRecord };
 
 /** A commit stores no chunks: what it lacks is stored between two attempts. */
 type Lacking = Kept &
@@ -94,7 +95,7 @@ export async function appendObject(ctx: ObjectContext, options: AppendOptions): 
   await refuseBeforeBody(ctx, early, options.body);
   const isReduced = appendsReduced(early.head, options.metadata);
   const added = await writeAdded(ctx, early, { ...options, isReduced });
-  return new Appending(ctx, options, { added, isReduced }).run();
+  return new Appending(ctx, options, { added, isReduced, bucket: early.bucket }).run();
 }
 
 /** A small one stays in memory: it may be joined. */
@@ -133,17 +134,21 @@ class Appending {
   /** A last part that could not be read. */
   #unread: BlobId | undefined;
   #verified: Omit<StoredChecksum, "type"> | undefined;
+  /** What the bucket asked for whenever something was stored. */
+  readonly #storedFor: BucketRecord[] = [];
 
   constructor(
     ctx: ObjectContext,
     options: AppendOptions,
-    { added, isReduced }: { readonly added: WrittenBody; readonly isReduced: boolean },
+    { added, isReduced, bucket }: Kept & { readonly added: WrittenBody },
   ) {
     this.#ctx = ctx;
     this.#options = options;
     this.#added = added;
     this.#isReduced = isReduced;
-    if (added.kind === "chunked") this.#addedBlob = added;
+    if (added.kind !== "chunked") return;
+    this.#addedBlob = added;
+    this.#storedFor.push(bucket);
   }
 
   async run(): Promise<PutResult> {
@@ -191,7 +196,7 @@ class Appending {
   async #plan(tx: Transaction, target: Target): Promise<Plan | Lacking> {
     const { head, bucket } = target;
     const isReduced = appendsReduced(head, this.#options.metadata);
-    const kept = { isReduced, redundancy: redundancyIn(this.#ctx, bucket, isReduced) };
+    const kept = { isReduced, bucket };
     const added = this.#added;
     if (this.#addedBlob !== undefined && isReduced !== this.#isReduced) throw replacedMeanwhile();
     if (head === undefined || head.sizeBytes === 0) return this.#asPut();
@@ -311,6 +316,8 @@ class Appending {
     for (const { blob } of plan.published)
       for (const write of newChunkedBlobWrites(blob, () => session.nextStamp())) tx.put(write.key, write.value);
     for (const write of plan.writes) if (write.kind === "put") tx.put(write.key, write.value);
+    const stored = { storedFor: this.#storedFor, reduced: isOfReduced({ data }) };
+    if (plan.published.length > 0) await convertLate(this.#ctx, tx, target.bucket, stored);
     const sizeBytes = (head?.sizeBytes ?? 0) + this.#added.sizeBytes;
     const checksum = this.#checksum(head);
     const modifiedMs = clock.nowMs();
@@ -338,7 +345,9 @@ class Appending {
   }
 
   async #store(lacking: Lacking): Promise<void> {
-    const { redundancy, isReduced } = lacking;
+    const { bucket, isReduced } = lacking;
+    const redundancy = redundancyIn(this.#ctx, bucket, isReduced);
+    this.#storedFor.push(bucket);
     if (lacking.lacks === "before") {
       const outdated = this.#before;
       this.#before = undefined;

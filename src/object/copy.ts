@@ -5,7 +5,8 @@
  * The commit checks the source's head and the blob's root, so the source is what it was when its conditions were judged, and
  * its blob has not gone: a root is only deleted after the last head that points to it.
  *
- * A copy to the other one of the two classes that are stored in their own ways (storage_class.ts) has its bytes read and written too.
+ * A copy to the other one of the two classes that are stored in their own ways (storage_class.ts), or to a bucket where its class bears
+ * more losses, has its bytes read and written too.
  *
  * A copy of what is encrypted seals the data key anew, as is wanted of the copy, and shares the blob, where both are encrypted in
  * the same way by keys of the store. Otherwise the bytes are read and written like any other body: where only one of the two is
@@ -43,7 +44,7 @@ import type {
 import { newLock } from "./object_lock.ts";
 import { putObject } from "./put.ts";
 import { readVersion, type ReadVersion } from "./read_version.ts";
-import { mayShare } from "./storage_class.ts";
+import { bearsMoreIn, mayShare } from "./storage_class.ts";
 import { hasVersions, infoOf, keepBucketAlive, readRows, readTarget, type ReadRows } from "./target.ts";
 import { replacedBy, replaceVersion } from "./versions.ts";
 
@@ -207,7 +208,8 @@ async function copyOnce(
     const wanted = await wantedIn(ctx, target, options.encryption);
     const encryption = await encryptionOfCopy(ctx, head, options.source.customerKey, wanted);
     const metadata = metadataOfCopy(options.metadata, head);
-    if (encryption === "needs_bytes" || !mayShare(head, metadata)) return "needs_bytes";
+    const bearsMore = bearsMoreIn(ctx, target.bucket, { head, bucket: from.target.bucket });
+    if (encryption === "needs_bytes" || !mayShare(head, metadata) || bearsMore) return "needs_bytes";
     refuseUnchanged(options, hasVersions(target.bucket));
     judgeWrite(target.head, options.conditions);
     judgeNewLock(target.bucket, options.lock, clock.nowMs());

@@ -1,4 +1,5 @@
 /** Where an object's bytes lie, and what parts it was made of. */
+import { HoldfastError } from "../core/errors.ts";
 import type { BlobId } from "../core/ids.ts";
 import type { ChunkRef } from "../blob/blob.ts";
 import { openBlob, partsFrom } from "./chunk_map.ts";
@@ -59,7 +60,13 @@ async function* chunksOf(
   const { chunkBytes } = open.root;
   const count = Math.ceil(sizeBytes / chunkBytes);
   for (let index = 0; index < count;) {
-    for (const chunk of await open.source.chunks(index, count - index)) {
+    const chunks = await open.source.chunks(index, count - index);
+    if (chunks.length === 0)
+      throw new HoldfastError(
+        "corrupt_record",
+        `The chunk map of blob ${open.source.blob} has ${index} of ${count} chunks.`,
+      );
+    for (const chunk of chunks) {
       const restBytes = sizeBytes - index * chunkBytes;
       yield laidChunk(chunk, offset + index * chunkBytes, Math.min(chunk.rawBytes, restBytes));
       index += 1;

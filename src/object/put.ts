@@ -23,7 +23,7 @@ import { assertTags, checkMetadata, checkObjectKey } from "./names.ts";
 import type { PutOptions, PutResult, StoredChecksum } from "./object.ts";
 import { newLock } from "./object_lock.ts";
 import { refuseBeyondQuota } from "./quotas.ts";
-import { asksForReduced, redundancyIn } from "./storage_class.ts";
+import { asksForReduced, convertLate, redundancyIn } from "./storage_class.ts";
 import { changeTarget, readRows, readTarget } from "./target.ts";
 import type { Target } from "./target.ts";
 import { replacedBy, replaceVersion } from "./versions.ts";
@@ -98,7 +98,8 @@ async function publish(
   const { metadata, tags, acl, conditions, signal, origin, event = "ObjectCreated:Put" } = options;
   const publishesChunks = written.kind === "chunked" && written.blob.chunks.length > 0;
   const blobWrites = publishesChunks ? newChunkedBlobWrites(written.blob, () => ctx.session.nextStamp()) : [];
-  const data = dataOf(written, asksForReduced(metadata));
+  const reduced = asksForReduced(metadata);
+  const data = dataOf(written, reduced);
   const stored =
     data.kind === "inline" && written.kind === "inline"
       ? sealInline(written.bytes, encryption)
@@ -109,6 +110,7 @@ async function publish(
     const replaced = await replacedBy(tx, target);
     const modifiedMs = ctx.clock.nowMs();
     for (const write of blobWrites) tx.put(write.key, write.value);
+    if (publishesChunks) await convertLate(ctx, tx, target.bucket, { storedFor: [early.bucket], reduced });
     const lock = await newLock(ctx, tx, target, options.lock);
     const next = { sizeBytes, modifiedMs, etag, checksum, metadata, tags, ...lock, acl, data, ...stored };
     const versionId = await replaceVersion(ctx, tx, target, { next, replaced, cause: { event, origin } });

@@ -59,7 +59,9 @@ export async function storeUsage(
     if (!isNothing(reduced)) add(own.reduced, reduced);
   }
   const found = [...levels].map(([redundancy, sums]): UsageLevel => ({ redundancy, ...sums }));
-  return { levels: found, isWhole: buckets.isWhole && counters.isWhole };
+  // What one session counted another one may have taken away.
+  const held = found.filter((level) => level.buckets > 0 || !isNothing(level));
+  return { levels: held, isWhole: buckets.isWhole && counters.isWhole };
 }
 
 /** Of the buckets that storeUsage looks at, and of accounts. Reads beside their rows only the counters of those that have a quota. */

@@ -48,8 +48,12 @@ export async function inspectStore<T>(
     named.push({ id, path: drive });
   }
   const lock = await lockDrives(drives, engine === undefined ? "embedded" : "elsewhere");
+  const prepared: string[] = [];
   try {
-    for (const path of drives) await prepareDrive({ path, disk, openIndex, random: systemRandom, log });
+    for (const path of drives) {
+      await prepareDrive({ path, disk, openIndex, random: systemRandom, log });
+      prepared.push(path);
+    }
     const kv = engine === undefined ? await openNewestMetadata(named, disk, log) : await openStopped(engine, log);
     try {
       const elsewhere = engine === undefined ? new Set<DriveId>() : await othersThan(kv, named);
@@ -65,7 +69,7 @@ export async function inspectStore<T>(
       await kv.close();
     }
   } finally {
-    for (const drive of drives) await markDriveClean(disk, drive);
+    for (const drive of prepared) await markDriveClean(disk, drive);
     lock.release();
   }
 }

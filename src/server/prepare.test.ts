@@ -1,12 +1,13 @@
 /** What a start owes to what came before it: chunks that nothing refers to are found again whoever rebuilt the index. */
 import assert from "node:assert/strict";
-import { cp, mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { systemClock } from "../core/clock.ts";
 import type { BlobId, ChunkId, SessionId } from "../core/ids.ts";
+import { limits } from "../core/limits.ts";
 import { silentLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
 import { systemRandom } from "../core/random.ts";
@@ -139,6 +140,19 @@ test("so it does when the one who found it only looked, or died before the metad
   assert.equal(await isToBeSwept(drive), true);
   const { format, replayed } = await stateOf(drive);
   assert.deepEqual({ format, replayed }, { format: 1, replayed: undefined }, "the drive owes nothing any more");
+});
+
+test("more sessions than a drive notes by name have all its shards looked through, whoever found them", async () => {
+  const drive = await newUntold("untold-of-too-many");
+  const replayed = Array.from({ length: limits.replayedSessionsMax }, (_, index) =>
+    (2 ** 32 + index).toString(16).padStart(16, "0"),
+  );
+  const full = { ...(await stateOf(drive)), format: 2, replayed };
+  await writeFile(path.join(drive, "state.json"), JSON.stringify(full));
+  assert.equal(await shardsOn(drive), 2);
+  const { format, sweepDue, replayed: named } = await stateOf(drive);
+  assert.deepEqual({ format, sweepDue, named }, { format: 1, sweepDue: true, named: undefined });
+  assert.equal((await prepareServer({ drives: [drive], root, ...common })).sweepDue, true);
 });
 
 async function startSession(kv: Kv): Promise<void> {

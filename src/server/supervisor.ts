@@ -252,7 +252,8 @@ export class Supervisor {
     for (const revival of this.#revivals) clearTimeout(revival);
     await this.#endWorkers(limits.gracefulStopMsMax + killGraceMs);
     const { givenUp } = this.#driveFailures;
-    for (const drive of this.#settings.drives) if (!givenUp.includes(drive)) await this.#markClean(drive);
+    // A start that failed may not have come to all of them.
+    for (const drive of this.#prepared?.drives ?? []) if (!givenUp.includes(drive)) await this.#markClean(drive);
     this.#lock?.release();
   }
 

@@ -1,6 +1,6 @@
 /** Drives in the wrong place: named in another order, alone, or not ours. Nothing is served, made or lost. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
@@ -89,4 +89,28 @@ test("one folder under two names is one folder named twice", async (t) => {
   const { status, errors } = await launch(["server", path.join(folder, "d"), `${folder}/./d`]).ended;
   assert.equal(status, 1);
   assert.match(errors, /names one directory twice/);
+});
+
+test("who ends before a drive was opened does not note that it was closed well", async (t) => {
+  const folder = temporaryFolder(t);
+  const [a, b] = [path.join(folder, "a"), path.join(folder, "b")];
+  const first = await start(t, { drives: [a, b] });
+  await first.close();
+  // The machine lost power: what was not synced of the index may be gone.
+  const state = path.join(b, "state.json");
+  const lost = { ...(JSON.parse(readFileSync(state, "utf8")) as object), bootId: "an earlier one", clean: false };
+  writeFileSync(state, JSON.stringify(lost));
+  writeFileSync(path.join(a, "state.json"), "{");
+  for (const args of [
+    ["doctor", a, b],
+    ["server", a, b, "--listen", "127.0.0.1:0"],
+  ]) {
+    const { status, errors } = await launch(args).ended;
+    assert.equal(status, 1);
+    assert.match(errors, /state\.json/);
+    assert.deepEqual(JSON.parse(readFileSync(state, "utf8")), lost, args[0]);
+  }
+  rmSync(path.join(a, "state.json"));
+  const again = await start(t, { drives: [a, b] });
+  await again.close();
 });

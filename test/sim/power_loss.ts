@@ -68,8 +68,9 @@ async function stop(world: World, counts: { cuts: number }): Promise<void> {
   await befall(world);
 }
 
-/** For the last life every chunk finds drives enough; those that are away come back now or never. */
-function makeWhole({ drives, random, shardsMax }: World): void {
+/** For the last life every chunk finds drives enough, and none of them fails; those that are away come back now or never. */
+function makeWhole({ disk, drives, random, shardsMax }: World): void {
+  disk.failNoMore();
   drives.set(drives.all.map((drive) => (drive.isHere || random.below(2) === 0 ? { ...drive, isHere: true } : drive)));
   while (drives.paths().length < shardsMax) drives.add();
 }

@@ -12,8 +12,6 @@ import { execFileSync, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -22,6 +20,7 @@ import { runBench } from "../src/client/bench.ts";
 import type { BenchRow, BenchWork } from "../src/client/bench.ts";
 import { runLoad } from "../src/client/load.ts";
 import { createSigner } from "../src/client/signer.ts";
+import { freePort } from "../src/core/ports.fixture.ts";
 import { startHoldfast, stop } from "./launch.ts";
 import { median } from "./statistics.ts";
 
@@ -46,14 +45,6 @@ const region = "us-east-1";
 
 type Running = { readonly child: ChildProcess; readonly endpoint: URL };
 type Peer = { readonly name: string; start(folder: string): Promise<Running> };
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => void probe.listen(0, "127.0.0.1", () => resolve()));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 function run(file: string, args: string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
   return spawn(file, args, { env: { ...process.env, ...environment }, stdio: "ignore" });

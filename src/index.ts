@@ -131,7 +131,9 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => (closed ??= runAll(undo));
   try {
-    const settings = { ...asked, listen: await choosePort(asked.listen) };
+    const port = await choosePort(asked.listen);
+    undo.push(() => port.release());
+    const settings = { ...asked, listen: port.listen };
     const common = { clock: systemClock, random: systemRandom, log };
     const run = newRun();
     const cluster = clusterOf({ ...settings, workers: 1 }, run);
@@ -161,6 +163,7 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
       ...common,
       store,
       listen: settings.listen,
+      portIsShared: port.isHeld,
       tls: options.tls,
       domains: settings.domain,
       websiteDomains: settings["website-domain"],
@@ -175,6 +178,7 @@ export async function createServer(options: CreateServerOptions = {}): Promise<H
       snapshots: async () => [await metrics.snapshot()],
     });
     undo.push(() => serving.stop());
+    await port.release();
     const { accessKey, secretKey } = root;
     const url = urlOf(settings, serving.port, options.tls !== undefined);
     const ended = endOf(store, serving, { close, isClosing: () => closed !== undefined, log });

@@ -10,27 +10,36 @@ const [first, end] = [20_000, 32_000];
 const apart = 64;
 let next = first + ((process.pid * apart) % (end - first));
 
-export async function claimPort(): Promise<number> {
+export function claimPort(): Promise<number> {
+  return find(claim);
+}
+
+/** For a program that opens it on every address, or tries to: none can be held for it, but the kernel gives it to nobody. */
+export function freePort(): Promise<number> {
+  return find((port) => isFree("0.0.0.0", port));
+}
+
+async function find(isOurs: (port: number) => Promise<boolean>): Promise<number> {
   for (let tried = 0; tried < end - first; tried++) {
     const port = next;
     next = port + 1 < end ? port + 1 : first;
-    if (await claim(port)) return port;
+    if (await isOurs(port)) return port;
   }
   throw new Error("No port is free.");
 }
 
 async function claim(port: number): Promise<boolean> {
   const claimed = await listening("127.0.0.2", port);
-  if (claimed === "no such address") return isFree(port);
+  if (claimed === "no such address") return isFree("127.0.0.1", port);
   if (claimed === undefined) return false;
   claimed.unref();
-  if (await isFree(port)) return true;
+  if (await isFree("127.0.0.1", port)) return true;
   claimed.close();
   return false;
 }
 
-async function isFree(port: number): Promise<boolean> {
-  const probe = await listening("127.0.0.1", port);
+async function isFree(host: string, port: number): Promise<boolean> {
+  const probe = await listening(host, port);
   if (typeof probe !== "object") return false;
   await new Promise((resolve) => probe.close(resolve));
   return true;

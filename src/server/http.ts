@@ -6,7 +6,6 @@
  * should move, and no byte has for bodyIdleTimeoutMs, is closed, and one on which it hardly moves too (slow_clients.ts). A
  * connection whose request waits for us is left alone.
  */
-import cluster from "node:cluster";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
@@ -160,12 +159,21 @@ export class Listener {
     if (this.#isStopping) socket.destroySoon();
   }
 
-  /** The port it really has. Errors: `unavailable` with a sentence for the operator. */
-  async listen(listen: Listen): Promise<AddressInfo> {
+  /**
+   * The port it really has. `isShared`: with other sockets that say so too (port.ts).
+   *
+   * So the workers share the port where the kernel can do it: each has a socket of its own, and the kernel resets the connections of
+   * one that dies, so that their clients try again. Handing connections out from the supervisor, the way of node:cluster that is
+   * left for other systems, loses those that are on their way to a worker that has just died: their clients would wait for ever.
+   *
+   * Errors: `unavailable` with a sentence for the operator.
+   */
+  async listen(listen: Listen, isShared = false): Promise<AddressInfo> {
     const server = this.#server;
+    const shared = isShared ? { exclusive: true, reusePort: true } : {};
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenError(error, listen)));
-      server.listen({ host: listen.host, port: listen.port, backlog: 1_024, ...sharing() }, resolve);
+      server.listen({ host: listen.host, port: listen.port, backlog: 1_024, ...shared }, resolve);
     });
     server.on("error", (error) => this.#options.log.error({ error }, "The listening socket failed."));
     return server.address() as AddressInfo;
@@ -196,14 +204,4 @@ export class Listener {
 async function refuseWith(status: number, req: IncomingMessage, res: ServerResponse): Promise<void> {
   res.shouldKeepAlive = false;
   await send({ req, res, reply: { status, headers: [] }, common: [], awaitsContinue: expectsContinue(req) });
-}
-
-/**
- * How the workers share the port. Where the kernel can do it (SO_REUSEPORT) each worker has a socket of its own, and the
- * kernel resets the connections of one that dies, so that their clients try again. Handing connections out from the
- * supervisor, the way of node:cluster that is left for other systems, loses those that are on their way to a worker that
- * has just died: their clients would wait for ever.
- */
-function sharing(): { exclusive?: boolean; reusePort?: boolean } {
-  return cluster.isWorker && process.platform === "linux" ? { exclusive: true, reusePort: true } : {};
 }

@@ -25,6 +25,8 @@ import { packageVersion } from "./version.ts";
 export type ServeOptions = {
   readonly store: Store;
   readonly listen: Listen;
+  /** With other workers, or with what holds it (port.ts). */
+  readonly portIsShared: boolean;
   readonly tls: Tls | undefined;
   readonly domains: readonly string[];
   /** Whose subdomains are websites. */
@@ -123,7 +125,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     log,
   });
   const listener: Listener = new Listener({ door, tls, metrics, clock, log });
-  const { port } = await listener.listen(options.listen);
+  const { port } = await listener.listen(options.listen, options.portIsShared);
   const stop = async (graceMs?: number): Promise<void> => {
     await listener.stop(graceMs);
     await bucketLogs.close();

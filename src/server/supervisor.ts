@@ -18,7 +18,7 @@ import type { DriveLock } from "../node/drive_lock.ts";
 import { DriveFailures } from "./drive_failures.ts";
 import { lockDrives } from "./lock.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
-import { choosePort } from "./port.ts";
+import { choosePort, type Chosen } from "./port.ts";
 import type { Prepared } from "./prepare.ts";
 import { newRun, sessionName } from "./run.ts";
 import type { Settings } from "./settings.ts";
@@ -69,12 +69,14 @@ export class Supervisor {
   async start(): Promise<Started> {
     const { drives, metadata } = this.#settings;
     this.#lock = await lockDrives(drives, metadata === undefined ? "embedded" : "elsewhere");
+    let port: Chosen;
     try {
-      this.#settings = { ...this.#settings, listen: await choosePort(this.#settings.listen) };
+      port = await choosePort(this.#settings.listen);
     } catch (error) {
       this.#lock.release();
       throw error;
     }
+    this.#settings = { ...this.#settings, listen: port.listen };
     const ending = import.meta.url.endsWith(".ts") ? "ts" : "js";
     cluster.setupPrimary({
       exec: fileURLToPath(new URL(`./worker.${ending}`, import.meta.url)),
@@ -82,7 +84,7 @@ export class Supervisor {
       serialization: "advanced",
     });
     try {
-      const first = await this.#startWorker(undefined);
+      const first = await this.#startWorker(undefined).finally(() => port.release());
       this.#prepared = first.prepared;
       const others = Array.from({ length: this.#settings.workers - 1 }, () => this.#startWorker(this.#prepared));
       await Promise.all(others);
@@ -100,13 +102,18 @@ export class Supervisor {
 
   /** Resolves when the worker listens. With `known` undefined it prepares the drives first and tells what it found. */
   #startWorker(known: Prepared | undefined): Promise<{ readonly port: number; readonly prepared: Prepared }> {
-    const worker = cluster.fork();
-    const startedMs = performance.now();
-    const run = this.#run;
-    const name = sessionName(run, `worker ${worker.id}, pid ${worker.process.pid}`);
-    let prepared = known;
-    let isListening = false;
     return new Promise((resolve, reject) => {
+      const worker = cluster.fork();
+      const startedMs = performance.now();
+      const run = this.#run;
+      const name = sessionName(run, `worker ${worker.id}, pid ${worker.process.pid}`);
+      let prepared = known;
+      let isListening = false;
+      worker.on("error", (error) => {
+        // What is written to a worker that has just died fails too: its exit is on its way, and is what is acted on.
+        if (worker.process.pid !== undefined) return;
+        reject(new HoldfastError("unavailable", `A worker could not be started: ${error.message}`, { cause: error }));
+      });
       let why = "A worker ended while it was starting.";
       worker.on("message", (message: FromWorker) => {
         if (message.kind === "awake") {

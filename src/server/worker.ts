@@ -16,6 +16,7 @@ import { clusterOf } from "./cluster_settings.ts";
 import { readKeyFiles } from "./key_file.ts";
 import { keyServiceOf } from "./key_service.ts";
 import type { ClusterOptions } from "./membership.ts";
+import { portsAreShared } from "./port.ts";
 import { prepareServer, type Prepared } from "./prepare.ts";
 import { prepareNode } from "./prepare_node.ts";
 import { serve, type Serving } from "./serving.ts";
@@ -97,6 +98,7 @@ class Worker {
       ...common,
       store: this.#store,
       listen: settings.listen,
+      portIsShared: portsAreShared,
       tls,
       domains: settings.domain,
       websiteDomains: settings["website-domain"],

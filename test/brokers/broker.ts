@@ -2,9 +2,10 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { claimPort } from "../../src/core/ports.fixture.ts";
 
 /** What the suite (suite.ts) asks of a broker. */
 export type Broker = {
@@ -27,15 +28,6 @@ export function missing(program: string, packageName: string): string | false {
   return error === undefined ? false : `NOT CHECKED: events to it. Install it (apt-get install ${packageName}).`;
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 export function temporaryFolder(name: string): string {
   return mkdtempSync(path.join(tmpdir(), `holdfast-${name}-`));
 }
@@ -51,7 +43,7 @@ export class BrokerProcess {
   #child: ChildProcess | undefined;
 
   static async start(name: string, command: (at: { folder: string; port: number }) => Command): Promise<BrokerProcess> {
-    const at = { folder: temporaryFolder(name), port: await freePort() };
+    const at = { folder: temporaryFolder(name), port: await claimPort() };
     const broker = new BrokerProcess(at, command(at));
     await broker.start();
     return broker;

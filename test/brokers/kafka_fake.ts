@@ -3,7 +3,8 @@
  * protocol's bytes, errors as it is told. Its log outlives `stop`, as that of a broker does. Known gap: no consumers, no other brokers.
  */
 import { createServer, type Server, type Socket } from "node:net";
-import { freePort, type Broker } from "./broker.ts";
+import { claimPort } from "../../src/core/ports.fixture.ts";
+import type { Broker } from "./broker.ts";
 import { Reader, readRecordBatch, Writer, type KafkaRecord } from "./kafka_wire.ts";
 
 const apis = { produce: 0, metadata: 3, handshake: 17, apiVersions: 18, authenticate: 36 } as const;
@@ -37,7 +38,7 @@ export class KafkaFake implements Broker {
   readonly #sockets = new Set<Socket>();
 
   static async open(): Promise<KafkaFake> {
-    const fake = new KafkaFake(await freePort());
+    const fake = new KafkaFake(await claimPort());
     await fake.start();
     return fake;
   }

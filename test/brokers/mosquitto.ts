@@ -3,7 +3,8 @@ import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { connect, type MqttClient } from "mqtt";
-import { BrokerProcess, freePort, missing, type Broker } from "./broker.ts";
+import { claimPort } from "../../src/core/ports.fixture.ts";
+import { BrokerProcess, missing, type Broker } from "./broker.ts";
 
 export const mosquittoMissing = missing("mosquitto", "mosquitto");
 const password = "mqtt-secret-31";
@@ -24,7 +25,7 @@ export type MosquittoOptions = {
 
 export async function startMosquitto(options: MosquittoOptions = {}): Promise<MosquittoBroker> {
   const { settings = [], scheme = "mqtt", query = "", subscriber = true } = options;
-  const plainPort = await freePort();
+  const plainPort = await claimPort();
   const process = await BrokerProcess.start("mosquitto", ({ folder, port }) => {
     const users = path.join(folder, "users");
     writeFileSync(users, `app:${password}\n`);

@@ -4,7 +4,8 @@ import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { connect } from "amqplib";
-import { BrokerProcess, freePort, type Broker } from "./broker.ts";
+import { claimPort, freePort } from "../../src/core/ports.fixture.ts";
+import { BrokerProcess, type Broker } from "./broker.ts";
 
 const script = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 export const rabbitMissing = existsSync(script)
@@ -21,11 +22,15 @@ export type RabbitBroker = Broker & {
 };
 
 export async function startRabbit(place = "queue=told"): Promise<RabbitBroker> {
-  const [mapperPort, distributionPort] = [await freePort(), await freePort()];
+  const [mapperPort, distributionPort] = [await claimPort(), await freePort()];
   const mapper: ChildProcess = spawn("epmd", ["-port", String(mapperPort), "-address", "127.0.0.1"], {
     stdio: "ignore",
   });
-  const broker = await BrokerProcess.start("rabbit", ({ folder, port }) => {
+  const endMapper = async (): Promise<void> => {
+    const exited = once(mapper, "exit");
+    if (mapper.kill()) await exited;
+  };
+  const starting = BrokerProcess.start("rabbit", ({ folder, port }) => {
     writeFileSync(path.join(folder, "plugins"), "[].\n");
     return {
       program: script,
@@ -43,9 +48,13 @@ export async function startRabbit(place = "queue=told"): Promise<RabbitBroker> {
         RABBITMQ_CONFIG_FILE: path.join(folder, "none"),
         RABBITMQ_CONF_ENV_FILE: path.join(folder, "none"),
         RABBITMQ_ENABLED_PLUGINS_FILE: path.join(folder, "plugins"),
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "+S 1:1 +sbwt none",
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
       },
     };
+  });
+  const broker = await starting.catch(async (error: unknown) => {
+    await endMapper();
+    throw error;
   });
   const { port } = broker;
   const run = async <T>(work: (channel: Channel) => Promise<T>): Promise<T> => {
@@ -83,8 +92,7 @@ export async function startRabbit(place = "queue=told"): Promise<RabbitBroker> {
     start: () => broker.start(),
     dispose: async () => {
       await broker.dispose("SIGTERM");
-      const exited = once(mapper, "exit");
-      if (mapper.kill()) await exited;
+      await endMapper();
     },
   };
 }

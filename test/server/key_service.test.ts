@@ -6,10 +6,10 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmodSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { claimPort } from "../../src/core/ports.fixture.ts";
 import { createServer, type CreateServerOptions, type HoldfastServer } from "../../src/index.ts";
 import { TransitServer } from "../../src/keyring/transit.fixture.ts";
 import { environmentFor, runCli } from "../cli/cli.fixture.ts";
@@ -222,17 +222,9 @@ function programOnPath(): string | undefined {
 const program = programOnPath();
 const skip = program === undefined ? "neither vault nor bao is on PATH: real transit engines were not tested" : false;
 
-async function freePort(): Promise<number> {
-  const probe = createTcpServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
-
 test("a real Vault or OpenBao: what is stored, rotations, and its refusals", { skip, timeout }, async (t) => {
   const folder = temporaryFolder(t);
-  const origin = `http://127.0.0.1:${await freePort()}`;
+  const origin = `http://127.0.0.1:${await claimPort()}`;
   const listen = `-dev-listen-address=${new URL(origin).host}`;
   const child = spawn(program!, ["server", "-dev", "-dev-root-token-id=root-token", "-dev-no-store-token", listen], {
     stdio: "ignore",

@@ -83,8 +83,10 @@ test("a second server on the same drive is refused, and one on a used port", { t
   assert.match(port.errors, /another program listens there already/);
 });
 
-test("a worker that is killed is started again, and what it acknowledged is there", { timeout }, async (t) => {
-  const server = await startServer(t, [temporaryFolder(t), "--workers", "2"]);
+test("workers that die together are started again, and what it acknowledged is there", { timeout }, async (t) => {
+  const fixture = new URL("./dying_together.fixture.ts", import.meta.url).href;
+  const environment = { NODE_OPTIONS: `--import=${fixture}` };
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "2"], environment);
   const auth = basic(server.accessKey, server.secretKey!);
   const upload = async (name: string): Promise<string> => {
     const answer = await fetch(`${server.url}/_/files?name=${name}`, {
@@ -98,7 +100,7 @@ test("a worker that is killed is started again, and what it acknowledged is ther
   const before = await upload("before");
   const workers = await childrenOf(server.child.pid!);
   assert.equal(workers.length, 2);
-  for (const pid of workers) process.kill(pid, "SIGKILL");
+  process.kill(workers[0]!, "SIGKILL");
   await until(async () => {
     const now = await childrenOf(server.child.pid!);
     return now.length === 2 && now.every((pid) => !workers.includes(pid));

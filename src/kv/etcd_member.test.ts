@@ -54,7 +54,10 @@ const call = (bytes: number, timeoutMs: number) => ({
 test("a call ends by its deadline although the connection takes nothing any more", { timeout: 60_000 }, async (t) => {
   const member = await deafMember(t);
   // The first one lives until the settings have come, so that the second may fill the connection.
-  const [first, second] = await Promise.all([member.call(call(0, 1_500)), later(() => member.call(call(2 ** 25, 500)))]);
+  const [first, second] = await Promise.all([
+    member.call(call(0, 1_500)),
+    later(() => member.call(call(2 ** 25, 500))),
+  ]);
   for (const answer of [first, second]) {
     assert.ok(answer.kind === "lost" && answer.sent);
     assert.match(String(answer.cause), /no answer after/);

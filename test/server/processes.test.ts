@@ -129,6 +129,31 @@ test("a server whose log is on a full disk starts, replaces a worker that died, 
   assert.equal((await server.stop()).status, 0);
 });
 
+test("a worker that is to end, and has a drive that hangs, is replaced", { timeout }, async (t) => {
+  const fixture = new URL("./hanging_drive.fixture.ts", import.meta.url).href;
+  const environment = { NODE_OPTIONS: `--import=${fixture}` };
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "1"], environment);
+  const headers = basic(server.accessKey, server.secretKey!);
+  const upload = async (): Promise<number> => {
+    const request = { method: "PUT", headers, body: Buffer.alloc(100_000) };
+    return (await fetch(`${server.url}/_/files?name=a`, request)).status;
+  };
+  assert.equal(await upload(), 201);
+  const [worker] = await childrenOf(server.child.pid!);
+  process.kill(worker!, "SIGUSR2");
+  const hanging = upload().catch(() => undefined);
+  await until(() => server.errors().includes("A sync hangs"));
+  process.kill(worker!, "SIGTERM");
+  assert.notEqual(await hanging, 201);
+  await until(() =>
+    upload()
+      .then((status) => status === 201)
+      .catch(() => false),
+  );
+  assert.match(server.errors(), /The store does not close/);
+  assert.equal((await server.stop()).status, 0);
+});
+
 for (const workers of [1, 2]) {
   const name = `the session of a worker that died is fenced at once, by whoever is there (${workers} workers)`;
   test(name, { timeout }, async (t) => {

@@ -87,7 +87,7 @@ function amqpMethod(classAndMethod: string, args: string): string {
 const text = (words: string): string => Buffer.from(words).toString("hex");
 /** Start (PLAIN, en_US), Tune without bounds, Open-Ok. */
 const amqpOpened = [
-  amqpMethod("000a000a", `0009${"00000000"}00000005${text("PLAIN")}00000005${text("en_US")}`),
+  amqpMethod("000a000a", `00090000000000000005${text("PLAIN")}00000005${text("en_US")}`),
   amqpMethod("000a001e", "0000000000000000"),
   amqpMethod("000a0029", "00"),
 ].join("");

@@ -17,24 +17,34 @@ const load = async () => {
   return library;
 };
 
-type Reading = { acceptLoop(this: unknown): void };
+type Reading = { acceptLoop?(this: unknown): void };
 let isReadLater = false;
 
 /**
  * The library reads on, in the same turn, what came together with the end of the handshake, and only then hands the connection out. If that
  * is an error (the broker ends the connection, or sends what is no frame), nobody has listened yet, and it would end the
- * process. So what comes behind the handshake is read in a turn of its own. Its class can only be had from the library's file.
+ * process. So what comes behind the handshake is read in a turn of its own. Its class can only be had from the library's file;
+ * a version that has it elsewhere is used as it is.
  */
 function readLater(): void {
   if (isReadLater) return;
-  const require = createRequire(import.meta.url);
-  const file = require.resolve(amqpLibrary).replace(/[^/\\]*$/, "lib/connection.js");
-  const { prototype } = (require(file) as { readonly Connection: { readonly prototype: Reading } }).Connection;
-  const { acceptLoop } = prototype;
+  isReadLater = true;
+  const prototype = readingOf(amqpLibrary);
+  const acceptLoop = prototype?.acceptLoop;
+  if (prototype === undefined || acceptLoop === undefined) return;
   prototype.acceptLoop = function (): void {
     setImmediate(() => acceptLoop.call(this));
   };
-  isReadLater = true;
+}
+
+function readingOf(library: string): Reading | undefined {
+  const require = createRequire(import.meta.url);
+  try {
+    const file = require.resolve(library).replace(/[^/\\]*$/, "lib/connection.js");
+    return (require(file) as { readonly Connection?: { readonly prototype: Reading } }).Connection?.prototype;
+  } catch {
+    return undefined;
+  }
 }
 
 const heartbeatS = 30;

@@ -9,6 +9,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
+import { giveBack, soleView } from "../core/give_back.ts";
 import { limits } from "../core/limits.ts";
 import { TAG_BYTES, type BlockCipher, type BlockPlace } from "../crypto/cipher.ts";
 import type { ByteRange } from "../node/node.ts";
@@ -151,26 +152,36 @@ async function* planSteps(
   }
 }
 
-/** The raw pieces of a step, from the pieces of its stored range. */
+/** A block's raw bytes, which are `stored` or memory of their own. */
+function rawBlock({ cipher }: Step, { place, rawBytes }: Block, stored: Buffer): Buffer {
+  const packed = cipher === undefined ? stored : openBlock(cipher, place, stored);
+  const raw = unpackBlock(packed, rawBytes);
+  if (cipher !== undefined && raw !== packed) giveBack(packed);
+  return raw;
+}
+
+/** The raw pieces of a step, from the pieces of its stored range. What those are not views of is given back. */
 function piecesOf(step: Step, stored: readonly Buffer[]): readonly Buffer[] {
   if (step.blocks === undefined) return stored;
-  const [first] = stored;
-  const bytes = stored.length === 1 ? first! : Buffer.concat(stored);
+  const bytes = stored.length === 1 ? stored[0]! : Buffer.concat(stored);
   let offset = 0;
   let skip = step.skipBytes;
   let rest = step.rawBytes;
+  let isShared = false;
   const pieces: Buffer[] = [];
-  for (const { storedBytes, rawBytes, place } of step.blocks) {
-    const sealed = bytes.subarray(offset, offset + storedBytes);
-    const packed = step.cipher === undefined ? sealed : openBlock(step.cipher, place, sealed);
-    const block = unpackBlock(packed, rawBytes);
-    offset += storedBytes;
-    const piece = block.subarray(skip, skip + rest);
+  for (const block of step.blocks) {
+    const raw = rawBlock(step, block, bytes.subarray(offset, offset + block.storedBytes));
+    offset += block.storedBytes;
+    isShared ||= raw.buffer === bytes.buffer;
+    const piece = soleView(raw, skip, skip + rest);
     skip = 0;
     rest -= piece.length;
     pieces.push(piece);
   }
   assert(rest === 0, "a step's blocks hold its bytes");
+  // Only now: had a block not opened, the stored bytes of a coded chunk might be asked for again.
+  if (bytes !== stored[0]) for (const piece of stored) giveBack(piece);
+  if (!isShared) giveBack(bytes);
   return pieces;
 }
 

@@ -189,6 +189,34 @@ void test("blocks of one chunk, or chunks of one blob, that changed places do no
   await assert.rejects(read({ blob: { ...blob, chunks: other.blob.chunks }, dataKey }, store), isCorrupt);
 });
 
+void test("what was read is given back when its blocks are opened, what was sealed when it is stored", async () => {
+  const memory = createMemoryNode();
+  const seen: Uint8Array[] = [];
+  const node = altered(memory, {
+    append: async (drive, shard, signal) => {
+      await memory.append(drive, shard, signal);
+      seen.push(...shard.body);
+    },
+    read: async (...args) => {
+      const bytes = Buffer.from(await memory.read(...args));
+      seen.push(bytes);
+      return bytes;
+    },
+  });
+  const isLarge = (bytes: Uint8Array): boolean => bytes.length > TAG_BYTES;
+  const store = await makeStore(node, digests);
+  const bytes = bytesOf(2 * chunkBytes, "random", 11);
+  const sealed = await writeSealed(store, bytes);
+  assert.ok(seen.length > 0 && !seen.some(isLarge), "sealed blocks");
+  seen.length = 0;
+  assert.ok((await read(sealed, store)).equals(bytes));
+  assert.ok(seen.length > 0 && !seen.some(isLarge), "read blocks");
+  seen.length = 0;
+  const lost = { ...sealed, dataKey: DataKey.generate(systemRandom) };
+  await assert.rejects(read(lost, store), isCorrupt);
+  assert.ok(seen.some(isLarge), "what did not open may be asked for again");
+});
+
 void test("a range reads the blocks it touches and no others, within what one call may read", async () => {
   const memory = createMemoryNode();
   const ranges: ByteRange[] = [];

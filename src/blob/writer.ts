@@ -182,12 +182,19 @@ export class BlobWriter {
     const digest = this.#digestTail;
     const append = this.#appendChunk(buffer, raw, index, digest);
     const [digested, appended] = await Promise.allSettled([digest, append]);
-    this.#giveBack(buffer, index);
+    const isStored = digested.status === "fulfilled" && appended.status === "fulfilled";
+    this.#giveBack(buffer, index, isStored ? appended.value : []);
     if (digested.status === "rejected") throw digested.reason;
     if (appended.status === "rejected") throw appended.reason;
   }
 
-  async #appendChunk(buffer: ChunkBuffer, raw: Uint8Array, index: number, digested: Promise<void>): Promise<void> {
+  /** What was stored, in pieces: views of the buffer, or memory of their own. */
+  async #appendChunk(
+    buffer: ChunkBuffer,
+    raw: Uint8Array,
+    index: number,
+    digested: Promise<void>,
+  ): Promise<readonly Uint8Array[]> {
     const cipher = this.#cipher;
     const packed = cipher === undefined ? await packChunk(raw) : sealChunk(cipher, index, await packChunk(raw));
     const { storedBytes, blockBytes } = packed;
@@ -205,12 +212,15 @@ export class BlobWriter {
     const stored = { id, rawBytes: raw.length, storedBytes, blockBytes, redundancy, places };
     this.#chunks[index] = cipher === undefined ? stored : { ...stored, isSealed: true };
     for (const stray of strays) this.#strays.push({ chunk: id, chunkIndex: index, ...stray });
+    return packed.body;
   }
 
-  #giveBack(buffer: ChunkBuffer, index: number): void {
+  /** `body`: what was stored, if it was. What an append may still read beside the buffer is left to the collector. */
+  #giveBack(buffer: ChunkBuffer, index: number, body: readonly Uint8Array[]): void {
     const storing = this.#storings.get(index);
     if (storing === undefined || storing.isIdle) {
       this.#storings.delete(index);
+      for (const piece of body) if (piece.buffer !== buffer.room.buffer) giveBack(piece);
       return buffer.release();
     }
     const idle = storing.idle.then(() => void this.#storings.delete(index));

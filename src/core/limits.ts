@@ -417,6 +417,8 @@ export const limits = {
   headersTimeoutMs: 30_000,
   /** A body (either way) that moves no byte for this long is given up. */
   bodyIdleTimeoutMs: 60_000,
+  /** So much of an answer is handed to its socket, and a piece more, before the client must have taken it. */
+  unsentBytesMax: 512 * KiB,
   /** A body must move this fast, on average over each window in which it is the client's turn. */
   bodyBytesPerSecondMin: 1 * KiB,
   bodyPaceWindowMs: 60_000,

@@ -21,6 +21,7 @@ const noSalt = Buffer.alloc(0);
 
 export class DataKey {
   readonly #key: KeyObject;
+  #inline: BlockCipher | undefined;
 
   private constructor(bytes: Uint8Array) {
     assert(bytes.length === KEY_BYTES, "a data key has 32 bytes");
@@ -48,9 +49,9 @@ export class DataKey {
     return new BlockCipher(this.#derive("blob", id));
   }
 
-  /** For bytes that lie in the metadata: one block, and never other bytes under the same data key. */
+  /** For bytes that lie in the metadata: one block, and never other bytes under the same data key. Derived once. */
   ofInline(): BlockCipher {
-    return new BlockCipher(this.#derive("inline"));
+    return (this.#inline ??= new BlockCipher(this.#derive("inline")));
   }
 
   /** What stands for an MD5 where that would tell what the bytes are: the same for the same bytes under this key alone. */

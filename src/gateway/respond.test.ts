@@ -12,17 +12,19 @@ import { send, type Sent, type StreamBody } from "./respond.ts";
 
 const pieceBytes = 3_000_000;
 
-/** A paused client of a server that sends it one large piece, over a socket whose buffers in the kernel are small. */
-async function reading(t: TestContext): Promise<{ client: Socket; sent: Promise<Sent> }> {
+async function* largePiece(): AsyncGenerator<Buffer> {
+  yield Buffer.alloc(pieceBytes);
+}
+
+/** A paused client of a server that sends it these pieces, over a socket whose buffers in the kernel are small. */
+async function reading(t: TestContext, pieces = largePiece): Promise<{ client: Socket; sent: Promise<Sent> }> {
   const folder = mkdtempSync(path.join(tmpdir(), "holdfast-respond-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const sent = Promise.withResolvers<Sent>();
   const written = Promise.withResolvers<void>();
   const body: StreamBody = {
     lengthBytes: pieceBytes,
-    async *pieces() {
-      yield Buffer.alloc(pieceBytes);
-    },
+    pieces,
     release: () => undefined,
   };
   const server = createServer((req, res) => {
@@ -113,4 +115,22 @@ test("a body that fails before its first byte is refused in words, one that fail
     }
     assert.equal(released, 1);
   }
+});
+
+test("small pieces that are there go to the socket together, within the bound, while its client reads nothing", async (t) => {
+  const small = 100_000;
+  let taken = 0;
+  const { client, sent } = await reading(t, async function* () {
+    for (; taken < pieceBytes / small; taken++) yield Buffer.alloc(small);
+  });
+  let before = -1;
+  // The kernel's buffers take some; then nothing moves.
+  for (let still = 0; still < 20; before = taken) {
+    await turn();
+    still = taken === before ? still + 1 : 0;
+  }
+  const kernelBytesMax = 1_000_000;
+  assert.ok(taken > 1 && taken * small <= limits.unsentBytesMax + 2 * small + kernelBytesMax, `${taken} pieces`);
+  await read(client, pieceBytes);
+  assert.deepEqual(await sent, { bytes: pieceBytes, cut: undefined });
 });

@@ -130,11 +130,14 @@ async function sendStream(res: ServerResponse, status: number, headers: string[]
       bytes += piece.length;
       if (bytes > body.lengthBytes) throw new Error("The body is longer than announced.");
       if (!res.headersSent) res.writeHead(status, headers);
-      if (!res.write(piece, giveBackWhenSent(piece))) await drained(res);
+      const isTaken = res.write(piece, giveBackWhenSent(piece));
+      // What is there at once leaves in one write: pieces that come one by one, as decrypted blocks do, would cost a call each.
+      if (!isTaken && res.writableLength >= limits.unsentBytesMax) await drained(res);
       if (res.destroyed) throw new Error("The client left while the body was being sent.");
     }
     if (bytes !== body.lengthBytes) throw new Error("The body is shorter than announced.");
     if (!res.headersSent) res.writeHead(status, headers);
+    if (res.writableNeedDrain) await drained(res);
     res.end();
     return whole(bytes);
   } catch (error) {

@@ -2,7 +2,7 @@
  * Data keys that a service has opened or sealed, kept so that it need not be asked for each read: at most so many, each for so long
  * after it was last asked for at the service, however often it is used. What several requests want at once is asked for once.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { contextBytes, type EncryptionContext } from "../crypto/crypto.ts";
 import type { DataKey } from "../crypto/data_key.ts";
@@ -32,33 +32,33 @@ export class DataKeyCache {
   }
 
   keep(name: SealedName, dataKey: DataKey): void {
-    this.#keep(digestOf(name), dataKey);
+    this.#keep(textOf(name), dataKey);
   }
 
   /** `ask` is called when there is none. */
   async get(name: SealedName, ask: () => Promise<DataKey>): Promise<DataKey> {
-    const digest = digestOf(name);
-    const kept = this.#kept.get(digest);
+    const text = textOf(name);
+    const kept = this.#kept.get(text);
     if (kept !== undefined && this.#clock.monotonicMs() < kept.untilMs) return kept.dataKey;
-    const asked = this.#asked.get(digest);
+    const asked = this.#asked.get(text);
     if (asked !== undefined) return asked;
     const asking = ask();
-    this.#asked.set(digest, asking);
+    this.#asked.set(text, asking);
     try {
       const dataKey = await asking;
-      this.#keep(digest, dataKey);
+      this.#keep(text, dataKey);
       return dataKey;
     } finally {
-      this.#asked.delete(digest);
+      this.#asked.delete(text);
     }
   }
 
-  #keep(digest: string, dataKey: DataKey): void {
+  #keep(text: string, dataKey: DataKey): void {
     const { countMax, keptMs } = this.#bounds;
     if (keptMs === 0) return;
     const nowMs = this.#clock.monotonicMs();
-    this.#kept.delete(digest);
-    this.#kept.set(digest, { dataKey, untilMs: nowMs + keptMs });
+    this.#kept.delete(text);
+    this.#kept.set(text, { dataKey, untilMs: nowMs + keptMs });
     // All are kept equally long, so those that are over stand first.
     for (const [oldest, { untilMs }] of this.#kept) {
       if (this.#kept.size <= countMax && nowMs < untilMs) break;
@@ -67,8 +67,12 @@ export class DataKeyCache {
   }
 }
 
+/** Longer texts are kept as their digests. */
+const textCharsMax = 256;
+
 /** What was sealed, by what, and in what context: whoever has not all of it gets no key that is kept. */
-function digestOf({ keyId, sealed, context }: SealedName): string {
-  const hash = createHash("sha256").update(keyId).update("\0");
-  return hash.update(createHash("sha256").update(sealed).digest()).update(contextBytes(context)).digest("base64");
+function textOf({ keyId, sealed, context }: SealedName): string {
+  const bound = context.size === 0 ? "" : contextBytes(context).toString();
+  const text = `${keyId}\0${bound}\0${Buffer.from(sealed.buffer, sealed.byteOffset, sealed.length).toString("latin1")}`;
+  return text.length <= textCharsMax ? text : hash("sha256", text, "base64");
 }

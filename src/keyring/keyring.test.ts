@@ -142,3 +142,18 @@ void test("several processes that begin at once make one of each key, and rotate
     [2, 3, 4, 5, 6],
   );
 });
+
+void test("a data key that was opened is kept for a bounded time, and after a rotation too", async () => {
+  const clock = new HandClock();
+  const keyring = await openWith(openMemoryKv(), [randomBytes(32)], clock);
+  const sealed = await keyring.seal(storeKeyId, DataKey.generate(systemRandom), noContext);
+  const opened = await keyring.open(storeKeyId, sealed, noContext);
+  await keyring.rotate(storeKeyId);
+  clock.ms += limits.dataKeysKeptMs - 1;
+  assert.equal(await keyring.open(storeKeyId, Buffer.from(sealed), noContext), opened);
+  await assert.rejects(keyring.open(storeKeyId, sealed, context), (error) => hasReason(error, "corrupt_record"));
+  clock.ms += 1;
+  const again = await keyring.open(storeKeyId, sealed, noContext);
+  assert.notEqual(again, opened);
+  assert.deepEqual(again.export(), opened.export());
+});

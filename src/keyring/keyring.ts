@@ -7,7 +7,8 @@
  * old one first before that), and then with the new one alone.
  *
  * A process goes by what it read of a key for encryptionKeyKeptMs: after a rotation it may seal with the version before for so
- * long. Opening never depends on that: a version that is not known is looked for.
+ * long. Opening never depends on that: a version that is not known is looked for. Data keys that were opened are kept in memory
+ * (data_key_cache.ts); since no key and no version ever goes, what opened once may be opened again.
  */
 import { createSecretKey, type KeyObject } from "node:crypto";
 import { assert } from "../core/assert.ts";
@@ -25,6 +26,7 @@ import type { Kv } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import { decodeKeyring, encodeKeyring, MASTER_ID_BYTES, type KeyringRecord } from "../meta/keyring.ts";
 import { keyringIdOf, keyringKey, tagRange, tags } from "../meta/keys.ts";
+import { DataKeyCache } from "./data_key_cache.ts";
 
 export type KeyringParts = {
   readonly kv: Kv;
@@ -76,11 +78,14 @@ export class Keyring implements KeyService, KeyManager {
   readonly #parts: KeyringParts;
   readonly #masters: readonly Master[];
   readonly #known = new Map<string, KnownKey>();
+  readonly #dataKeys: DataKeyCache;
 
   private constructor(parts: KeyringParts) {
     assert(parts.masters.length > 0, "a keyring has a master key");
     this.#parts = parts;
     this.#masters = parts.masters.map(masterOf);
+    const bounds = { countMax: limits.dataKeysKept, keptMs: limits.dataKeysKeptMs };
+    this.#dataKeys = new DataKeyCache(bounds, parts.clock);
   }
 
   /**
@@ -100,7 +105,11 @@ export class Keyring implements KeyService, KeyManager {
     return new ByteWriter().varint(versions.length).raw(sealed).finish();
   }
 
-  async open(keyId: string, sealed: Uint8Array, context: EncryptionContext): Promise<DataKey> {
+  open(keyId: string, sealed: Uint8Array, context: EncryptionContext): Promise<DataKey> {
+    return this.#dataKeys.get({ keyId, sealed, context }, () => this.#open(keyId, sealed, context));
+  }
+
+  async #open(keyId: string, sealed: Uint8Array, context: EncryptionContext): Promise<DataKey> {
     const reader = new ByteReader(sealed, "sealed data key");
     const version = reader.varint();
     const bytes = reader.raw(SEALED_KEY_BYTES);

@@ -4,6 +4,7 @@
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError, systemCode } from "../core/errors.ts";
+import { soleView } from "../core/give_back.ts";
 import type { DiskFile } from "./disk.ts";
 import { placeBytes } from "./drive_index.ts";
 import type { DriveIndex, Found, Place } from "./drive_index.ts";
@@ -80,7 +81,8 @@ export class ShardReader {
     const blocks = together ? bytes.subarray(head) : bytes;
     const bad = findBadBlock(blocks, { ...ref, table, blockBytes, firstBlock });
     if (bad !== undefined) throw corrupt(ref, `block ${bad} does not match its checksum`);
-    return blocks.subarray(range.offset - start, range.offset - start + range.length);
+    const skipped = range.offset - start + (together ? head : 0);
+    return soleView(bytes, skipped, skipped + range.length);
   }
 
   /** The record's table, from its head if it was read already. */

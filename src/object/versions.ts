@@ -18,7 +18,16 @@ import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { Entry, Key } from "../kv/kv.ts";
 import type { Transaction } from "../kv/transact.ts";
-import { decodeBody, decodePast, encodeBody, encodeHead, encodePast, isNullVersion, orderOf, pastOf } from "../meta/heads.ts";
+import {
+  decodeBody,
+  decodePast,
+  encodeBody,
+  encodeHead,
+  encodePast,
+  isNullVersion,
+  orderOf,
+  pastOf,
+} from "../meta/heads.ts";
 import type { HeadRecord, VersionRecord } from "../meta/heads.ts";
 import { bodyKey, headKey, markerKey, pastKey, pastRange } from "../meta/keys.ts";
 import { trashWrite } from "../meta/trash.ts";

@@ -183,7 +183,7 @@ export function escapeKey(objectKey: Uint8Array): Buffer {
   return escapedBetween(0, objectKey, 0);
 }
 
-/** An escaped key with room before and behind it, for whoever makes a row's key of it: one piece of memory for all of it. */
+/** An escaped key with zeroed room before and behind it, for whoever makes a row's key of it: one piece of memory for all of it. */
 export function escapedBetween(beforeBytes: number, objectKey: Uint8Array, afterBytes: number): Buffer {
   let nulBytes = 0;
   for (let at = objectKey.indexOf(0); at >= 0; at = objectKey.indexOf(0, at + 1)) nulBytes += 1;
@@ -249,7 +249,8 @@ export function pastKey(bucket: BucketId, objectKey: Uint8Array, order: bigint):
 
 /** The row of a key whose current version is a delete marker. */
 export function markerKey(bucket: BucketId, objectKey: Uint8Array): Buffer {
-  return pastKey(bucket, objectKey, currentMarkerOrder);
+  // The inverse of that order is zero, as the room behind the key is.
+  return withEscapedKey(tags.past, bucket, objectKey, ORDER_BYTES);
 }
 
 /** `order` is undefined for the row of a marker that is current. */

@@ -7,6 +7,7 @@ import { HoldfastError } from "./errors.ts";
 
 const scratchBytes = 64 * 1024;
 const scratch = Buffer.allocUnsafeSlow(scratchBytes);
+const nothing = new Uint8Array(0);
 
 /**
  * Writes a record front to back. `finish` returns a fresh copy. Writers are not nested: each record is written in one
@@ -76,9 +77,11 @@ export class ByteWriter {
     return this;
   }
 
-  finish(): Buffer {
-    const out = Buffer.allocUnsafeSlow(this.#length);
+  /** `rest`: raw bytes behind the record, which are not copied twice. */
+  finish(rest: Uint8Array = nothing): Buffer {
+    const out = Buffer.allocUnsafeSlow(this.#length + rest.length);
     this.#buffer.copy(out, 0, 0, this.#length);
+    out.set(rest, this.#length);
     return out;
   }
 }

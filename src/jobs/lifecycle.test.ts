@@ -64,21 +64,69 @@ test("what expires is found without touching what does not", async () => {
   assert.ok(many.written <= 30 * 8, `${many.written} rows written for 30 objects`);
 });
 
-test("a PUT to a bucket with rules writes one row more where a rule is about it, and reads none more", async () => {
+test("a PUT to a bucket with rules writes one row more where a rule is about its new key, and reads none more", async () => {
   const world = newWorld();
   const measured = counted(world.kv);
   const process = await startProcess({ ...world, kv: measured.kv });
   await process.store.createBucket(bucket, { region: "here" });
   const costOf = async (key: string): Promise<{ read: number; written: number }> => {
-    await process.store.put(plainPut(bucket, key, "x"));
     const { read, written } = { ...measured.rows };
     await process.store.put(plainPut(bucket, key, "x"));
     return { read: measured.rows.read - read, written: measured.rows.written - written };
   };
-  const before = await costOf("log/a");
+  await costOf("log/a");
+  const [plain, plainAgain] = [await costOf("log/b"), await costOf("log/b")];
   await setRules(process, { prefix: "log/", days: 1 });
-  assert.deepEqual(await costOf("kept/a"), before);
-  assert.deepEqual(await costOf("log/a"), { read: before.read, written: before.written + 1 });
+  // The document is read once.
+  await costOf("kept/a");
+  assert.deepEqual(await costOf("kept/b"), plain);
+  assert.deepEqual(await costOf("log/c"), { read: plain.read, written: plain.written + 1 });
+  // What was there had a row that is due no later.
+  assert.deepEqual(await costOf("log/c"), plainAgain);
+});
+
+test("a key that is written again before it expires has one due row, and expires when its last object does", async () => {
+  const clock = new SettableClock();
+  const world = newWorld();
+  const process = await startProcess(world, clock);
+  await process.store.createBucket(bucket, { region: "here" });
+  await setRules(process, { days: 2 });
+  for (let day = 0; day < 6; day++) {
+    clock.aheadMs = day * dayMs;
+    await process.store.put(plainPut(bucket, "a", `${day}`));
+    await expire(process);
+    assert.equal((await rowsOf(world.kv, tags.due)).length, 1, `on day ${day}`);
+    assert.deepEqual(await keysOf(process), ["a"]);
+  }
+  clock.aheadMs = 9 * dayMs;
+  assert.equal(await expire(process), 1);
+  assert.deepEqual([await keysOf(process), await rowsOf(world.kv, tags.due)], [[], []]);
+});
+
+test("an object that expires earlier than the one it replaces has a row of its own", async () => {
+  const clock = new SettableClock();
+  const world = newWorld();
+  const process = await startProcess(world, clock);
+  await process.store.createBucket(bucket, { region: "here" });
+  await setRules(process, { days: 9 }, { days: 1, below: 2 });
+  await process.store.put(plainPut(bucket, "a", "long"));
+  await process.store.put(plainPut(bucket, "a", "x"));
+  clock.aheadMs = 3 * dayMs;
+  assert.equal(await expire(process), 1);
+  assert.deepEqual(await keysOf(process), []);
+});
+
+test("where objects may be locked every write has its row: a look may have put the earlier one off", async () => {
+  const world = newWorld();
+  const process = await startProcess(world);
+  await process.store.createBucket(bucket, { region: "here", objectLock: true });
+  await setRules(process, { days: 9 });
+  const clock = new SettableClock();
+  const later = await startProcess(world, clock);
+  await process.store.put(plainPut(bucket, "a", "x"));
+  clock.aheadMs = 2 * dayMs;
+  await later.store.put(plainPut(bucket, "a", "y"));
+  assert.equal((await rowsOf(world.kv, tags.due)).length, 2);
 });
 
 test("a key with more versions than one commit removes loses all that are due, and keeps those it shall keep", async () => {

@@ -278,10 +278,16 @@ export type PastRecord = { readonly head: HeadRecord; readonly inline: Buffer | 
 
 export function encodePast(past: PastRecord): Buffer {
   assert((past.head.data.kind === "inline") === (past.inline !== undefined), "an inline version brings its bytes");
-  const head = encodeHead(past.head);
-  const writer = new ByteWriter().u8(newestVersion).bytes(head);
-  if (past.inline !== undefined) writer.raw(past.inline);
-  return writer.finish();
+  return pastOf(encodeHead(past.head), past.inline);
+}
+
+/**
+ * The past row of a version whose head row is at hand: the bytes of both go on as they are. `inline`: those that the head says
+ * are inline, which decodeBody has confirmed to be its own.
+ */
+export function pastOf(headRow: Uint8Array, inline: Uint8Array | undefined): Buffer {
+  const front = new ByteWriter().u8(newestVersion).bytes(headRow);
+  return inline === undefined ? front.finish() : front.finish(inline);
 }
 
 export function decodePast(value: Uint8Array): PastRecord {

@@ -180,15 +180,27 @@ export function headRange(bucket: BucketId): KeyRange {
 
 /** 00 → 00 FF, then 00 00. Order of escaped keys is the order of the keys, and none is a prefix of another. */
 export function escapeKey(objectKey: Uint8Array): Buffer {
+  return escapedBetween(0, objectKey, 0);
+}
+
+/** An escaped key with zeroed room before and behind it, for whoever makes a row's key of it: one piece of memory for all of it. */
+export function escapedBetween(beforeBytes: number, objectKey: Uint8Array, afterBytes: number): Buffer {
   let nulBytes = 0;
-  for (const byte of objectKey) if (byte === 0) nulBytes += 1;
-  const out = Buffer.alloc(objectKey.length + nulBytes + 2);
-  let at = 0;
+  for (let at = objectKey.indexOf(0); at >= 0; at = objectKey.indexOf(0, at + 1)) nulBytes += 1;
+  const end = beforeBytes + objectKey.length + nulBytes + 2;
+  const out = Buffer.alloc(end + afterBytes);
+  if (nulBytes === 0) out.set(objectKey, beforeBytes);
+  else escapeInto(out, beforeBytes, objectKey);
+  return out;
+}
+
+/** `out` is zeroed: of an escaped 00 only the FF is written. */
+function escapeInto(out: Buffer, start: number, objectKey: Uint8Array): void {
+  let at = start;
   for (const byte of objectKey) {
     out[at++] = byte;
     if (byte === 0) out[at++] = 0xff;
   }
-  return out;
 }
 
 /** Reads an escaped key that starts at `offset`; `end` is where what follows it begins. */
@@ -208,43 +220,55 @@ export function unescapeKey(row: Uint8Array, offset: number): { readonly key: Bu
   }
 }
 
-function withEscapedKey(tag: Tag, bucket: BucketId, objectKey: Uint8Array, suffix: Uint8Array): Buffer {
-  return Buffer.concat([idKey(tag, bucket, BUCKET_ID_BYTES, 0), escapeKey(objectKey), suffix]);
+/** `tag`, the bucket, the escaped key, and room for what follows. */
+function withEscapedKey(tag: Tag, bucket: BucketId, objectKey: Uint8Array, extraBytes: number): Buffer {
+  const key = escapedBetween(headPrefixBytes, objectKey, extraBytes);
+  writeBucket(key, tag, bucket);
+  return key;
+}
+
+/** How a row's key begins that is of a bucket. */
+export function writeBucket(key: Buffer, tag: Tag, bucket: BucketId): void {
+  key[0] = tag;
+  const written = key.write(bucket, 1, BUCKET_ID_BYTES, "hex");
+  assert(written === BUCKET_ID_BYTES, "a bucket's id has eight bytes");
 }
 
 // --- noncurrent versions and delete markers ---
 
 /** Where a delete marker stands while it is current: before all other versions of its key. No version has this order. */
 const currentMarkerOrder = 0xffff_ffff_ffff_ffffn;
+const ORDER_BYTES = 8;
 
 /** `order` grows with every version of a key; newer ones sort first. */
 export function pastKey(bucket: BucketId, objectKey: Uint8Array, order: bigint): Buffer {
-  const inverse = Buffer.alloc(8);
-  inverse.writeBigUInt64BE(0xffff_ffff_ffff_ffffn - order);
-  return withEscapedKey(tags.past, bucket, objectKey, inverse);
+  const key = withEscapedKey(tags.past, bucket, objectKey, ORDER_BYTES);
+  key.writeBigUInt64BE(0xffff_ffff_ffff_ffffn - order, key.length - ORDER_BYTES);
+  return key;
 }
 
 /** The row of a key whose current version is a delete marker. */
 export function markerKey(bucket: BucketId, objectKey: Uint8Array): Buffer {
-  return pastKey(bucket, objectKey, currentMarkerOrder);
+  // The inverse of that order is zero, as the room behind the key is.
+  return withEscapedKey(tags.past, bucket, objectKey, ORDER_BYTES);
 }
 
 /** `order` is undefined for the row of a marker that is current. */
 export function parsePastKey(row: Buffer): { readonly key: Buffer; readonly order: bigint | undefined } {
   const { key, end } = unescapeKey(row, headPrefixBytes);
-  assert(row.length === end + 8, "a past row's key ends with eight bytes of order");
+  assert(row.length === end + ORDER_BYTES, "a past row's key ends with eight bytes of order");
   const order = 0xffff_ffff_ffff_ffffn - row.readBigUInt64BE(end);
   return { key, order: order === currentMarkerOrder ? undefined : order };
 }
 
 /** Every past row of one key: the current marker, then newest first. */
 export function pastRange(bucket: BucketId, objectKey: Uint8Array): KeyRange {
-  return prefixRange(withEscapedKey(tags.past, bucket, objectKey, Buffer.alloc(0)));
+  return prefixRange(withEscapedKey(tags.past, bucket, objectKey, 0));
 }
 
 /** Past rows of every key that begins so. */
 export function pastPrefixRange(bucket: BucketId, keyPrefix: Uint8Array): KeyRange {
-  const ended = withEscapedKey(tags.past, bucket, keyPrefix, Buffer.alloc(0));
+  const ended = withEscapedKey(tags.past, bucket, keyPrefix, 0);
   return prefixRange(ended.subarray(0, ended.length - 2));
 }
 
@@ -350,7 +374,10 @@ export function trashKey(atMs: number, random: Uint8Array): Buffer {
 // --- uploads (records in meta/uploads.ts) ---
 
 export function uploadKey(bucket: BucketId, objectKey: Uint8Array, upload: UploadId): Buffer {
-  return withEscapedKey(tags.upload, bucket, objectKey, Buffer.from(upload, "hex"));
+  const key = withEscapedKey(tags.upload, bucket, objectKey, UPLOAD_ID_BYTES);
+  const written = key.write(upload, key.length - UPLOAD_ID_BYTES, "hex");
+  assert(written === UPLOAD_ID_BYTES, "an upload id has the bytes its kind says");
+  return key;
 }
 
 export function parseUploadKey(row: Buffer): { readonly key: Buffer; readonly upload: UploadId } {

@@ -12,7 +12,7 @@ import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { BUCKET_ID_BYTES, UPLOAD_ID_BYTES } from "../core/ids.ts";
 import type { BucketId, UploadId } from "../core/ids.ts";
 import type { Key, KeyRange } from "../kv/kv.ts";
-import { escapeKey, prefixRange, tags, unescapeKey, uploadRange } from "./keys.ts";
+import { escapedBetween, escapeKey, prefixRange, tags, unescapeKey, uploadRange, writeBucket } from "./keys.ts";
 
 /** `bucket`: its name. */
 export type LifecycleRecord =
@@ -24,6 +24,7 @@ export type LifecycleRecord =
 const newestVersion = 1;
 const kinds = ["walking", "settled", "clearing"] as const;
 const TIME_BYTES = 6;
+const timeAt = 1 + BUCKET_ID_BYTES;
 /** The last moment that a due row can name. */
 export const dueMsMax = 2 ** 48 - 1;
 
@@ -37,18 +38,28 @@ export function lifecycleKey(bucket: BucketId): Buffer {
 
 function timeBytes(atMs: number): Buffer {
   const bytes = Buffer.alloc(TIME_BYTES);
-  bytes.writeUIntBE(Math.min(Math.max(0, atMs), dueMsMax), 0, TIME_BYTES);
+  bytes.writeUIntBE(clippedTime(atMs), 0, TIME_BYTES);
   return bytes;
+}
+
+function clippedTime(atMs: number): number {
+  return Math.min(Math.max(0, atMs), dueMsMax);
 }
 
 export type Due = { readonly atMs: number; readonly key: Buffer; readonly upload: UploadId | undefined };
 
-export function dueKey(bucket: BucketId, { atMs, key, upload = "" as UploadId }: Due): Buffer {
-  return Buffer.concat([bucketRow(tags.due, bucket), timeBytes(atMs), escapeKey(key), Buffer.from(upload, "hex")]);
+export function dueKey(bucket: BucketId, { atMs, key, upload }: Due): Buffer {
+  const uploadBytes = upload === undefined ? 0 : UPLOAD_ID_BYTES;
+  const row = escapedBetween(timeAt + TIME_BYTES, key, uploadBytes);
+  writeBucket(row, tags.due, bucket);
+  row.writeUIntBE(clippedTime(atMs), timeAt, TIME_BYTES);
+  if (upload === undefined) return row;
+  const written = row.write(upload, row.length - UPLOAD_ID_BYTES, "hex");
+  assert(written === UPLOAD_ID_BYTES, "an upload id has the bytes its kind says");
+  return row;
 }
 
 export function parseDueKey(row: Buffer): Due {
-  const timeAt = 1 + BUCKET_ID_BYTES;
   const { key, end } = unescapeKey(row, timeAt + TIME_BYTES);
   assert(row.length === end || row.length === end + UPLOAD_ID_BYTES, "a due row's key ends with a key or an upload id");
   const upload = row.length === end ? undefined : (row.toString("hex", end) as UploadId);

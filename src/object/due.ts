@@ -1,7 +1,8 @@
 /**
  * Writes when the lifecycle rules of a bucket want a key looked at, in the commit that changes the key: so for everything that
- * rules will want there is a row no later than that (meta/lifecycle.ts). The row is put without a look at what is there, and
- * a change that rules want nothing of writes none. A bucket without rules pays nothing: its row, which is in hand, says so.
+ * rules will want there is a row no later than that (meta/lifecycle.ts). The row is put without a look at what is there; a change
+ * that rules want nothing of writes none, nor does one whose key has an earlier row already, as that of an object that is replaced
+ * before it expires. A bucket without rules pays nothing: its row, which is in hand, says so.
  *
  * What a change makes due: what is current now, in its time; what became noncurrent, in its time; where a rule keeps a number of
  * noncurrent versions, an older one of them, at the next midnight.
@@ -49,7 +50,9 @@ export async function rulesOf(
   key: Buffer,
 ): Promise<readonly LifecycleRule[]> {
   if (!hasConfiguration(bucket.configured, "lifecycle")) return none;
-  const document = await configurationIn(ctx, tx, { name, bucket, version: bucketVersion }, "lifecycle");
+  const document =
+    ctx.configurations.get(bucket, "lifecycle") ??
+    (await configurationIn(ctx, tx, { name, bucket, version: bucketVersion }, "lifecycle"));
   if (document === undefined) return none;
   assert(ctx.lifecycleRules !== undefined, "who can set a lifecycle document can read one");
   return rulesForKey(ctx.lifecycleRules(document), key);
@@ -117,8 +120,25 @@ export type KeyChange = {
 export async function noteDue(ctx: ObjectContext, tx: Transaction, target: Target, change: KeyChange): Promise<void> {
   if (!hasConfiguration(target.bucket.configured, "lifecycle")) return;
   const rules = await rulesOf(ctx, tx, target, target.key);
-  const atMs = dueOf(rules, change, calendarOf(ctx));
-  if (atMs !== undefined) tx.put(dueKey(target.bucket.id, { atMs, key: target.key, upload: undefined }), dueValue);
+  const calendar = calendarOf(ctx);
+  const atMs = dueOf(rules, change, calendar);
+  if (atMs === undefined || isDueBefore(target, rules, { atMs, calendar })) return;
+  tx.put(dueKey(target.bucket.id, { atMs, key: target.key, upload: undefined }), dueValue);
+}
+
+/**
+ * Whether the key has a row no later than that already: the one of the object that was current, which stands as long as it is
+ * current (or the walk through the bucket has yet to come by the key, and sees what is there then). A lock would let whoever looked
+ * put the row off, so nothing is concluded where there may be locks; nor from a marker, which waits for what stands behind it.
+ */
+function isDueBefore(
+  { bucket, head }: Target,
+  rules: readonly LifecycleRule[],
+  { atMs, calendar }: { readonly atMs: number; readonly calendar: Calendar },
+): boolean {
+  if (head === undefined || bucket.objectLock) return false;
+  const earlierMs = currentDue(rules, head, calendar);
+  return earlierMs !== undefined && earlierMs <= atMs;
 }
 
 /** The earliest time at which the rules may want something because of the change. */

@@ -8,6 +8,7 @@
  * Source: "Lifecycle configuration elements" and "Setting an S3 Lifecycle configuration" of the S3 user guide.
  */
 import type { HeadRecord } from "../meta/heads.ts";
+import { startsWith } from "./markers.ts";
 
 export type LifecycleRule = {
   readonly id: string;
@@ -62,10 +63,6 @@ type Version = Pick<HeadRecord, "sizeBytes" | "modifiedMs" | "tags" | "data">;
 /** The rules that count for a key at all. */
 export function rulesForKey(rules: readonly LifecycleRule[], key: Buffer): readonly LifecycleRule[] {
   return rules.filter(({ isEnabled, prefix }) => isEnabled && startsWith(key, prefix));
-}
-
-function startsWith(key: Buffer, prefix: Buffer): boolean {
-  return prefix.length <= key.length && key.subarray(0, prefix.length).equals(prefix);
 }
 
 /** A delete marker has no tags and no size: what asks for either is not about it. */

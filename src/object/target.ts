@@ -130,7 +130,8 @@ export async function readTarget(
   const checks = [
     { key: entry.key, version: entry.version },
     { key: wanted.head, version: headEntry?.version ?? absent },
-    ...(wanted.marker ? [{ key: wanted.marker, version: markerEntry?.version ?? absent }] : []),
+    // Where there is a head there is no marker, and none comes without the head's going.
+    ...(wanted.marker && !headEntry ? [{ key: wanted.marker, version: markerEntry?.version ?? absent }] : []),
   ];
   const head = headEntry && decodeHead(headEntry.value);
   const marker = markerEntry && decodePast(markerEntry.value).head;

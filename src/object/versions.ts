@@ -18,7 +18,16 @@ import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { Entry, Key } from "../kv/kv.ts";
 import type { Transaction } from "../kv/transact.ts";
-import { decodeBody, decodePast, encodeBody, encodeHead, encodePast, isNullVersion, orderOf } from "../meta/heads.ts";
+import {
+  decodeBody,
+  decodePast,
+  encodeBody,
+  encodeHead,
+  encodePast,
+  isNullVersion,
+  orderOf,
+  pastOf,
+} from "../meta/heads.ts";
 import type { HeadRecord, VersionRecord } from "../meta/heads.ts";
 import { bodyKey, headKey, markerKey, pastKey, pastRange } from "../meta/keys.ts";
 import { trashWrite } from "../meta/trash.ts";
@@ -209,9 +218,14 @@ function yieldPlace(tx: Transaction, target: Target, replaced: StoredVersion | u
     pastRows -= 1;
   }
   if (current === undefined || current.place === replaced?.place) return pastRows;
-  const inline = current.head.data.kind === "inline" ? decodeBody(current.head, target.bodyEntry?.value) : undefined;
-  tx.put(placeOf(target, orderOf(current.head)), encodePast({ head: current.head, inline }));
+  tx.put(placeOf(target, orderOf(current.head)), pastRowOf(target, current));
   return pastRows + 1;
+}
+
+/** What is current as a past row: its rows' bytes as they are. */
+function pastRowOf({ headEntry, markerEntry, bodyEntry }: Target, { place, head }: StoredVersion): Buffer {
+  if (place === "marker") return markerEntry!.value;
+  return pastOf(headEntry!.value, head.data.kind === "inline" ? decodeBody(head, bodyEntry?.value) : undefined);
 }
 
 /** The body row beside the new head, or none where there was one. */

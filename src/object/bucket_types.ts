@@ -1,6 +1,7 @@
 /** What the doors can ask about buckets themselves (buckets.ts): a part of `Objects`. */
 import type { BucketId } from "../core/ids.ts";
 import type { AskedRedundancies } from "../core/redundancy.ts";
+import type { ReadAhead } from "../kv/read_ahead.ts";
 import type { ConfigurationKind } from "../meta/configurations.ts";
 import type { Retention } from "./object.ts";
 
@@ -72,14 +73,20 @@ export type BucketCalls = {
   deleteBucket(name: string): Promise<void>;
   /** Undefined: there is none of that kind. `no_such_bucket`. */
   configuration(bucket: string, kind: ConfigurationKind): Promise<ConfigurationDocument | undefined>;
-  /** The bucket and those of these documents that it has, as one state of the store has them. `no_such_bucket`. */
+  /**
+   * The bucket and those of these documents that it has, as one state of the store has them: the same object as long as the bucket's row is
+   * the same, so that what was made of it may be kept by it. `ahead`: of that bucket. `no_such_bucket`.
+   */
   configurations(
     bucket: string,
     kinds: readonly ConfigurationKind[],
+    ahead?: ReadAhead,
   ): Promise<{
     readonly bucket: BucketInfo;
     readonly documents: ReadonlyMap<ConfigurationKind, ConfigurationDocument>;
   }>;
+  /** What is read of a bucket to answer `configurations`, to be read with something else. Undefined: no bucket has that name. */
+  readAhead(bucket: string): ReadAhead | undefined;
   /** One of at most configurationBytesMax bytes, in the place of any before; undefined: none. `no_such_bucket`. */
   setConfiguration(change: {
     readonly bucket: string;

@@ -119,6 +119,8 @@ type LoggedName = "route" | "access" | "signed" | "authority";
 class S3Gateway {
   readonly #options: GatewayOptions;
   readonly #services: Services;
+  /** The same with objects of buckets that requests were judged by. */
+  readonly #judgedServices = new WeakMap<Objects, Services>();
   readonly #ids: RequestIds;
   #inFlight = 0;
 
@@ -219,7 +221,10 @@ class S3Gateway {
 
   #servicesFor(authority: Authority): Services {
     const objects = authority.judged(this.#services.objects);
-    return objects === this.#services.objects ? this.#services : { ...this.#services, objects };
+    if (objects === this.#services.objects) return this.#services;
+    let services = this.#judgedServices.get(objects);
+    if (services === undefined) this.#judgedServices.set(objects, (services = { ...this.#services, objects }));
+    return services;
   }
 
   #request(

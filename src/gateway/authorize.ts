@@ -40,7 +40,7 @@ import {
 import { operations } from "./operations.ts";
 import { renameSource } from "./rename_source.ts";
 import type { Query } from "./route.ts";
-import { readRules, type ReadAhead, type ReadRules, type RulesSource } from "./rules.ts";
+import { knownRules, readRules, type ReadAhead, type ReadRules, type RulesSource } from "./rules.ts";
 
 /** What applies to a key. `full`: it may do everything, whatever a policy says. */
 export type Access = "full" | { readonly caller: Caller; readonly policies: Policies };
@@ -172,8 +172,10 @@ export async function authorityOf(parts: AuthorityParts, source: RulesSource, ah
   const rules = new Map<string, ReadRules>();
   const { access, asked } = parts;
   if (access !== "full")
-    for (const name of bucketsOf(asked))
-      rules.set(name, await readRules(source, name, name === asked.bucket ? ahead : undefined));
+    for (const name of bucketsOf(asked)) {
+      const rows = name === asked.bucket ? ahead : undefined;
+      rules.set(name, knownRules(source.objects, name, rows) ?? (await readRules(source, name, rows)));
+    }
   return new Authority(parts, rules);
 }
 

@@ -207,7 +207,8 @@ class S3Gateway {
     ahead?: ReadAhead,
   ): Promise<Authority> {
     const { clock, region } = this.#options;
-    const upload = parts.access === "full" ? undefined : await begunUpload(asked, this.#services.objects);
+    const begun = parts.access === "full" ? undefined : begunUpload(asked, this.#services.objects);
+    const upload = begun && (await begun);
     const authority = await authorityOf(
       { ...parts, peer: peerOf(req), asked, upload, nowMs: clock.nowMs(), region },
       this.#services,

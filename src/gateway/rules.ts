@@ -20,13 +20,26 @@ const kinds: readonly ConfigurationKind[] = ["policy", "acl", "ownershipControls
 /** `id`: of the bucket that says so. Another one may have its name later. */
 export type ReadRules = BucketRules & { readonly id: BucketId };
 
-export type RulesSource = { readonly objects: Pick<Objects, "configurations">; readonly accounts: Accounts };
+export type RulesSource = {
+  readonly objects: Pick<Objects, "configurations" | "knownConfigurations">;
+  readonly accounts: Accounts;
+};
 
 type Found = Awaited<ReturnType<Objects["configurations"]>>;
 export type ReadAhead = NonNullable<ReturnType<Objects["readAhead"]>>;
 
 /** The answer of the object layer is the same object as long as the bucket is the same, and an account never changes. */
 const made = new WeakMap<Found, ReadRules>();
+
+/** What readRules would answer, where the bucket's row was read ahead and its rules were made before. Errors: `no_such_bucket`. */
+export function knownRules(
+  objects: Pick<Objects, "knownConfigurations">,
+  name: string,
+  ahead: ReadAhead | undefined,
+): ReadRules | undefined {
+  const found = ahead && objects.knownConfigurations(name, kinds, ahead);
+  return found && made.get(found);
+}
 
 /** `ahead`: the bucket's rows, where they have been read since the request began. Errors: `no_such_bucket`. */
 export async function readRules(

@@ -95,7 +95,11 @@ export class Callers {
   async find(accessKey: string, session?: OpenedSession, ahead?: ReadAhead): Promise<FoundKey | undefined> {
     const known = this.#known.get(accessKey);
     let wanted: readonly Buffer[] = known?.keys ?? [accessKeyKey(accessKey)];
-    let entries = await readWith(this.#kv, wanted, ahead);
+    let entries: readonly (Entry | undefined)[] = await this.#kv.get(
+      ahead === undefined ? wanted : [...wanted, ...ahead.keys],
+    );
+    // Behind the rows of the key.
+    ahead?.put(entries.slice(wanted.length));
     if (known !== undefined && known.session === session && isAsKnown(known, entries)) return known.found;
     const asked: Asked = { accessKey, session };
     for (let round = 0; round < roundsMax; round++) {
@@ -259,17 +263,6 @@ function tagsOfSession(ofRole: readonly Tag[], given: readonly Tag[]): Map<strin
 
 function managedOf({ managed, boundary }: Bounded): readonly string[] {
   return boundary === undefined ? managed : [...managed, boundary];
-}
-
-async function readWith(
-  kv: Kv,
-  wanted: readonly Buffer[],
-  ahead: ReadAhead | undefined,
-): Promise<readonly (Entry | undefined)[]> {
-  if (ahead === undefined) return kv.get(wanted);
-  const entries = await kv.get([...wanted, ...ahead.keys]);
-  ahead.put(entries.slice(wanted.length));
-  return entries;
 }
 
 /** Behind the rows of the key there may be others. */

@@ -76,11 +76,17 @@ export function createIdentity({ kv, root, clock, random = systemRandom }: Ident
   const callers = new Callers(kv);
   const tokens = new SessionTokens(ctx);
 
-  const find: Identity["find"] = async (accessKey, token, ahead) => {
-    if (token !== undefined) return callers.find(accessKey, await tokens.open(accessKey, token), ahead);
-    if (accessKey === root.accessKey) return { secretKey: root.secretKey, access: "full" };
+  const findSession = async (accessKey: string, token: string, ahead?: ReadAhead): Promise<FoundKey | undefined> =>
+    callers.find(accessKey, await tokens.open(accessKey, token), ahead);
+  const foundRoot = Promise.resolve<FoundKey>({ secretKey: root.secretKey, access: "full" });
+  const nobody = Promise.resolve(undefined);
+
+  // Not async: every request passes here, and a promise around a promise is not for nothing.
+  const find: Identity["find"] = (accessKey, token, ahead) => {
+    if (token !== undefined) return findSession(accessKey, token, ahead);
+    if (accessKey === root.accessKey) return foundRoot;
     // What could not have been created needs no look-up, and must not reach the store's key bounds.
-    return isAccessKey(accessKey) ? callers.find(accessKey, undefined, ahead) : undefined;
+    return isAccessKey(accessKey) ? callers.find(accessKey, undefined, ahead) : nobody;
   };
 
   const create = async (key: NewKey): Promise<KeyInfo & Credentials> => {

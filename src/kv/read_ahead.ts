@@ -19,6 +19,11 @@ export class ReadAhead {
     this.#rows = rows;
   }
 
+  /** What was read, for somebody who may not use it. */
+  get rows(): Rows | undefined {
+    return this.#rows;
+  }
+
   /** What was read, once: it is of one moment, and who asks again wants to know of a later one. */
   take(): Rows | undefined {
     const rows = this.#rows;

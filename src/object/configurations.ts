@@ -36,14 +36,13 @@ import { bucketInfoOf, bucketOf, bucketRow, readBucket } from "./target.ts";
 const readAttemptsMax = 8;
 
 type FoundConfigurations = Awaited<ReturnType<Objects["configurations"]>>;
-type Answer = { readonly kinds: readonly ConfigurationKind[]; readonly found: FoundConfigurations };
 type Kept = { readonly revision: number; readonly document: ConfigurationDocument };
 
 /** Documents read before. Only what the bucket's row in hand confirms is used. */
 export class KeptConfigurations {
   readonly #kept = new Map<string, Kept>();
-  /** What was answered for a row of a bucket, which says that its documents have not changed either. */
-  #answers = new WeakMap<BucketRecord, Answer>();
+  /** What was answered for a row of a bucket, which says that its documents have not changed either, by the kinds of these. */
+  #answers = new WeakMap<BucketRecord, Map<string, FoundConfigurations>>();
   #bytes = 0;
 
   /** The same object as long as the bucket stays as it is: what was made of it may be kept by it. */
@@ -62,14 +61,13 @@ export class KeptConfigurations {
     this.#bytes = 0;
   }
 
-  /** The last one about this row, where it was about these kinds. */
   answer(bucket: BucketRecord, kinds: readonly ConfigurationKind[]): FoundConfigurations | undefined {
-    const answer = this.#answers.get(bucket);
-    return answer?.kinds === kinds ? answer.found : undefined;
+    return this.#answers.get(bucket)?.get(kinds.join());
   }
 
-  keepAnswer(bucket: BucketRecord, answer: Answer): void {
-    this.#answers.set(bucket, answer);
+  keepAnswer(bucket: BucketRecord, kinds: readonly ConfigurationKind[], found: FoundConfigurations): void {
+    const answers = this.#answers.get(bucket) ?? new Map<string, FoundConfigurations>();
+    this.#answers.set(bucket, answers.set(kinds.join(), found));
   }
 }
 
@@ -85,6 +83,16 @@ export async function readConfiguration(
 /** What readConfigurations begins with, to be read with something else. Undefined: no bucket has that name. */
 export function configurationsAhead(name: string): ReadAhead | undefined {
   return name === "" || name.length > limits.bucketNameCharsMax ? undefined : new ReadAhead([bucketKey(name)]);
+}
+
+/** What readConfigurations would answer, where nothing need be read for it. Errors: `no_such_bucket`. */
+export function knownConfigurations(
+  ctx: ObjectContext,
+  name: string,
+  kinds: readonly ConfigurationKind[],
+  { rows }: ReadAhead,
+): FoundConfigurations | undefined {
+  return rows && ctx.configurations.answer(bucketOf(ctx, name, rows[0]).bucket, kinds);
 }
 
 /** The bucket and those of the documents that there are: all of one revision. Errors: `no_such_bucket`. */
@@ -104,7 +112,7 @@ export async function readConfigurations(
     const documents = await documentsAt(ctx, { name, bucket, version: entry.version }, kinds);
     if (documents === "changed") continue;
     const found = { bucket: bucketInfoOf(name, bucket), documents };
-    configurations.keepAnswer(bucket, { kinds, found });
+    configurations.keepAnswer(bucket, kinds, found);
     return found;
   }
   throw new HoldfastError("slow_down", "The bucket's configuration kept changing while it was read; try again.");

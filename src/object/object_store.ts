@@ -19,6 +19,7 @@ import {
   changeConfiguration,
   configurationsAhead,
   KeptConfigurations,
+  knownConfigurations,
   readConfiguration,
   readConfigurations,
 } from "./configurations.ts";
@@ -106,6 +107,12 @@ export class ObjectStore implements Objects {
 
   configurations(...asked: Parameters<Objects["configurations"]>): ReturnType<Objects["configurations"]> {
     return readConfigurations(this.#ctx, ...asked);
+  }
+
+  knownConfigurations(
+    ...asked: Parameters<Objects["knownConfigurations"]>
+  ): ReturnType<Objects["knownConfigurations"]> {
+    return knownConfigurations(this.#ctx, ...asked);
   }
 
   readAhead(bucket: string): ReadAhead | undefined {

@@ -8,7 +8,8 @@
  * key is not in it. DeleteObjects, CommitObjects and the rename of a prefix are judged key by key, by their handlers.
  *
  * Requests of keys that may do everything read nothing for it. All others read the row of the bucket once more than the
- * operation does, and that of the upload which they add to (begun_upload.ts), and no document that was read before.
+ * operation does, together with the rows of their key, and that of the upload which they add to (begun_upload.ts), and no document that was
+ * read before.
  *
  * Known gaps: tags of buckets and the body of CreateBucket are not known here, so conditions on them have no value. Behind a
  * proxy `aws:SourceIp` is the proxy.

@@ -18,7 +18,7 @@ const administrator = "arn:aws:iam::aws:policy/AdministratorAccess";
 
 /** What a look-up said, as text that can be compared. */
 function said(found: FoundKey | undefined): string {
-  if (found === undefined || found.access === "full") return String(found?.access);
+  if (found === undefined || found.access === "full") return found === undefined ? "nobody" : "full";
   const { caller, policies } = found.access;
   const texts = ({ statements }: Policy): string[] =>
     statements.flatMap(({ effect, actions }) => [effect, ...actions.patterns.map(({ text }) => text)]);

@@ -78,36 +78,36 @@ function isPublicGrantee(grantee: Grantee): boolean {
   return grantee.kind === "group" && grantee.group !== "LogDelivery";
 }
 
-/** Actions in lower case and without `s3:`, by the permission that grants them. FULL_CONTROL is all of a list. */
+/** By the permission that grants them. FULL_CONTROL is all of a list. */
 const ofBucket: ReadonlyMap<string, Permission> = new Map([
-  ["listbucket", "READ"],
-  ["listbucketversions", "READ"],
-  ["listbucketmultipartuploads", "READ"],
-  ["putobject", "WRITE"],
+  ["s3:ListBucket", "READ"],
+  ["s3:ListBucketVersions", "READ"],
+  ["s3:ListBucketMultipartUploads", "READ"],
+  ["s3:PutObject", "WRITE"],
   // Of the object that it stores, which will be its own.
-  ["putobjectacl", "WRITE"],
-  ["deleteobject", "WRITE"],
-  ["abortmultipartupload", "WRITE"],
-  ["listmultipartuploadparts", "WRITE"],
-  ["getbucketacl", "READ_ACP"],
-  ["putbucketacl", "WRITE_ACP"],
+  ["s3:PutObjectAcl", "WRITE"],
+  ["s3:DeleteObject", "WRITE"],
+  ["s3:AbortMultipartUpload", "WRITE"],
+  ["s3:ListMultipartUploadParts", "WRITE"],
+  ["s3:GetBucketAcl", "READ_ACP"],
+  ["s3:PutBucketAcl", "WRITE_ACP"],
 ]);
 
 const ofObject: ReadonlyMap<string, Permission> = new Map([
-  ["getobject", "READ"],
-  ["getobjectversion", "READ"],
-  ["getobjecttorrent", "READ"],
-  ["getobjectacl", "READ_ACP"],
-  ["getobjectversionacl", "READ_ACP"],
-  ["putobjectacl", "WRITE_ACP"],
-  ["putobjectversionacl", "WRITE_ACP"],
+  ["s3:GetObject", "READ"],
+  ["s3:GetObjectVersion", "READ"],
+  ["s3:GetObjectTorrent", "READ"],
+  ["s3:GetObjectAcl", "READ_ACP"],
+  ["s3:GetObjectVersionAcl", "READ_ACP"],
+  ["s3:PutObjectAcl", "WRITE_ACP"],
+  ["s3:PutObjectVersionAcl", "WRITE_ACP"],
 ]);
 
 export type Granting = {
   readonly acl: Acl;
   readonly of: "bucket" | "object";
   readonly caller: Caller;
-  /** `s3:GetObject` */
+  /** `s3:GetObject`, spelled so. */
   readonly action: string;
   /** Grants to everybody do not count: IgnorePublicAcls. */
   readonly ignorePublic: boolean;
@@ -115,8 +115,7 @@ export type Granting = {
 
 /** How closely the list grants the action to this caller: to its account, or to everybody. */
 export function grantOf({ acl, of, caller, action, ignorePublic }: Granting): "account" | "everyone" | undefined {
-  const name = action.toLowerCase().replace(/^s3:/, "");
-  const permission = (of === "bucket" ? ofBucket : ofObject).get(name);
+  const permission = (of === "bucket" ? ofBucket : ofObject).get(action);
   if (permission === undefined) return undefined;
   let found: "account" | undefined;
   for (const grant of acl.grants) {

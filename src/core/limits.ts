@@ -52,6 +52,8 @@ export const limits = {
   configurationBytesMax: 96 * KiB,
   /** Documents that one process keeps in memory, by their bytes. */
   configurationCacheBytesMax: 16 * MiB,
+  /** Rows of buckets that one process keeps decoded. */
+  bucketRowsKept: 1_024,
   corsRulesMax: 100,
   /** Of a website (S3). */
   routingRulesMax: 50,
@@ -288,6 +290,8 @@ export const limits = {
   inlinePolicyBytesMax: 2_048,
   /** Statements of one document; entries of one list in it, and keys of one object. */
   policyStatementsMax: 512,
+  /** Actions for which a compiled policy keeps which of its statements are about them. */
+  policyActionsKept: 32,
   policyListMax: 1_024,
   policyDepthMax: 8,
   /** `?` in one document: each costs a step at each place of a text where the pattern could begin. */

@@ -8,7 +8,8 @@
  * key is not in it. DeleteObjects, CommitObjects and the rename of a prefix are judged key by key, by their handlers.
  *
  * Requests of keys that may do everything read nothing for it. All others read the row of the bucket once more than the
- * operation does, and that of the upload which they add to (begun_upload.ts), and no document that was read before.
+ * operation does, together with the rows of their key, and that of the upload which they add to (begun_upload.ts), and no document that was
+ * read before.
  *
  * Known gaps: tags of buckets and the body of CreateBucket are not known here, so conditions on them have no value. Behind a
  * proxy `aws:SourceIp` is the proxy.
@@ -20,7 +21,7 @@ import { hasReason, type HoldfastError } from "../core/errors.ts";
 import type { Admit, ObjectInfo, ObjectLock, Objects, ObjectTags, StartedUpload } from "../object/object.ts";
 import type { Policies, Verdict } from "../policy/evaluate.ts";
 import type { Caller } from "../policy/principals.ts";
-import { requestKeys, type LockFacts, type RequestFacts } from "../policy/request_keys.ts";
+import { laterKeys, type LockFacts, type RequestFacts } from "../policy/request_keys.ts";
 import { headersOfUpload } from "./begun_upload.ts";
 import { parseAmzDate } from "./canonical.ts";
 import { copySource } from "./copy_source.ts";
@@ -40,7 +41,7 @@ import {
 import { operations } from "./operations.ts";
 import { renameSource } from "./rename_source.ts";
 import type { Query } from "./route.ts";
-import { readRules, type ReadRules, type RulesSource } from "./rules.ts";
+import { knownRules, readRules, type ReadAhead, type ReadRules, type RulesSource } from "./rules.ts";
 
 /** What applies to a key. `full`: it may do everything, whatever a policy says. */
 export type Access = "full" | { readonly caller: Caller; readonly policies: Policies };
@@ -61,13 +62,13 @@ export type AuthorityParts = {
 
 /** Whose request it is, and what that one may do with the buckets that it names. */
 export class Authority {
-  readonly #asking: (Exclude<Access, "full"> & { readonly facts: ReturnType<typeof factsOf> }) | undefined;
+  readonly #asking: (Exclude<Access, "full"> & { readonly facts: () => ReturnType<typeof factsOf> }) | undefined;
   readonly #rules: Map<string, ReadRules>;
   #isByAcl = false;
 
   constructor(parts: AuthorityParts, rules: ReadonlyMap<string, ReadRules>) {
     const { access } = parts;
-    this.#asking = access === "full" ? undefined : { ...access, facts: factsOf(parts) };
+    this.#asking = access === "full" ? undefined : { ...access, facts: laterFacts(parts) };
     this.#rules = new Map(rules);
   }
 
@@ -123,9 +124,12 @@ export class Authority {
     if (this.#asking === undefined) return undefined;
     const { caller, policies, facts } = this.#asking;
     const bucket = (name === undefined ? undefined : this.#rules.get(name)) ?? ownRules(caller);
-    const there = found && factsOfFound(found);
-    const query = prefix === undefined ? facts.query : new Map([["prefix", prefix]]);
-    const keys = requestKeys({ ...facts, ...there, query, caller, resourceAccount: bucket.account, action });
+    const keys = laterKeys(() => {
+      const known = facts();
+      const query = prefix === undefined ? known.query : new Map([["prefix", prefix]]);
+      const there = found && factsOfFound(found);
+      return { ...known, ...there, query, caller, resourceAccount: bucket.account, action };
+    });
     const object: Question["object"] = found?.info && (found.info.acl ?? "default");
     const verdict = decide({ caller, policies, action, resource, keys, bucket, object });
     // What no statement allows is allowed by a list, or to the root of the account that owns it.
@@ -161,11 +165,18 @@ function ownRules(caller: Caller): BucketRules {
   return { account: whose.account, owner: whose.canonicalId, ...nothing };
 }
 
-/** Reads what the buckets of the request say, where it is asked. Errors: `no_such_bucket`. */
-export async function authorityOf(parts: AuthorityParts, source: RulesSource): Promise<Authority> {
+/**
+ * Reads what the buckets of the request say, where it is asked. `ahead`: of the bucket that the request names. Errors:
+ * `no_such_bucket`.
+ */
+export async function authorityOf(parts: AuthorityParts, source: RulesSource, ahead?: ReadAhead): Promise<Authority> {
   const rules = new Map<string, ReadRules>();
-  if (parts.access !== "full")
-    for (const name of bucketsOf(parts.asked)) rules.set(name, await readRules(source, name));
+  const { access, asked } = parts;
+  if (access !== "full")
+    for (const name of bucketsOf(asked)) {
+      const rows = name === asked.bucket ? ahead : undefined;
+      rules.set(name, knownRules(source.objects, name, rows) ?? (await readRules(source, name, rows)));
+    }
   return new Authority(parts, rules);
 }
 
@@ -181,17 +192,27 @@ const createsObject: Readonly<Record<string, boolean>> = {
   UploadPartCopy: false,
 };
 
-function factsOf({ peer, asked, upload, authType, nowMs, region }: AuthorityParts) {
+/**
+ * Found out once, when a condition first asks: most policies have none. What the connection says is asked at once, for it says no
+ * more when the client has left.
+ */
+function laterFacts(parts: AuthorityParts): () => ReturnType<typeof factsOf> {
+  const { connection } = parts.peer;
+  const protocol = connection instanceof TLSSocket ? (connection.getProtocol() ?? "") : undefined;
+  let facts: ReturnType<typeof factsOf> | undefined;
+  return () => (facts ??= factsOf(parts, protocol));
+}
+
+/** `protocol`: of TLS, where the request came by it; empty where that is not known any more. */
+function factsOf({ peer, asked, upload, authType, nowMs, region }: AuthorityParts, protocol: string | undefined) {
   const { headers, query, operation } = asked;
   const begun = upload && headersOfUpload(upload);
-  const { remoteAddress: sourceIp, connection } = peer;
-  const tls = connection instanceof TLSSocket ? connection : undefined;
   return {
     nowMs,
     region,
-    sourceIp,
-    isSecure: tls !== undefined,
-    tlsVersion: tls?.getProtocol()?.replace(/^TLSv/, ""),
+    sourceIp: peer.remoteAddress,
+    isSecure: protocol !== undefined,
+    tlsVersion: protocol === "" ? undefined : protocol?.replace(/^TLSv/, ""),
     headers: { get: (name: string) => (begun?.has(name) === true ? begun.get(name) : headerText(headers, name)) },
     query,
     signature: signatureOf(headers, query, { authType, nowMs }),

@@ -11,13 +11,15 @@ import type { EncryptionInfo, Objects, StartedUpload } from "../object/object.ts
 import type { Asked } from "./needs.ts";
 import { operations } from "./operations.ts";
 
+type Parts = Pick<Objects, "listParts">;
+
 /** The upload that a request adds to; undefined where it adds to none. What is wrong with its name is for the operation to say. */
-export async function begunUpload(
-  { operation, bucket, key, query }: Asked,
-  objects: Pick<Objects, "listParts">,
-): Promise<StartedUpload | undefined> {
-  const { sub, action } = operations[operation];
-  if (sub !== "uploadId" || action !== "s3:PutObject") return undefined;
+export function begunUpload(asked: Asked, objects: Parts): Promise<StartedUpload | undefined> | undefined {
+  const { sub, action } = operations[asked.operation];
+  return sub === "uploadId" && action === "s3:PutObject" ? readUpload(asked, objects) : undefined;
+}
+
+async function readUpload({ bucket, key, query }: Asked, objects: Parts): Promise<StartedUpload | undefined> {
   const uploadId = query.get("uploadId") ?? "";
   try {
     return (await objects.listParts({ bucket, key, uploadId, after: 0, limit: 0 })).upload;

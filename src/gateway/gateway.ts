@@ -38,6 +38,7 @@ import { send } from "./respond.ts";
 import type { Reply, Sent } from "./respond.ts";
 import { addressOf, detect } from "./route.ts";
 import type { Route } from "./route.ts";
+import type { ReadAhead } from "./rules.ts";
 import { screen } from "./screen.ts";
 import { verifyRequest } from "./sigv4.ts";
 import type { AuthResult } from "./sigv4.ts";
@@ -47,7 +48,8 @@ export type GatewayKey = { readonly secretKey: string; readonly access: Access }
 
 /** Who may come in, and what applies to them now. Undefined: no such key, or not any more. */
 export type GatewayIdentity = {
-  find(accessKey: string, token?: string): Promise<GatewayKey | undefined>;
+  /** `ahead`: rows that are read with those of the key, where any are. */
+  find(accessKey: string, token?: string, ahead?: ReadAhead): Promise<GatewayKey | undefined>;
   readonly accounts: Accounts;
 };
 
@@ -117,6 +119,8 @@ type LoggedName = "route" | "access" | "signed" | "authority";
 class S3Gateway {
   readonly #options: GatewayOptions;
   readonly #services: Services;
+  /** The same with objects of buckets that requests were judged by. */
+  readonly #judgedServices = new WeakMap<Objects, Services>();
   readonly #ids: RequestIds;
   #inFlight = 0;
 
@@ -178,14 +182,15 @@ class S3Gateway {
     if (headers.origin !== undefined)
       exchange.cors = await corsOfAnswer(this.#services.objects, { method, headers, bucket: route.bucket });
     if (route.operation === "PostObject") return this.#post(exchange, route);
-    const { auth, access } = await this.#authenticate(req, route);
+    const ahead = this.#services.objects.readAhead(route.bucket);
+    const { auth, access } = await this.#authenticate(req, route, ahead);
     exchange.logged.access = access;
     if (auth.kind === "authenticated") {
       exchange.accessKey = auth.accessKey;
       exchange.logged.signed = route.query.has("X-Amz-Signature") ? "query" : "header";
     }
     const asks = { ...route, headers: headersOf(req, route) };
-    const authority = await this.#judge(exchange, { access, asked: asks });
+    const authority = await this.#judge(exchange, { access, asked: asks }, ahead);
     screen(asks);
     const request = this.#request(exchange, { route, auth, authority });
     const reply = await handlers[route.operation](request, this.#servicesFor(authority)).catch((error: unknown) => {
@@ -199,12 +204,15 @@ class S3Gateway {
   async #judge(
     { req, logged }: Exchange,
     { asked, ...parts }: Pick<AuthorityParts, "access" | "asked" | "authType">,
+    ahead?: ReadAhead,
   ): Promise<Authority> {
     const { clock, region } = this.#options;
-    const upload = parts.access === "full" ? undefined : await begunUpload(asked, this.#services.objects);
+    const begun = parts.access === "full" ? undefined : begunUpload(asked, this.#services.objects);
+    const upload = begun && (await begun);
     const authority = await authorityOf(
       { ...parts, peer: peerOf(req), asked, upload, nowMs: clock.nowMs(), region },
       this.#services,
+      ahead,
     );
     logged.authority = authority;
     authorize(authority, asked);
@@ -214,7 +222,10 @@ class S3Gateway {
 
   #servicesFor(authority: Authority): Services {
     const objects = authority.judged(this.#services.objects);
-    return objects === this.#services.objects ? this.#services : { ...this.#services, objects };
+    if (objects === this.#services.objects) return this.#services;
+    let services = this.#judgedServices.get(objects);
+    if (services === undefined) this.#judgedServices.set(objects, (services = { ...this.#services, objects }));
+    return services;
   }
 
   #request(
@@ -292,7 +303,11 @@ class S3Gateway {
     return answerPreflight(this.#services.objects, { headers, bucket, isObject: key.length > 0 });
   }
 
-  async #authenticate(req: IncomingMessage, { rawPath, rawQuery }: Route): Promise<Authenticated> {
+  async #authenticate(
+    req: IncomingMessage,
+    { rawPath, rawQuery }: Route,
+    ahead: ReadAhead | undefined,
+  ): Promise<Authenticated> {
     const { clock, region, identity } = this.#options;
     let found: GatewayKey | undefined;
     const auth = await verifyRequest({
@@ -304,7 +319,7 @@ class S3Gateway {
       nowMs: clock.nowMs(),
       region,
       secretFor: async (accessKey, token) => {
-        found = await identity.find(accessKey, token);
+        found = await identity.find(accessKey, token, ahead);
         return found?.secretKey;
       },
     });

@@ -42,7 +42,8 @@ export type Needs = {
 const none: Needs = { first: [], onTarget: [], onSource: [] };
 
 export function arnOf(bucket: string, key?: Uint8Array): string {
-  return key === undefined ? `arn:aws:s3:::${bucket}` : `arn:aws:s3:::${bucket}/${Buffer.from(key).toString()}`;
+  if (key === undefined) return `arn:aws:s3:::${bucket}`;
+  return `arn:aws:s3:::${bucket}/${Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString()}`;
 }
 
 /** The buckets whose rules the request needs. One that is to be made has none yet. */

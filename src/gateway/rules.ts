@@ -20,11 +20,42 @@ const kinds: readonly ConfigurationKind[] = ["policy", "acl", "ownershipControls
 /** `id`: of the bucket that says so. Another one may have its name later. */
 export type ReadRules = BucketRules & { readonly id: BucketId };
 
-export type RulesSource = { readonly objects: Pick<Objects, "configurations">; readonly accounts: Accounts };
+export type RulesSource = {
+  readonly objects: Pick<Objects, "configurations" | "knownConfigurations">;
+  readonly accounts: Accounts;
+};
 
-/** Errors: `no_such_bucket`. */
-export async function readRules({ objects, accounts }: RulesSource, name: string): Promise<ReadRules> {
-  const { bucket, documents } = await objects.configurations(name, kinds);
+type Found = Awaited<ReturnType<Objects["configurations"]>>;
+export type ReadAhead = NonNullable<ReturnType<Objects["readAhead"]>>;
+
+/** The answer of the object layer is the same object as long as the bucket is the same, and an account never changes. */
+const made = new WeakMap<Found, ReadRules>();
+
+/** What readRules would answer, where the bucket's row was read ahead and its rules were made before. Errors: `no_such_bucket`. */
+export function knownRules(
+  objects: Pick<Objects, "knownConfigurations">,
+  name: string,
+  ahead: ReadAhead | undefined,
+): ReadRules | undefined {
+  const found = ahead && objects.knownConfigurations(name, kinds, ahead);
+  return found && made.get(found);
+}
+
+/** `ahead`: the bucket's rows, where they have been read since the request began. Errors: `no_such_bucket`. */
+export async function readRules(
+  { objects, accounts }: RulesSource,
+  name: string,
+  ahead?: ReadAhead,
+): Promise<ReadRules> {
+  const found = await objects.configurations(name, kinds, ahead);
+  const known = made.get(found);
+  if (known !== undefined) return known;
+  const rules = await rulesOf(found, accounts);
+  made.set(found, rules);
+  return rules;
+}
+
+async function rulesOf({ bucket, documents }: Found, accounts: Accounts): Promise<ReadRules> {
   const { account, canonicalId: owner } = await accounts.ofNumber(bucket.account);
   const content = <T>(kind: Parameters<typeof contentOf<T>>[0]): T | undefined => {
     const document = documents.get(kind.kind);
@@ -34,7 +65,7 @@ export async function readRules({ objects, accounts }: RulesSource, name: string
     id: bucket.id,
     account,
     owner,
-    policy: policyOf(documents.get("policy"), name),
+    policy: policyOf(documents.get("policy"), bucket.name),
     acl: content(aclDocument),
     ownership: content(ownershipControls),
     block: content(publicAccessBlock),
@@ -50,14 +81,8 @@ function readPolicy({ bytes }: ConfigurationDocument, bucket: string): Policy {
   }
 }
 
-const parsed = new WeakMap<ConfigurationDocument, NonNullable<BucketRules["policy"]>>();
-
 function policyOf(document: ConfigurationDocument | undefined, bucket: string): BucketRules["policy"] {
   if (document === undefined) return undefined;
-  const known = parsed.get(document);
-  if (known !== undefined) return known;
   const policy = readPolicy(document, bucket);
-  const made = { policy, isPublic: isPublic(policy) };
-  parsed.set(document, made);
-  return made;
+  return { policy, isPublic: isPublic(policy) };
 }

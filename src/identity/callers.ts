@@ -1,13 +1,18 @@
 /**
  * Who an access key stands for and what policies apply to it, as one state of the store has it: key, user or role, groups and policies
- * are all read in one get. A temporary key has no row: its token says whose it is, and that one is read in the same way. Which rows these are is remembered from the last time and only guessed by that: when the rows name
- * others, those are read too, all of them again, until one get had everything. So a change anywhere holds for the next
- * request, and a key that is used again costs one read.
+ * are all read in one get. A temporary key has no row: its token says whose it is, and that one is read in the same way. Which rows
+ * these are is remembered from the last time and only guessed by that: when the rows name others, those are read too, all of them
+ * again, until one get had everything. So a change anywhere holds for the next request, and a key that is used again costs one read.
+ *
+ * What was made of the rows is remembered with their versions: where all of these are still the same, so is the answer, and nothing
+ * is decoded or put together again. Nobody who changes a row has to think of it, for a row's version changes with every write.
  */
 import { assert } from "../core/assert.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
-import type { Entry, Kv } from "../kv/kv.ts";
+import { absent, type Entry, type Kv, type Version } from "../kv/kv.ts";
+import type { ReadAhead } from "../kv/read_ahead.ts";
+import { RowCache } from "../kv/row_cache.ts";
 import { accessKeyKey, accountKey, namedKey, tags } from "../meta/keys.ts";
 import type { Policies } from "../policy/evaluate.ts";
 import { parsePolicy, type Policy } from "../policy/policy.ts";
@@ -17,7 +22,6 @@ import { decodeKeyRecord, type KeyOwner, type KeyRecord } from "./key_record.ts"
 import { policyNameOf, roleArn, userArn } from "./names.ts";
 import { decodeAccount, decodeGroup, decodePolicy, decodeRole, decodeUser, policyDocument } from "./records.ts";
 import type { AccountRecord, GroupRecord, InlinePolicy, RoleRecord, Tag, UserRecord } from "./records.ts";
-import { RowCache } from "./row_cache.ts";
 import type { OpenedSession, Session } from "./session_token.ts";
 
 export type FoundKey = {
@@ -55,14 +59,23 @@ type Whose = {
 
 /** What was read in one get, by the rows' keys in hex; undefined: read, and not there. */
 type Rows = ReadonlyMap<string, Entry | undefined>;
+/** What was found, and the rows that said so. */
+type Known = {
+  readonly keys: readonly Buffer[];
+  readonly versions: readonly Version[];
+  readonly session: OpenedSession | undefined;
+  readonly found: FoundKey;
+};
 type UserRow = { readonly user: UserRecord; readonly policies: readonly Policy[] };
 type RoleRow = { readonly role: RoleRecord; readonly policies: readonly Policy[] };
 type GroupRow = { readonly group: GroupRecord; readonly policies: readonly Policy[] };
 
 export class Callers {
   readonly #kv: Kv;
-  /** The rows that a key needed last time, the oldest first. */
-  readonly #hints = new Map<string, readonly Buffer[]>();
+  /** By access keys, the oldest first. */
+  readonly #known = new Map<string, Known>();
+  /** An account is made once and never changes or goes. The store's own stands here under no number, too. */
+  readonly #accounts = new Map<string, AccountRecord>();
   readonly #users = new RowCache<UserRow>(userRow, limits.identityRowsKept);
   readonly #roles = new RowCache<RoleRow>(roleRow, limits.identityRowsKept);
   readonly #groups = new RowCache<GroupRow>(groupRow, limits.identityRowsKept);
@@ -75,32 +88,43 @@ export class Callers {
     this.#kv = kv;
   }
 
-  /** `session` is what the token of a temporary key says. */
-  async find(accessKey: string, session?: OpenedSession): Promise<FoundKey | undefined> {
+  /**
+   * `session` is what the token of a temporary key says. `ahead`: rows that the request will want, read with those of the key.
+   * Errors: `slow_down` where the rows do not stand still.
+   */
+  async find(accessKey: string, session?: OpenedSession, ahead?: ReadAhead): Promise<FoundKey | undefined> {
+    const known = this.#known.get(accessKey);
+    let wanted: readonly Buffer[] = known?.keys ?? [accessKeyKey(accessKey)];
+    let entries: readonly (Entry | undefined)[] = await this.#kv.get(
+      ahead === undefined ? wanted : [...wanted, ...ahead.keys],
+    );
+    // Behind the rows of the key.
+    ahead?.put(entries.slice(wanted.length));
+    if (known !== undefined && known.session === session && isAsKnown(known, entries)) return known.found;
     const asked: Asked = { accessKey, session };
-    let wanted: readonly Buffer[] = this.#hints.get(accessKey) ?? [accessKeyKey(accessKey)];
     for (let round = 0; round < roundsMax; round++) {
-      const rows = await this.#read(wanted);
+      const rows: Rows = new Map(wanted.map((key, index) => [nameOf(key), entries[index]]));
       const needed = this.#needed(asked, rows);
       if (needed.every((key) => rows.has(nameOf(key)))) {
         const found = this.#made(asked, rows);
-        this.#remember(accessKey, found === undefined ? undefined : needed);
+        this.#remember(asked, rows, found);
         return found;
       }
       wanted = needed;
+      entries = await this.#kv.get(wanted);
     }
     throw new HoldfastError("slow_down", "The policies of this key keep changing; try again.");
   }
 
-  async #read(keys: readonly Buffer[]): Promise<Rows> {
-    const rows = await this.#kv.get(keys);
-    return new Map(keys.map((key, index) => [nameOf(key), rows[index]]));
-  }
-
-  #remember(accessKey: string, needed: readonly Buffer[] | undefined): void {
-    this.#hints.delete(accessKey);
-    if (needed !== undefined) this.#hints.set(accessKey, needed);
-    if (this.#hints.size > limits.identityHintsKept) this.#hints.delete(this.#hints.keys().next().value!);
+  #remember(asked: Asked, rows: Rows, found: FoundKey | undefined): void {
+    const { accessKey, session } = asked;
+    this.#known.delete(accessKey);
+    if (found === undefined) return;
+    // Fewer than were read, where an account was met for the first time.
+    const keys = this.#needed(asked, rows);
+    const versions = keys.map((key) => entryIn(rows, key)?.version ?? absent);
+    this.#known.set(accessKey, { keys, versions, session, found });
+    if (this.#known.size > limits.identityHintsKept) this.#known.delete(this.#known.keys().next().value!);
   }
 
   /** All rows that the rows read so far lead to. */
@@ -109,7 +133,7 @@ export class Callers {
     const owner = session?.session.principal ?? keyIn(rows, accessKey)?.owner;
     if (owner === undefined || owner.kind === "none") return needed;
     const { account } = owner;
-    needed.push(accountKey(""), accountKey(account));
+    for (const each of ["", account]) if (!this.#accounts.has(each)) needed.push(accountKey(each));
     const managed = new Set(session?.session.managed);
     const leads = owner.kind === "role" ? this.#ofRole(account, owner.role, rows) : undefined;
     const { rows: further, managed: held } = owner.kind === "user" ? this.#ofUser(owner, rows) : (leads ?? noLeads);
@@ -146,12 +170,20 @@ export class Callers {
     const owner = "principal" in key ? key.principal : key.owner;
     const { secretKey } = key;
     if (owner.kind === "none") return { secretKey, access: "full" };
-    const ownAccount = decodeAccount(rowIn(rows, accountKey("")).value).account;
-    const { account, canonicalId } = decodeAccount(rowIn(rows, accountKey(owner.account)).value);
+    const ownAccount = this.#account("", rows).account;
+    const { account, canonicalId } = this.#account(owner.account, rows);
     const whose = this.#whose({ owner, of: { account, canonicalId }, rows, session });
     if (whose === undefined) return undefined;
     const policies = { ...whose.policies, session: opened && this.#ofSession(opened, account, rows) };
     return { secretKey, access: { caller: whose.caller, policies, ownAccount }, session };
+  }
+
+  #account(number: string, rows: Rows): AccountRecord {
+    const known = this.#accounts.get(number);
+    if (known !== undefined) return known;
+    const account = decodeAccount(rowIn(rows, accountKey(number)).value);
+    this.#accounts.set(number, account);
+    return account;
   }
 
   /** Undefined where the user or role of a session is another one by now, or none. */
@@ -231,6 +263,11 @@ function tagsOfSession(ofRole: readonly Tag[], given: readonly Tag[]): Map<strin
 
 function managedOf({ managed, boundary }: Bounded): readonly string[] {
   return boundary === undefined ? managed : [...managed, boundary];
+}
+
+/** Behind the rows of the key there may be others. */
+function isAsKnown({ versions }: Known, entries: readonly (Entry | undefined)[]): boolean {
+  return versions.every((version, index) => version === (entries[index]?.version ?? absent));
 }
 
 function nameOf(key: Buffer): string {

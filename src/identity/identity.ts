@@ -18,6 +18,7 @@ import type { Clock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { systemRandom, type Random } from "../core/random.ts";
 import type { Kv } from "../kv/kv.ts";
+import type { ReadAhead } from "../kv/read_ahead.ts";
 import {
   alreadyExists,
   createKey,
@@ -41,11 +42,12 @@ export type Credentials = { readonly accessKey: string; readonly secretKey: stri
 
 export type Identity = {
   readonly rootAccessKey: string;
-  /** Whose the key is and what applies to it, the root's included; undefined where there is no such key. */
   /**
-   * Temporary keys come with their token, others without. Errors: `invalid_token`, `expired_token`.
+   * Whose the key is and what applies to it, the root's included; undefined where there is no such key. Temporary keys come with
+   * their token, others without. `ahead`: rows that are read with those of the key, where any are. Errors: `invalid_token`,
+   * `expired_token`.
    */
-  find(accessKey: string, token?: string): Promise<FoundKey | undefined>;
+  find(accessKey: string, token?: string, ahead?: ReadAhead): Promise<FoundKey | undefined>;
   /** Errors: those of `createKey`. The only call that gives a secret back. */
   create(key: NewKey): Promise<KeyInfo & Credentials>;
   /** In the order of the access keys, without the root; fewer than `limit` means the end. */
@@ -74,11 +76,17 @@ export function createIdentity({ kv, root, clock, random = systemRandom }: Ident
   const callers = new Callers(kv);
   const tokens = new SessionTokens(ctx);
 
-  const find = async (accessKey: string, token?: string): Promise<FoundKey | undefined> => {
-    if (token !== undefined) return callers.find(accessKey, await tokens.open(accessKey, token));
-    if (accessKey === root.accessKey) return { secretKey: root.secretKey, access: "full" };
+  const findSession = async (accessKey: string, token: string, ahead?: ReadAhead): Promise<FoundKey | undefined> =>
+    callers.find(accessKey, await tokens.open(accessKey, token), ahead);
+  const foundRoot = Promise.resolve<FoundKey>({ secretKey: root.secretKey, access: "full" });
+  const nobody = Promise.resolve(undefined);
+
+  // Not async: every request passes here, and a promise around a promise is not for nothing.
+  const find: Identity["find"] = (accessKey, token, ahead) => {
+    if (token !== undefined) return findSession(accessKey, token, ahead);
+    if (accessKey === root.accessKey) return foundRoot;
     // What could not have been created needs no look-up, and must not reach the store's key bounds.
-    return isAccessKey(accessKey) ? callers.find(accessKey) : undefined;
+    return isAccessKey(accessKey) ? callers.find(accessKey, undefined, ahead) : nobody;
   };
 
   const create = async (key: NewKey): Promise<KeyInfo & Credentials> => {

@@ -1,6 +1,7 @@
 /** What the doors can ask about buckets themselves (buckets.ts): a part of `Objects`. */
 import type { BucketId } from "../core/ids.ts";
 import type { AskedRedundancies } from "../core/redundancy.ts";
+import type { ReadAhead } from "../kv/read_ahead.ts";
 import type { ConfigurationKind } from "../meta/configurations.ts";
 import type { Retention } from "./object.ts";
 
@@ -21,6 +22,11 @@ export type Versioning = "unversioned" | "enabled" | "suspended";
 
 /** A configuration document of a bucket, as it was set. The same object as long as nothing about the bucket was changed. */
 export type ConfigurationDocument = { readonly bytes: Buffer; readonly modifiedMs: number };
+
+export type BucketDocuments = {
+  readonly bucket: BucketInfo;
+  readonly documents: ReadonlyMap<ConfigurationKind, ConfigurationDocument>;
+};
 
 /** What a new bucket is configured with from the first. */
 export type NewDocuments = ReadonlyMap<ConfigurationKind, Buffer>;
@@ -72,14 +78,19 @@ export type BucketCalls = {
   deleteBucket(name: string): Promise<void>;
   /** Undefined: there is none of that kind. `no_such_bucket`. */
   configuration(bucket: string, kind: ConfigurationKind): Promise<ConfigurationDocument | undefined>;
-  /** The bucket and those of these documents that it has, as one state of the store has them. `no_such_bucket`. */
-  configurations(
+  /**
+   * The bucket and those of these documents that it has, as one state of the store has them: the same object as long as the bucket's row is
+   * the same, so that what was made of it may be kept by it. `ahead`: of that bucket. `no_such_bucket`.
+   */
+  configurations(bucket: string, kinds: readonly ConfigurationKind[], ahead?: ReadAhead): Promise<BucketDocuments>;
+  /** The same where it is known by what was read ahead, so that nobody waits. `no_such_bucket`. */
+  knownConfigurations(
     bucket: string,
     kinds: readonly ConfigurationKind[],
-  ): Promise<{
-    readonly bucket: BucketInfo;
-    readonly documents: ReadonlyMap<ConfigurationKind, ConfigurationDocument>;
-  }>;
+    ahead: ReadAhead,
+  ): BucketDocuments | undefined;
+  /** What is read of a bucket to answer `configurations`, to be read with something else. Undefined: no bucket has that name. */
+  readAhead(bucket: string): ReadAhead | undefined;
   /** One of at most configurationBytesMax bytes, in the place of any before; undefined: none. `no_such_bucket`. */
   setConfiguration(change: {
     readonly bucket: string;

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { hasReason } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { counted } from "../kv/counted.fixture.ts";
 import type { Kv } from "../kv/kv.ts";
 import { scanAll } from "../kv/scan_pages.ts";
 import { tagRange, tags } from "../meta/keys.ts";
@@ -127,6 +129,39 @@ test("a read uses one row more than the bucket's only for a document it has not 
   assert.deepEqual(asked.splice(0), [1, 2]);
   assert.equal(await store.configuration(bucket, "cors"), first);
   assert.deepEqual(asked.splice(0), [1]);
+});
+
+test("an answer is the same object until the bucket is changed, in whatever process, and what was read ahead saves the read", async (t) => {
+  const opened = await openTestStore("memory");
+  t.after(() => opened.close());
+  const { kv, counts } = counted(opened.kv);
+  const { store } = await opened.gateway({ kv });
+  await store.createBucket(bucket, { region: "here" });
+  const kinds = ["cors", "tagging"] as const;
+  const ahead = async () => {
+    const rows = store.readAhead(bucket)!;
+    rows.put(await opened.kv.get(rows.keys));
+    return rows;
+  };
+  const first = await store.configurations(bucket, kinds);
+  await opened.store.setConfiguration({ bucket, kind: "cors", document: cors });
+  const rows = await ahead();
+  assert.equal(store.knownConfigurations(bucket, kinds, rows), undefined);
+  const second = await store.configurations(bucket, kinds, rows);
+  assert.deepEqual([first.documents.size, second.documents.get("cors")?.bytes.toString()], [0, corsText]);
+  await store.configuration(bucket, "cors");
+  const before = counts.gets;
+  assert.equal(store.knownConfigurations(bucket, kinds, await ahead()), second);
+  assert.equal(await store.configurations(bucket, kinds, await ahead()), second);
+  assert.equal(counts.gets, before);
+  // What was read ahead is taken once: after that the store is asked again.
+  await opened.store.setConfiguration({ bucket, kind: "cors", document: undefined });
+  assert.equal((await store.configurations(bucket, kinds, rows)).documents.size, 0);
+  await opened.store.deleteBucket(bucket);
+  await assert.rejects(store.configurations(bucket, kinds, await ahead()), (error) =>
+    hasReason(error, "no_such_bucket"),
+  );
+  assert.equal(store.readAhead("x".repeat(limits.bucketNameCharsMax + 1)), undefined);
 });
 
 test("what is kept in memory is bounded by its bytes", () => {

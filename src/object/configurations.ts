@@ -12,6 +12,7 @@ import type { BucketId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { requireDestinations } from "../events/events.ts";
 import type { Version } from "../kv/kv.ts";
+import { ReadAhead } from "../kv/read_ahead.ts";
 import { transact } from "../kv/transact.ts";
 import type { Transaction } from "../kv/transact.ts";
 import { encodeBucket } from "../meta/buckets.ts";
@@ -29,16 +30,19 @@ import { bucketKey, configurationKey } from "../meta/keys.ts";
 import { encodeLifecycle, lifecycleKey, type LifecycleRecord } from "../meta/lifecycle.ts";
 import type { ObjectContext } from "./context.ts";
 import type { ConfigurationDocument, NewDocuments, Objects } from "./object.ts";
-import { bucketInfoOf, readBucket, readRows } from "./target.ts";
+import { bucketInfoOf, bucketOf, bucketRow, readBucket } from "./target.ts";
 
 /** Reads of the bucket's row and its document that met a change in between, one after another. */
 const readAttemptsMax = 8;
 
+type FoundConfigurations = Awaited<ReturnType<Objects["configurations"]>>;
 type Kept = { readonly revision: number; readonly document: ConfigurationDocument };
 
 /** Documents read before. Only what the bucket's row in hand confirms is used. */
 export class KeptConfigurations {
   readonly #kept = new Map<string, Kept>();
+  /** What was answered for a row of a bucket, which says that its documents have not changed either, by the kinds of these. */
+  #answers = new WeakMap<BucketRecord, Map<string, FoundConfigurations>>();
   #bytes = 0;
 
   /** The same object as long as the bucket stays as it is: what was made of it may be kept by it. */
@@ -53,7 +57,17 @@ export class KeptConfigurations {
     this.#kept.set(name, { revision, document });
     if (this.#bytes <= limits.configurationCacheBytesMax) return;
     this.#kept.clear();
+    this.#answers = new WeakMap();
     this.#bytes = 0;
+  }
+
+  answer(bucket: BucketRecord, kinds: readonly ConfigurationKind[]): FoundConfigurations | undefined {
+    return this.#answers.get(bucket)?.get(kinds.join());
+  }
+
+  keepAnswer(bucket: BucketRecord, kinds: readonly ConfigurationKind[], found: FoundConfigurations): void {
+    const answers = this.#answers.get(bucket) ?? new Map<string, FoundConfigurations>();
+    this.#answers.set(bucket, answers.set(kinds.join(), found));
   }
 }
 
@@ -66,21 +80,43 @@ export async function readConfiguration(
   return (await readConfigurations(ctx, name, [kind])).documents.get(kind);
 }
 
+/** What readConfigurations begins with, to be read with something else. Undefined: no bucket has that name. */
+export function configurationsAhead(name: string): ReadAhead | undefined {
+  return name === "" || name.length > limits.bucketNameCharsMax ? undefined : new ReadAhead([bucketKey(name)]);
+}
+
+/** What readConfigurations would answer, where nothing need be read for it. Errors: `no_such_bucket`. */
+export function knownConfigurations(
+  ctx: ObjectContext,
+  name: string,
+  kinds: readonly ConfigurationKind[],
+  { rows }: ReadAhead,
+): FoundConfigurations | undefined {
+  return rows && ctx.configurations.answer(bucketOf(ctx, name, rows[0]).bucket, kinds);
+}
+
 /** The bucket and those of the documents that there are: all of one revision. Errors: `no_such_bucket`. */
 export async function readConfigurations(
   ctx: ObjectContext,
   name: string,
   kinds: readonly ConfigurationKind[],
+  ahead?: ReadAhead,
 ): Promise<FoundConfigurations> {
+  const { kv, configurations } = ctx;
   for (let attempt = 0; attempt < readAttemptsMax; attempt++) {
-    const { entry, bucket } = await readBucket(ctx, readRows(ctx.kv), name);
-    const found = await documentsAt(ctx, { name, bucket, version: entry.version }, kinds);
-    if (found !== "changed") return { bucket: bucketInfoOf(name, bucket), documents: found };
+    // Taken once: what is tried again is read again.
+    const rows = ahead?.take() ?? (await kv.get([bucketRow(name)]));
+    const { entry, bucket } = bucketOf(ctx, name, rows[0]);
+    const known = configurations.answer(bucket, kinds);
+    if (known !== undefined) return known;
+    const documents = await documentsAt(ctx, { name, bucket, version: entry.version }, kinds);
+    if (documents === "changed") continue;
+    const found = { bucket: bucketInfoOf(name, bucket), documents };
+    configurations.keepAnswer(bucket, kinds, found);
+    return found;
   }
   throw new HoldfastError("slow_down", "The bucket's configuration kept changing while it was read; try again.");
 }
-
-type FoundConfigurations = Awaited<ReturnType<Objects["configurations"]>>;
 
 async function documentsAt(
   ctx: ObjectContext,

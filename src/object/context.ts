@@ -8,6 +8,8 @@ import type { KeyService } from "../crypto/crypto.ts";
 import type { DigestPool } from "../digest/digest.ts";
 import type { EventRule } from "../events/events.ts";
 import type { Kv } from "../kv/kv.ts";
+import type { RowCache } from "../kv/row_cache.ts";
+import type { BucketRecord } from "../meta/buckets.ts";
 import type { Session } from "../meta/sessions.ts";
 import type { BucketIds } from "./bucket_ids.ts";
 import type { KeptConfigurations } from "./configurations.ts";
@@ -53,6 +55,8 @@ export type ObjectParts = {
 
 export type ObjectContext = ObjectParts & {
   readonly bucketIds: BucketIds;
+  /** Buckets' rows that were decoded before. */
+  readonly buckets: RowCache<BucketRecord>;
   readonly configurations: KeptConfigurations;
   /** Buckets that must still be those which the caller was judged by. Asked wherever a bucket's row is read (target.ts). */
   readonly judged?: JudgedBuckets;

@@ -1,4 +1,8 @@
 /** `Objects` on a metadata store and a blob store. Every concern has a file of its own; this one only puts them together. */
+import { limits } from "../core/limits.ts";
+import type { ReadAhead } from "../kv/read_ahead.ts";
+import { RowCache } from "../kv/row_cache.ts";
+import { decodeBucket } from "../meta/buckets.ts";
 import { appendObject } from "./append.ts";
 import { BucketIds } from "./bucket_ids.ts";
 import {
@@ -11,7 +15,14 @@ import {
   setVersioning,
 } from "./buckets.ts";
 import { commitEntries } from "./commit.ts";
-import { changeConfiguration, KeptConfigurations, readConfiguration, readConfigurations } from "./configurations.ts";
+import {
+  changeConfiguration,
+  configurationsAhead,
+  KeptConfigurations,
+  knownConfigurations,
+  readConfiguration,
+  readConfigurations,
+} from "./configurations.ts";
 import type { ObjectContext, ObjectParts } from "./context.ts";
 import { copyObject } from "./copy.ts";
 import { deleteObject } from "./delete.ts";
@@ -46,17 +57,24 @@ type Arguments<Name extends keyof Objects> = Parameters<Objects[Name]>[0];
 export class ObjectStore implements Objects {
   readonly #ctx: ObjectContext;
   readonly #uploads: Uploads;
+  /** Made before, by the buckets' names and ids: most requests are of the same few. */
+  readonly #judged = new Map<string, Objects>();
   /** For the job that carries lifecycle rules out. */
   readonly lifecycle: LifecycleWork;
 
   constructor(parts: ObjectParts & Partial<ObjectContext>) {
-    this.#ctx = { bucketIds: new BucketIds(), configurations: new KeptConfigurations(), ...parts };
+    const buckets = parts.buckets ?? new RowCache(decodeBucket, limits.bucketRowsKept);
+    this.#ctx = { bucketIds: new BucketIds(), configurations: new KeptConfigurations(), buckets, ...parts };
     this.#uploads = new Uploads(this.#ctx, (options) => this.get(options));
     this.lifecycle = lifecycleWork(this.#ctx);
   }
 
   judgedBy(judged: JudgedBuckets): Objects {
-    return new ObjectStore({ ...this.#ctx, judged });
+    const name = [...judged].flat().join("/");
+    const made = this.#judged.get(name) ?? new ObjectStore({ ...this.#ctx, judged });
+    if (this.#judged.size >= limits.bucketRowsKept) this.#judged.clear();
+    this.#judged.set(name, made);
+    return made;
   }
 
   createBucket(...[name, options]: Parameters<Objects["createBucket"]>): ReturnType<Objects["createBucket"]> {
@@ -87,8 +105,18 @@ export class ObjectStore implements Objects {
     return readConfiguration(this.#ctx, bucket, kind);
   }
 
-  configurations(...[bucket, kinds]: Parameters<Objects["configurations"]>): ReturnType<Objects["configurations"]> {
-    return readConfigurations(this.#ctx, bucket, kinds);
+  configurations(...asked: Parameters<Objects["configurations"]>): ReturnType<Objects["configurations"]> {
+    return readConfigurations(this.#ctx, ...asked);
+  }
+
+  knownConfigurations(
+    ...asked: Parameters<Objects["knownConfigurations"]>
+  ): ReturnType<Objects["knownConfigurations"]> {
+    return knownConfigurations(this.#ctx, ...asked);
+  }
+
+  readAhead(bucket: string): ReadAhead | undefined {
+    return configurationsAhead(bucket);
   }
 
   setConfiguration(change: Arguments<"setConfiguration">): Promise<void> {

@@ -10,7 +10,7 @@ import { limits } from "../core/limits.ts";
 import { absent, type Check, type Entry, type Key, type Kv, type Version } from "../kv/kv.ts";
 import { transact } from "../kv/transact.ts";
 import type { Transaction } from "../kv/transact.ts";
-import { decodeBucket, encodeBucket } from "../meta/buckets.ts";
+import { encodeBucket } from "../meta/buckets.ts";
 import type { BucketRecord } from "../meta/buckets.ts";
 import { decodeHead, decodePast } from "../meta/heads.ts";
 import type { HeadRecord } from "../meta/heads.ts";
@@ -64,7 +64,7 @@ export function noSuchKey(marker?: HeadRecord): HoldfastError {
 }
 
 /** A name from a client may be longer than a row's key. */
-function bucketRow(name: string): Buffer {
+export function bucketRow(name: string): Buffer {
   if (name.length > limits.bucketNameCharsMax) throw noSuchBucket(name);
   return bucketKey(name);
 }
@@ -79,13 +79,14 @@ export async function readBucket(
   return bucketOf(ctx, name, entry);
 }
 
-function bucketOf(ctx: ObjectContext, name: string, entry: Row): { entry: Entry; bucket: BucketRecord } {
+/** Of a bucket's row that was read. Errors: `no_such_bucket`. */
+export function bucketOf(ctx: ObjectContext, name: string, entry: Row): { entry: Entry; bucket: BucketRecord } {
   if (entry === undefined) {
     ctx.bucketIds.forget(name);
     ctx.loggedBuckets?.forget(name);
     throw noSuchBucket(name);
   }
-  const bucket = decodeBucket(entry.value);
+  const bucket = ctx.buckets.of(entry);
   ctx.bucketIds.learn(name, bucket.id, hasVersions(bucket));
   ctx.loggedBuckets?.note(name, bucket);
   if ((ctx.judged?.get(name) ?? bucket.id) !== bucket.id) throw noSuchBucket(name);

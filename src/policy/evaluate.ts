@@ -19,7 +19,7 @@ import { readArn, type Arn } from "./arns.ts";
 import type { ConditionKeys } from "./condition_values.ts";
 import type { Policy } from "./policy.ts";
 import { closenessOf, type Caller, type Closeness } from "./principals.ts";
-import type { ActionPattern, Statement } from "./statement.ts";
+import type { Statement } from "./statement.ts";
 
 export type PolicyRequest = {
   readonly caller: Caller;
@@ -130,7 +130,7 @@ const strength: Readonly<Record<Closeness, number>> = { account: 1, role: 2, eve
 function find(kind: PolicyKind, policies: readonly Policy[], asked: Asked): Findings {
   let allowed: Allowed | undefined;
   for (const policy of policies) {
-    for (const statement of policy.statements) {
+    for (const statement of policy.index.candidates(asked.action, asked.request.resource)) {
       const closeness = applies(statement, asked);
       if (closeness === undefined) continue;
       const by = { kind, policy, statement };
@@ -141,11 +141,10 @@ function find(kind: PolicyKind, policies: readonly Policy[], asked: Asked): Find
   return { deny: undefined, allowed };
 }
 
-/** Undefined when it does not. */
-function applies(statement: Statement, { request, action, arn }: Asked): Closeness | undefined {
-  const { effect, actions, resources, principals, conditions } = statement;
+/** Undefined when it does not. Its actions have been compared (statement_index.ts). */
+function applies(statement: Statement, { request, arn }: Asked): Closeness | undefined {
+  const { effect, resources, principals, conditions } = statement;
   const { caller, keys } = request;
-  if (isAmong(actions.patterns, action) === actions.isNot) return undefined;
   if (resources !== undefined) {
     // A variable without a value matches nothing, but nothing is allowed because of that.
     const whenUnresolved = resources.isNot && effect === "Allow";
@@ -155,10 +154,4 @@ function applies(statement: Statement, { request, action, arn }: Asked): Closene
   const closeness = principals === undefined ? "caller" : closenessOf(principals, caller);
   if (closeness === undefined || !conditions.every((clause) => clause.holds(keys))) return undefined;
   return closeness;
-}
-
-/** Asked of every statement for every request, which is why it is a plain loop. */
-function isAmong(patterns: readonly ActionPattern[], action: string): boolean {
-  for (const pattern of patterns) if (pattern.matches(action)) return true;
-  return false;
 }

@@ -19,12 +19,14 @@ import { malformed, type PolicyUse } from "./faults.ts";
 import { isList, isObject } from "./fields.ts";
 import { parseJson, type Json, type JsonObject } from "./json.ts";
 import { parseStatement, type Statement } from "./statement.ts";
+import { StatementIndex } from "./statement_index.ts";
 import { variablesOf } from "./template.ts";
 
 export type Policy = {
   readonly version: "2008-10-17" | "2012-10-17";
   readonly id: string | undefined;
   readonly statements: readonly Statement[];
+  readonly index: StatementIndex;
   /** Condition keys that conditions and variables ask for, in their normal form: what need not be found out. */
   readonly keys: ReadonlySet<string>;
 };
@@ -47,7 +49,8 @@ export function parsePolicy(source: string | Uint8Array, { use, bytesMax }: Poli
   const sids = statements.flatMap(({ sid }) => (sid === undefined || sid === "" ? [] : [sid]));
   if (new Set(sids).size < sids.length) throw malformed("sid", "", use);
   if (questionMarks(statements) > limits.policyQuestionMarksMax) throw malformed("too_many", "?", use);
-  return { version, id: idOf(document.get("Id"), use), statements, keys: keysOf(statements) };
+  const index = new StatementIndex(statements);
+  return { version, id: idOf(document.get("Id"), use), statements, index, keys: keysOf(statements) };
 }
 
 /** Bytes that are not UTF-8 are not read as something else. */

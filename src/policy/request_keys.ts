@@ -70,6 +70,12 @@ export function requestKeys(facts: RequestFacts): ConditionKeys {
   };
 }
 
+/** The same, of facts that are put together only when a condition or a variable first asks for one. */
+export function laterKeys(facts: () => RequestFacts): ConditionKeys {
+  let keys: ConditionKeys | undefined;
+  return { get: (name) => (keys ??= requestKeys(facts())).get(name) };
+}
+
 type Find = (facts: RequestFacts) => KeyValue;
 
 const single: Readonly<Record<string, Find>> = {

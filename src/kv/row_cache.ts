@@ -2,7 +2,7 @@
  * What was made of rows, kept by their versions: a row that has not changed is not decoded, and its policies are not compiled,
  * again. Rows are still read each time; this only saves the work on them.
  */
-import type { Entry } from "../kv/kv.ts";
+import type { Entry } from "./kv.ts";
 
 export class RowCache<T> {
   readonly #make: (value: Buffer) => T;

@@ -117,7 +117,7 @@ async function deleteOne(request: S3Request, objects: Objects, item: ToDelete): 
   const names =
     `<Key>${escapeXml(key)}</Key>` + (versionId === undefined ? "" : `<VersionId>${escapeXml(versionId)}</VersionId>`);
   try {
-    for (const needed of needsOfDelete(request, Buffer.from(key), versionId)) request.authority.require(needed);
+    for (const needed of needsOfDelete(request, { ...item, key: Buffer.from(key) })) request.authority.require(needed);
     const deleted = await objects.delete({
       bucket: request.bucket,
       key: Buffer.from(key),

@@ -6,6 +6,7 @@ import { needsOfRename } from "../needs.ts";
 import { invalidArgument } from "../params.ts";
 import { isPrefixRename, renameSource } from "../rename_source.ts";
 import type { Reply } from "../respond.ts";
+import { saidInRename } from "../said.ts";
 
 export const renameObject: Handler = async (request, services) => {
   if (isPrefixRename(request)) return renamePrefix(request, services);
@@ -36,6 +37,7 @@ async function renamePrefix(request: S3Request, { objects }: Services): Promise<
     if (headers[name] !== undefined)
       throw invalidArgument(name, String(headers[name]), `${name} does not go with the rename of a prefix.`);
   const conditions = readConditions(headers);
+  const said = saidInRename(headers);
   const renamed = await objects.renamePrefix({
     bucket,
     from: renameSource(request),
@@ -43,7 +45,7 @@ async function renamePrefix(request: S3Request, { objects }: Services): Promise<
     signal,
     origin,
     admit: (from, into) => {
-      const { first, onSource } = needsOfRename(bucket, from, into);
+      const { first, onSource } = needsOfRename(bucket, { from, to: into }, said);
       for (const permission of first) authority.require(permission);
       return (info) => onSource.forEach((permission) => authority.require(permission, { info }));
     },

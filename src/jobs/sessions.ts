@@ -12,7 +12,8 @@
  * page of which blob it would stand. When all drives are looked through, the row goes; those that were away, if only for
  * a moment, are marked as stray (strays.ts looks them through when they are here). A drive that failed takes no new
  * chunks but still gives up old ones, so it is looked through like any other; one that does not answer keeps the row. A
- * session that was fenced for its silence is looked through once more when its process is known to be dead.
+ * session that was fenced for its silence is looked through once more when its process is known to be dead, and so are its node's
+ * drives as a whole: when it woke it may have done what a session that is over now had asked of it.
  */
 import type { Clock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
@@ -92,31 +93,46 @@ export async function fenceOthers(kv: Kv, keep: readonly SessionId[]): Promise<n
 
 /**
  * Fences the sessions of processes that are known to have ended, told by the names their sessions bear. May be repeated and be
- * done by several processes at once. Returns how many this call fenced.
+ * done by several processes at once. `served`: as for sweepSuspects. Returns how many this call fenced.
  */
-export async function fenceDead(kv: Kv, isDead: (name: string) => boolean, log: Log): Promise<number> {
+export async function fenceDead(
+  kv: Kv,
+  isDead: (name: string) => boolean,
+  { log, served = [] }: { readonly log: Log; readonly served?: readonly DriveId[] },
+): Promise<number> {
   let fenced = 0;
   for (const session of await readSessions(kv)) {
     if (!isDead(session.node) || !(await fenceSession(kv, session))) continue;
     log.warn({ session: session.id, node: session.node }, "The session of a worker that died was fenced.");
     fenced += 1;
   }
-  return fenced + (await sweepSuspects(kv, isDead));
+  return fenced + (await sweepSuspects(kv, isDead, served));
 }
 
 /**
  * Has sessions that were fenced for their silence looked through again, now that their processes are known to be dead: at a
  * start that holds the lock on the drives all of them, else those with these names. Returns how many.
+ *
+ * One that stood still may also have done, when it woke, what other nodes had asked of it before: for sessions that had ended and been
+ * looked through by then. So the drives that it `served` other nodes with are looked through as a whole.
  */
-export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = () => true): Promise<number> {
+export async function sweepSuspects(
+  kv: Kv,
+  isDead: (node: string) => boolean = () => true,
+  served: readonly DriveId[] = [],
+): Promise<number> {
   let count = 0;
   for await (const rows of scanPages(kv, tagRange(tags.suspect), suspectsPerCommit)) {
     const dead = rows.filter((row) => isDead(decodeSuspect(row.value).node));
+    if (dead.length === 0) continue;
     const writes = dead.flatMap(({ key }): Write[] => [
       { kind: "delete", key },
       { kind: "put", key: endedKey(sessionIdOf(key)), value: encodeEnded() },
     ]);
-    if (writes.length > 0) await kv.commit({ checks: [], writes });
+    // Before the rows that say so are gone: who is cut off in between begins again.
+    for (let at = 0; at < served.length; at += limits.jobBatchMax)
+      await kv.commit({ checks: [], writes: served.slice(at, at + limits.jobBatchMax).map(wholeStrayWrite) });
+    await kv.commit({ checks: [], writes });
     count += dead.length;
   }
   return count;

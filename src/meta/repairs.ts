@@ -112,7 +112,7 @@ export function strayWrites(
   }));
 }
 
-export function wholeStrayWrite(drive: DriveId): Write {
+export function wholeStrayWrite(drive: DriveId): Write & { readonly kind: "put" } {
   return { kind: "put", key: strayKey(drive), value: new ByteWriter().u8(newestVersion).finish() };
 }
 

@@ -173,11 +173,14 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const opened = await openKv(options, end);
   const kv = meteredKv(opened.kv, metrics, clock);
   closers.add(() => kv.close());
+  // On which other nodes have this process store shards.
+  const served: DriveId[] = [];
   const session = await Session.start({ kv, clock, random, node: options.name ?? `pid ${process.pid}` });
-  closers.add(() => session.close());
+  closers.add(() => session.close(served));
   closers.add(beat(session, end, { clock, log }));
   const drives = await openDrives(options, { kv, session, end, closers });
   const { node, seen, local, redundancy } = drives;
+  if (drives.topology !== undefined) served.push(...local.drives);
   const digests = createDigestPool({ threads: options.digestThreads });
   closers.add(() => digests.close());
   const placement = await placementOn(drives, kv, options);
@@ -231,7 +234,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, why: end.why, node: seen, nodes: drives.nodes(), openedMs, clock }),
     fenceDead: async (names) => {
-      if ((await fenceDead(kv, (name) => names.includes(name), log)) > 0) jobs.poke("sweep");
+      if ((await fenceDead(kv, (name) => names.includes(name), { log, served })) > 0) jobs.poke("sweep");
     },
     ended: end.reached,
     close: () => closers.run(),

@@ -25,7 +25,7 @@ import { absent, type Entry, type Kv, type Version, type Write } from "../kv/kv.
 import { scanPages } from "../kv/scan_pages.ts";
 import { endedKey, sessionIdOf, sessionKey, tagRange, tags } from "../meta/keys.ts";
 import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
-import { wholeStrayWrite } from "../meta/repairs.ts";
+import { noteWholeStrays, wholeStrayWrite } from "../meta/repairs.ts";
 import { SHARD_INDEX_MAX, type ChunkNode, type ShardRef } from "../node/node.ts";
 import { noteMissing } from "./missing.ts";
 import type { KnownDrive } from "../meta/drives.ts";
@@ -130,8 +130,7 @@ export async function sweepSuspects(
       { kind: "put", key: endedKey(sessionIdOf(key)), value: encodeEnded() },
     ]);
     // Before the rows that say so are gone: who is cut off in between begins again.
-    for (let at = 0; at < served.length; at += limits.jobBatchMax)
-      await kv.commit({ checks: [], writes: served.slice(at, at + limits.jobBatchMax).map(wholeStrayWrite) });
+    await noteWholeStrays(kv, served);
     await kv.commit({ checks: [], writes });
     count += dead.length;
   }
@@ -179,6 +178,17 @@ type Sweep = {
   after: ShardRef;
 };
 
+/** An ended row as it was met first, in this process's time, and how far the sessions that live were. */
+type Met = { readonly version: Version; readonly atMs: number; readonly ticks: ReadonlyMap<SessionId, number> };
+
+/** So often a process beats while it does what it was asked before. */
+const settleTicks = Math.ceil((limits.peerCallMsMax + limits.recordReadMsMax) / limits.heartbeatIntervalMs);
+
+/** Those that still live. */
+function haveGoneOn(before: ReadonlyMap<SessionId, number>, now: ReadonlyMap<SessionId, number>): boolean {
+  return [...before].every(([id, tick]) => (now.get(id) ?? Infinity) - tick >= settleTicks);
+}
+
 export class SweepJob implements Job {
   readonly name = "sweep";
   readonly leased = true;
@@ -186,8 +196,7 @@ export class SweepJob implements Job {
   readonly idleMsMax = 30_000;
   readonly #parts: SweepJobParts;
   #sweep: Sweep | undefined;
-  /** When each ended session was met first, in this process's time. */
-  readonly #metMs = new Map<SessionId, number>();
+  readonly #met = new Map<SessionId, Met>();
   /** The session looked through last: the next one comes after it, so that one that fails holds up no other. */
   #last: SessionId | undefined;
 
@@ -250,21 +259,31 @@ export class SweepJob implements Job {
     this.#sweep = undefined;
   }
 
-  /** What an ended session's process asked of another node may be carried out as late as a call may last. */
-  #due(rows: readonly Entry[]): Entry[] {
-    const { clock, local } = this.#parts;
+  /**
+   * What an ended session's process asked of another node may be carried out as late as a call may last, in time in which that node's
+   * process goes on: one that stands still does it later by as long. How long each has gone on its ticks tell. One that is fenced for
+   * its silence does not hold this up: what it does when it wakes is looked for at its end (sweepSuspects).
+   */
+  async #due(rows: readonly Entry[]): Promise<readonly Entry[]> {
+    const { kv, clock, local } = this.#parts;
+    if (local.name === "" || rows.length === 0) return rows;
     const nowMs = clock.monotonicMs();
-    const settleMs = local.name === "" ? 0 : limits.sweepSettleMs;
+    const ticks = new Map((await readSessions(kv)).map(({ id, tick }) => [id, tick]));
     const ids = new Set(rows.map(({ key }) => sessionIdOf(key)));
-    for (const id of this.#metMs.keys()) if (!ids.has(id)) this.#metMs.delete(id);
-    for (const id of ids) if (!this.#metMs.has(id)) this.#metMs.set(id, nowMs);
-    return rows.filter(({ key }) => nowMs - this.#metMs.get(sessionIdOf(key))! >= settleMs);
+    for (const id of this.#met.keys()) if (!ids.has(id)) this.#met.delete(id);
+    return rows.filter(({ key, version }) => {
+      const id = sessionIdOf(key);
+      const met = this.#met.get(id);
+      if (met?.version === version) return nowMs - met.atMs >= limits.sweepSettleMs && haveGoneOn(met.ticks, ticks);
+      this.#met.set(id, { version, atMs: nowMs, ticks });
+      return false;
+    });
   }
 
   async #next(): Promise<Sweep | undefined> {
     const { kv, node } = this.#parts;
     const rows = await kv.scan(tagRange(tags.ended), { limit: endedAtOnce });
-    const due = this.#due(rows);
+    const due = await this.#due(rows);
     const row = due.find(({ key }) => this.#last === undefined || sessionIdOf(key) > this.#last) ?? due[0];
     if (row === undefined) return undefined;
     const session = sessionIdOf(row.key);

@@ -39,7 +39,7 @@ import type { Check, Kv, Version } from "../kv/kv.ts";
 import { transact, type Transaction } from "../kv/transact.ts";
 import { notCopying, refuseCopying } from "./copying.ts";
 import { endedKey, heartbeatKey, sessionIdOf, sessionKey, suspectKey, tagRange, tags } from "./keys.ts";
-import { wholeStrayWrite } from "./repairs.ts";
+import { noteWholeStrays } from "./repairs.ts";
 
 export type SessionRecord = { readonly startedMs: number; readonly node: string };
 export type HeartbeatRecord = { readonly atMs: number; readonly tick: number; readonly drained: number };
@@ -243,7 +243,7 @@ export class Session {
     this.#fenced = true;
     const end = async (tx: Transaction): Promise<void> => {
       const [suspect] = await tx.get([suspectKey(this.id)]);
-      for (const { key, value } of suspect === undefined ? [] : served.map(wholeStrayWrite)) tx.put(key, value);
+      if (suspect !== undefined) await noteWholeStrays(this.#kv, served);
       for (const key of [this.#check.key, heartbeatKey(this.id), suspectKey(this.id)]) tx.delete(key);
       tx.put(endedKey(this.id), encodeEnded());
     };

@@ -1,9 +1,9 @@
 /** `holdfast event-target …`: where a store tells what happens to objects. */
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { askAdmin } from "../client/admin_client.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { connection, counted, print, printJson, withConnection, type ConnectionOptions } from "./connection.ts";
+import { secretIn, textIn } from "./input.ts";
 import { targetLine, type EventTarget } from "./status_lines.ts";
 
 type Target = EventTarget & {
@@ -96,7 +96,7 @@ function addressLine({ url, isSigned, credentials }: Target): string {
 /** As the server calls them; JSON leaves out what is undefined. */
 async function secretsOf(options: AddOptions): Promise<object> {
   const lineOf = async (file: string | undefined) => (file === undefined ? undefined : secretIn(file));
-  const textOf = async (file: string | undefined) => (file === undefined ? undefined : readFile(file, "utf8"));
+  const textOf = async (file: string | undefined) => (file === undefined ? undefined : textIn(file));
   return {
     secret: await lineOf(options.secretFile),
     password: await lineOf(options.passwordFile),
@@ -111,13 +111,6 @@ function headerOf(text: string): [string, string] {
   const colon = text.indexOf(":");
   if (colon < 1) throw new HoldfastError("invalid_argument", `"${text}" is no header: write "name: value".`);
   return [text.slice(0, colon).trim(), text.slice(colon + 1).trim()];
-}
-
-async function secretIn(file: string): Promise<string> {
-  const secret = (await readFile(file, "utf8")).split(/\r?\n/, 1)[0]!;
-  if (secret === "")
-    throw new HoldfastError("invalid_argument", `${file} has an empty first line: there is no secret in it.`);
-  return secret;
 }
 
 async function list(options: ConnectionOptions): Promise<void> {

@@ -1,9 +1,9 @@
 /** Users, groups, roles and policies: who may do what (docs/access.md). */
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { askAdmin } from "../client/admin_client.ts";
 import { connection, print, printJson, withConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
+import { textIn } from "./input.ts";
 
 type Options = ConnectionOptions & { readonly account?: string };
 type Listed = { readonly name: string; readonly arn: string; readonly createdAt: string };
@@ -106,7 +106,7 @@ function holdings(command: Command, what: string, place: string): void {
     .argument("<file>")
     .action(async (name: string, policy: string, file: string, options: Options) => {
       const path = `${place}/${encodeURIComponent(name)}/inline/${encodeURIComponent(policy)}`;
-      await ask(options, "PUT", path, { document: await documentIn(file) });
+      await ask(options, "PUT", path, { document: await textIn(file) });
       say(options, { name, policy }, `${name} has policy ${policy}`);
     });
   withAccount(command.command("disallow"))
@@ -140,7 +140,7 @@ function registerRole(role: Command): void {
         const { description, sessionSeconds: sessionSecondsMax } = options;
         const made = await ask(options, "POST", "roles", {
           name,
-          trust: await documentIn(file),
+          trust: await textIn(file),
           description,
           sessionSecondsMax,
         });
@@ -152,7 +152,7 @@ function registerRole(role: Command): void {
     .argument("<role>")
     .argument("<file>")
     .action(async (name: string, file: string, options: Options) => {
-      await ask(options, "PUT", `roles/${encodeURIComponent(name)}`, { trust: await documentIn(file) });
+      await ask(options, "PUT", `roles/${encodeURIComponent(name)}`, { trust: await textIn(file) });
       say(options, { name }, `role ${name} trusts whom ${file} names`);
     });
   withAccount(role.command("session"))
@@ -182,7 +182,7 @@ function registerPolicy(policy: Command): void {
     .argument("<file>")
     .option("--description <text>", "what it is for")
     .action(async (name: string, file: string, options: Options & { description?: string }) => {
-      const body = { name, document: await documentIn(file), description: options.description };
+      const body = { name, document: await textIn(file), description: options.description };
       const made = await ask(options, "POST", "policies", body);
       say(options, made, `policy ${name} created: ${String(made["arn"])}`);
     });
@@ -191,7 +191,7 @@ function registerPolicy(policy: Command): void {
     .argument("<policy>")
     .argument("<file>")
     .action(async (name: string, file: string, options: Options) => {
-      const body = { document: await documentIn(file) };
+      const body = { document: await textIn(file) };
       say(options, await ask(options, "PUT", `policies/${encodeURIComponent(name)}`, body), `policy ${name} changed`);
     });
   withAccount(policy.command("use"))
@@ -203,11 +203,4 @@ function registerPolicy(policy: Command): void {
       say(options, changed, `policy ${name} is what its version ${version} says`);
     });
   readings(policy, "policy", "policies");
-}
-
-async function documentIn(file: string): Promise<string> {
-  if (file !== "-") return readFile(file, "utf8");
-  const pieces: Buffer[] = [];
-  for await (const piece of process.stdin) pieces.push(piece as Buffer);
-  return Buffer.concat(pieces).toString("utf8");
 }

@@ -23,6 +23,7 @@ import type { Prepared } from "./prepare.ts";
 import { newRun, sessionName } from "./run.ts";
 import type { Settings } from "./settings.ts";
 
+type StartedWorker = { readonly port: number; readonly prepared: Prepared };
 export type Started = { readonly port: number; readonly rootKey: RootKey; readonly workers: number };
 
 const restartMsMin = 200;
@@ -84,7 +85,7 @@ export class Supervisor {
       serialization: "advanced",
     });
     try {
-      const first = await this.#startWorker(undefined).finally(() => port.release());
+      const first = await this.#startFirst(port);
       this.#prepared = first.prepared;
       const others = Array.from({ length: this.#settings.workers - 1 }, () => this.#startWorker(this.#prepared));
       await Promise.all(others);
@@ -95,13 +96,21 @@ export class Supervisor {
     }
   }
 
+  async #startFirst(port: Chosen): Promise<StartedWorker> {
+    try {
+      return await this.#startWorker(undefined);
+    } finally {
+      await port.release();
+    }
+  }
+
   #workers(): Worker[] {
     // A worker that has ended stays in this list until its channel is closed too.
     return Object.values(cluster.workers ?? {}).filter((worker): worker is Worker => worker?.isDead() === false);
   }
 
   /** Resolves when the worker listens. With `known` undefined it prepares the drives first and tells what it found. */
-  #startWorker(known: Prepared | undefined): Promise<{ readonly port: number; readonly prepared: Prepared }> {
+  #startWorker(known: Prepared | undefined): Promise<StartedWorker> {
     return new Promise((resolve, reject) => {
       const worker = cluster.fork();
       const startedMs = performance.now();

@@ -163,3 +163,34 @@ test("users of another account, and its own key, have nothing of this one", asyn
   for (const key of keys) assert.match((await as(key, "ls", "things")).errors, /no resource-based policy allows/);
   assert.match((await cli.run("user", "show", "dora")).errors, /There is no user dora\./);
 });
+
+test("a key that clients have from another store is taken over, and is nobody else's then", async () => {
+  const key = { accessKey: "AKIA.from-elsewhere_1", secretKey: "wJalr/XUtnFEMI+K7MDENG=bPx" };
+  const file = path.join(cli.folder(), "secret");
+  writeFileSync(file, `${key.secretKey}\r\n`);
+  await done("user", "create", "moved");
+  await done("user", "attach", "moved", "AmazonS3ReadOnlyAccess");
+  const take = ["key", "import", key.accessKey, "--secret-file"];
+  assert.match((await cli.run(...take.slice(0, 3))).errors, /required option '--secret-file <file>' not specified/);
+  assert.match((await cli.run(...take, file, "--user", "nobody")).errors, /There is no user nobody\./);
+  assert.equal(await done(...take, file, "--user", "moved"), `access key ${key.accessKey} taken over: user moved\n`);
+  assert.equal((await as(key, "ls", "things")).status, 0);
+  assert.match((await as(key, "bucket", "create", "mine")).errors, /not authorized/);
+  assert.match((await cli.run(...take, file)).errors, /The access key AKIA\.from-elsewhere_1 exists already\./);
+
+  for (const [secret, why] of [
+    ["\n", /has an empty first line: there is no secret in it\./],
+    ["short", /A secret key has 8 to 128 printable ASCII characters/],
+  ] as const) {
+    writeFileSync(file, secret);
+    assert.match((await cli.run("key", "import", "another-key", "--secret-file", file)).errors, why);
+  }
+  writeFileSync(file, "a-secret-of-its-own");
+  assert.match((await cli.run("key", "import", "a/b", "--secret-file", file)).errors, /An access key has 3 to 128/);
+  assert.match(
+    (await cli.run("key", "import", cli.server().accessKey, "--secret-file", file)).errors,
+    /exists already/,
+  );
+  const shown = await json("key", "import", "another-key", "--secret-file", file);
+  assert.deepEqual([shown["accessKey"], shown["secretKey"], shown["owner"]], ["another-key", undefined, null]);
+});

@@ -3,6 +3,7 @@ import http from "node:http";
 import https from "node:https";
 import { text as readText } from "node:stream/consumers";
 import { HoldfastError } from "../core/errors.ts";
+import { onNoAnswer } from "../core/no_answer.ts";
 import { connectionError } from "./s3_client.ts";
 
 export type AdminTarget = {
@@ -50,7 +51,7 @@ function exchange(target: AdminTarget, request: AdminRequest): Promise<{ status:
     const outgoing = send(new URL(request.path, endpoint), options, (incoming) => {
       readText(incoming).then((said) => resolve({ status: incoming.statusCode ?? 0, body: said }), reject);
     });
-    outgoing.on("error", (error) => reject(connectionError(endpoint, error)));
+    onNoAnswer(outgoing, (error) => reject(connectionError(endpoint, error)));
     outgoing.end(body);
   });
 }

@@ -8,6 +8,7 @@ import https from "node:https";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { HoldfastError, systemCode } from "../core/errors.ts";
+import { onNoAnswer } from "../core/no_answer.ts";
 import { child, childText, escapeXml, readXml } from "../gateway/xml.ts";
 import type { XmlElement } from "../gateway/xml.ts";
 import { createSigner } from "./signer.ts";
@@ -132,7 +133,7 @@ export class S3Client {
       const outgoing = send(options, (incoming) =>
         resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, body: incoming }),
       );
-      outgoing.on("error", (error) =>
+      onNoAnswer(outgoing, (error) =>
         reject(error instanceof HoldfastError ? error : connectionError(endpoint, error)),
       );
       if (body && !Buffer.isBuffer(body)) pipeline(body.stream, outgoing).catch(reject);

@@ -425,6 +425,8 @@ export const limits = {
   lingerBytesMax: 4 * MiB,
   lingerMsMax: 2_000,
   gracefulStopMsMax: 30_000,
+  /** How long a line of the log waits for a reader who takes nothing just now. */
+  logWaitMsMax: 1_000,
   /** Signature V4 (S3): a header-signed request may be off by this much; a presigned one lives at most this long. */
   clockSkewMsMax: 15 * 60_000,
   presignedSecondsMax: 7 * 24 * 3_600,

@@ -109,6 +109,28 @@ void test("the death of a thread fails its streams, and the next stream gets a n
   await pool.close();
 });
 
+void test("answers of a thread that failed meanwhile are of no use, and end nothing", async () => {
+  const piece = new Uint8Array(new SharedArrayBuffer(threadedBytesMin));
+  // Whether the error overtakes the answers is for the two ways on which they come to say: in one round of three it does.
+  for (let round = 0; round < 6; round++) {
+    const pool = createDigestPool({ threads: 1 });
+    const good = Array.from({ length: 3 }, () => pool.stream(["md5"]));
+    for (const stream of good) await stream.update(piece);
+    const bad = pool.stream(["none" as DigestAlgorithm]);
+    const updates = [...good, bad].map((stream) => stream.update(piece));
+    const outcomes = await Promise.allSettled(updates);
+    const refused = outcomes.filter(({ status }) => status === "rejected");
+    assert.ok(
+      outcomes.at(-1)!.status === "rejected" && refused.every((each) => hasReason(reasonOf(each), "unavailable")),
+    );
+    await pool.close();
+  }
+});
+
+function reasonOf(outcome: PromiseSettledResult<unknown>): unknown {
+  return outcome.status === "rejected" ? outcome.reason : undefined;
+}
+
 void test("close fails streams that are still open, and small streams go on in place", async () => {
   const pool = createDigestPool({ threads: 1 });
   const stream = pool.stream(["md5"]);

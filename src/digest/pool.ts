@@ -58,6 +58,8 @@ class DigestThread {
   }
 
   #answered(answer: ThreadAnswer): void {
+    // The error that ends a thread may come before what it answered to other streams, which have been refused by then.
+    if (this.#death !== undefined) return;
     const waiter = this.#waiting.get(answer.stream);
     assert(waiter !== undefined, "a digest thread answers only what was asked");
     this.#waiting.delete(answer.stream);

@@ -2,6 +2,7 @@
  * Messages to an exchange of an AMQP 0.9.1 broker (RabbitMQ), persistent, on a channel whose messages are confirmed. A message that no
  * queue wants comes back (`mandatory`) and is not taken, though the broker confirms it.
  */
+import { createRequire } from "node:module";
 import type { ChannelModel, ConfirmChannel } from "amqplib";
 import { limits } from "../core/limits.ts";
 import type { DestinationRecord } from "../meta/destinations.ts";
@@ -10,7 +11,31 @@ import { serverName, libraryOf, tlsOptions, type OpenConnection } from "./connec
 import type { Delivery, Message } from "./courier.ts";
 
 export const amqpLibrary = "amqplib";
-const load = () => import("amqplib");
+const load = async () => {
+  const library = await import("amqplib");
+  readLater();
+  return library;
+};
+
+type Reading = { acceptLoop(this: unknown): void };
+let isReadLater = false;
+
+/**
+ * The library reads on, in the same turn, what came together with the end of the handshake, and only then hands the connection out. If that
+ * is an error (the broker ends the connection, or sends what is no frame), nobody has listened yet, and it would end the
+ * process. So what comes behind the handshake is read in a turn of its own. Its class can only be had from the library's file.
+ */
+function readLater(): void {
+  if (isReadLater) return;
+  const require = createRequire(import.meta.url);
+  const file = require.resolve(amqpLibrary).replace(/[^/\\]*$/, "lib/connection.js");
+  const { prototype } = (require(file) as { readonly Connection: { readonly prototype: Reading } }).Connection;
+  const { acceptLoop } = prototype;
+  prototype.acceptLoop = function (): void {
+    setImmediate(() => acceptLoop.call(this));
+  };
+  isReadLater = true;
+}
 
 const heartbeatS = 30;
 

@@ -87,6 +87,18 @@ test("a receiver that hangs up on a new connection is unreachable", async (t) =>
   assert.equal(delivery.outcome, "unreachable");
 });
 
+test(
+  "a receiver that switches protocols, which it was not asked for, is unreachable",
+  { timeout: 60_000 },
+  async (t) => {
+    const courier = await webhookTo(t, (req) => {
+      req.socket.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: something-else\r\n\r\n");
+    });
+    const delivery = await courier.deliver(message, never);
+    assert.deepEqual(delivery, { outcome: "unreachable", why: "It ended the connection without an answer." });
+  },
+);
+
 test("an answer is not read for ever, and one that breaks off is no answer", async (t) => {
   const courier = await webhookTo(t, (_req, res) => {
     res.writeHead(200);

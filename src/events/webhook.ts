@@ -9,6 +9,7 @@ import * as http from "node:http";
 import * as https from "node:https";
 import { systemCode } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { onNoAnswer } from "../core/no_answer.ts";
 import type { DestinationRecord } from "../meta/destinations.ts";
 import { tlsOptions } from "./connection.ts";
 import type { Courier, Delivery, Message } from "./courier.ts";
@@ -58,7 +59,7 @@ function exchange({ send, agent, destination }: Post, message: Message, signal: 
       const status = response.statusCode ?? 0;
       readOver(response, (error) => resolve(error ? { outcome: "failed", error } : { outcome: "answered", status }));
     });
-    request.on("error", (error) => {
+    onNoAnswer(request, (error) => {
       const isStale = request.reusedSocket && systemCode(error) === "ECONNRESET";
       resolve({ outcome: isStale ? "stale" : "failed", error });
     });

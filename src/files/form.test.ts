@@ -1,5 +1,6 @@
 /** Forms as no browser writes them: each ends, with its files or with an error a client can be told. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { Readable } from "node:stream";
 import { setImmediate as turn } from "node:timers/promises";
 import { test } from "node:test";
@@ -68,6 +69,13 @@ test("a form that ends early is refused wherever it is cut, while a file of it i
       const cut = formOf(form.slice(0, length), turns === 5 ? 50 : 1_000);
       await assert.rejects(filesOf(cut, turns), isRefused, form.slice(0, length));
     }
+});
+
+test("a form whose client had left before it was read is refused", async () => {
+  const form = formOf(file("a", "1234"), 1_000);
+  form.body().destroy();
+  await once(form.body(), "close");
+  await assert.rejects(filesOf(form), isRefused);
 });
 
 test("too many files, headers, boundaries: refused or read over, within bounds", async () => {

@@ -67,9 +67,12 @@ export async function readForm(request: DoorRequest, take: (file: FormFile) => P
     parser.on("error", (error) => reject(malformed(error)));
     parser.on("close", resolve);
     source.on("error", (error) => parser.destroy(error));
-    source.on("close", () => {
+    const closed = (): void => {
       if (!source.readableEnded) parser.destroy(new Error("the connection ended"));
-    });
+    };
+    source.on("close", closed);
+    // Whoever left before this was listened for is told of once only, then.
+    if (source.destroyed) closed();
   });
   source.pipe(parser);
   try {

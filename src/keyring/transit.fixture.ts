@@ -49,7 +49,8 @@ export class TransitServer {
     this.#isTls = tls !== undefined;
     const listener: RequestListener = (request, response) => {
       void this.#answer(request).then(({ status, body }) => {
-        response.writeHead(status, { "content-type": "application/json" });
+        const switching = { connection: "upgrade", upgrade: "something-else" };
+        response.writeHead(status, status === 101 ? switching : { "content-type": "application/json" });
         response.end(body === undefined ? "" : JSON.stringify(body));
       });
     };

@@ -224,6 +224,11 @@ void test("a passing failure is tried again here, a few times; a refusal is not"
   await keys.open(id, sealed, noContext);
   assert.equal(server.asked.length, 3);
   server.asked.length = 0;
+  // Another protocol, which nobody asked for, is no answer.
+  server.failures.push(101);
+  await keys.open(id, sealed, noContext);
+  assert.equal(server.asked.length, 2);
+  server.asked.length = 0;
   server.failures.push(...Array.from({ length: limits.keyServiceAttemptsMax }, () => 502));
   await fails(keys.open(id, sealed, noContext), "unavailable");
   assert.equal(server.asked.length, limits.keyServiceAttemptsMax);

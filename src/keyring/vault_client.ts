@@ -14,6 +14,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { KeyServiceCallFacts } from "../core/metrics.ts";
+import { onNoAnswer } from "../core/no_answer.ts";
 import type { Random } from "../core/random.ts";
 import { Turns } from "./turns.ts";
 
@@ -170,7 +171,7 @@ export class VaultClient {
       const request = send(`${origin}/v1/${call.path}`, options, (response) => {
         boundedBody(response).then((bytes) => resolve({ status: response.statusCode ?? 0, bytes }), reject);
       });
-      request.on("error", reject);
+      onNoAnswer(request, reject);
       request.end(body);
     });
   }

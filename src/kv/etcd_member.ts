@@ -158,9 +158,16 @@ function answerOf(stream: ClientHttp2Stream, timeoutMs: number): Promise<Answer>
     const pieces: Buffer[] = [];
     let status: IncomingHttpHeaders | undefined;
     let cause: unknown = new Error("the connection ended before the answer");
+    const end = (): void => {
+      clearTimeout(timer);
+      const sent = stream.rstCode !== constants.NGHTTP2_REFUSED_STREAM;
+      resolve(status === undefined ? { kind: "lost", sent, cause } : judged(status, pieces));
+    };
     const timer = setTimeout(() => {
       cause = new Error(`no answer after ${Math.ceil(timeoutMs)} ms`);
       stream.close(constants.NGHTTP2_CANCEL);
+      // It closes when that has been written, and on a connection whose other end takes nothing any more nothing is.
+      end();
     }, timeoutMs);
     const look = (headers: IncomingHttpHeaders): void => {
       if (headers["grpc-status"] !== undefined) status = headers;
@@ -168,11 +175,7 @@ function answerOf(stream: ClientHttp2Stream, timeoutMs: number): Promise<Answer>
     stream.on("response", look).on("trailers", look);
     stream.on("data", (piece: Buffer) => pieces.push(piece));
     stream.on("error", (error) => (cause = error));
-    stream.on("close", () => {
-      clearTimeout(timer);
-      const sent = stream.rstCode !== constants.NGHTTP2_REFUSED_STREAM;
-      resolve(status === undefined ? { kind: "lost", sent, cause } : judged(status, pieces));
-    });
+    stream.on("close", end);
   });
 }
 

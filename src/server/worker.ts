@@ -7,6 +7,7 @@ import { availableParallelism } from "node:os";
 import { setFlagsFromString } from "node:v8";
 import { systemClock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import { createMetrics, type Metrics, type MetricsSnapshot } from "../core/metrics.ts";
 import { systemRandom } from "../core/random.ts";
@@ -25,6 +26,8 @@ import { metadataFailed, openStore, type Store } from "./store.ts";
 import { checkTls } from "./tls.ts";
 
 const collectMsMax = 5_000;
+/** What the store gets to close, beyond what running requests get. */
+const closeMsMax = 10_000;
 
 function tell(message: FromWorker): void {
   // Without a supervisor there is nobody to tell; the disconnect ends this process.
@@ -162,8 +165,12 @@ class Worker {
     this.end(1);
   }
 
-  /** Stops serving, closes the store, ends the process. The first call decides the exit status. */
+  /**
+   * Stops serving, closes the store, ends the process, within bounds: the supervisor starts another one only when this one has ended,
+   * which a drive that hangs would keep it from. The first call decides the exit status.
+   */
   end(status: number): void {
+    if (this.#ending === undefined) setTimeout(() => this.#giveUp(), limits.gracefulStopMsMax + closeMsMax).unref();
     this.#ending ??= this.#close().then(
       () => process.exit(status),
       (error: unknown) => {
@@ -171,6 +178,12 @@ class Worker {
         process.exit(1);
       },
     );
+  }
+
+  /** As after a crash: the session is fenced, and what was not acknowledged is reclaimed. */
+  #giveUp(): void {
+    this.#log.error({}, "The store does not close; this worker ends all the same.");
+    process.exit(1);
   }
 
   async #close(): Promise<void> {

@@ -78,6 +78,30 @@ for (const [kind, urlOf] of Object.entries(urls)) {
   });
 }
 
+/** A method of AMQP 0.9.1 on channel 0 (sections 4.2.3 and 4.2.4), its arguments in hexadecimal. */
+function amqpMethod(classAndMethod: string, args: string): string {
+  const payload = classAndMethod + args;
+  return `010000${(payload.length / 2).toString(16).padStart(8, "0")}${payload}ce`;
+}
+
+const text = (words: string): string => Buffer.from(words).toString("hex");
+/** Start (PLAIN, en_US), Tune without bounds, Open-Ok. */
+const amqpOpened = [
+  amqpMethod("000a000a", `00090000000000000005${text("PLAIN")}00000005${text("en_US")}`),
+  amqpMethod("000a001e", "0000000000000000"),
+  amqpMethod("000a0029", "00"),
+].join("");
+/** Close, for an internal error (541). */
+const amqpClosed = amqpMethod("000a0032", `021d05${text("error")}00000000`);
+
+for (const [what, behind] of Object.entries({ "ends it": amqpClosed, "says anything": "ff".repeat(40) }))
+  test(`amqp: a peer that opens a connection and ${what} in one breath`, { timeout: 60_000 }, async (t) => {
+    const { port } = await peer(t, (socket) => {
+      socket.once("data", () => socket.write(Buffer.from(amqpOpened + behind, "hex")));
+    });
+    assertUnreachable(await deliver(courierTo(t, urls["amqp"]!(port)), 1), /./);
+  });
+
 test("a peer that says nothing, and who asked gives up: no connection is left behind", async (t) => {
   const left = Object.values(urls).map(async (urlOf) => {
     const { port, sockets } = await peer(t, (socket) => void socket.resume());

@@ -41,18 +41,23 @@ function cleanEnvironment(extra: Readonly<Record<string, string>>): NodeJS.Proce
 
 type Launched = { readonly child: ChildProcess; readonly ended: Promise<Ended>; output(): string; errors(): string };
 
-export function launch(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Launched {
+/** `errorsTo`: a file instead, which `errors` knows nothing of. */
+export function launch(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  errorsTo: "pipe" | number = "pipe",
+): Launched {
   const child = spawn(process.execPath, [doorstep, ...args], {
     env: cleanEnvironment(environment),
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", errorsTo],
   });
   // A server that should have been refused must not hold the suite up for ever.
   const timer = setTimeout(() => child.kill("SIGKILL"), 600_000);
   child.once("close", () => clearTimeout(timer));
   let output = "";
   let errors = "";
-  child.stdout.on("data", (text: Buffer) => (output += text.toString()));
-  child.stderr.on("data", (text: Buffer) => (errors += text.toString()));
+  child.stdout?.on("data", (text: Buffer) => (output += text.toString()));
+  child.stderr?.on("data", (text: Buffer) => (errors += text.toString()));
   const ended = once(child, "close").then(([status, signal]): Ended => ({ status, signal, output, errors }));
   return { child, ended, output: () => output, errors: () => errors };
 }
@@ -62,9 +67,10 @@ export async function startServer(
   t: TestContext,
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  errorsTo: "pipe" | number = "pipe",
 ): Promise<Running> {
   const listen = args.includes("--listen") ? [] : ["--listen", "127.0.0.1:0"];
-  const { child, ended, output, errors } = launch(["server", ...args, ...listen, "--json"], environment);
+  const { child, ended, output, errors } = launch(["server", ...args, ...listen, "--json"], environment, errorsTo);
   t.after(async () => {
     child.kill("SIGKILL");
     await ended;

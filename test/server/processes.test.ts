@@ -1,7 +1,7 @@
 /** The server as real processes: start, stop, keys, settings, workers that die, a second server, TLS. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync, statSync, writeFileSync, mkdirSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import path from "node:path";
@@ -109,6 +109,48 @@ test("workers that die together are started again, and what it acknowledged is t
   await upload("after");
   const got = await fetch(`${server.url}/_/files/${before}`, { headers: auth });
   assert.deepEqual(Buffer.from(await got.arrayBuffer()), Buffer.alloc(100_000, "before"));
+  assert.equal((await server.stop()).status, 0);
+});
+
+test("a server whose log is on a full disk starts, replaces a worker that died, and serves", { timeout }, async (t) => {
+  if (!existsSync("/dev/full")) return t.skip("NOT CHECKED: a log that is full. There is no /dev/full here.");
+  const full = openSync("/dev/full", "w");
+  t.after(() => closeSync(full));
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "1"], {}, full);
+  const [worker] = await childrenOf(server.child.pid!);
+  process.kill(worker!, "SIGKILL");
+  await until(async () => {
+    const now = await childrenOf(server.child.pid!);
+    return now.length === 1 && now[0] !== worker;
+  });
+  const headers = basic(server.accessKey, server.secretKey!);
+  const isServed = async (): Promise<boolean> => (await fetch(`${server.url}/_/files`, { headers })).status === 200;
+  await until(() => isServed().catch(() => false));
+  assert.equal((await server.stop()).status, 0);
+});
+
+test("a worker that is to end, and has a drive that hangs, is replaced", { timeout }, async (t) => {
+  const fixture = new URL("./hanging_drive.fixture.ts", import.meta.url).href;
+  const environment = { NODE_OPTIONS: `--import=${fixture}` };
+  const server = await startServer(t, [temporaryFolder(t), "--workers", "1"], environment);
+  const headers = basic(server.accessKey, server.secretKey!);
+  const upload = async (): Promise<number> => {
+    const request = { method: "PUT", headers, body: Buffer.alloc(100_000) };
+    return (await fetch(`${server.url}/_/files?name=a`, request)).status;
+  };
+  assert.equal(await upload(), 201);
+  const [worker] = await childrenOf(server.child.pid!);
+  process.kill(worker!, "SIGUSR2");
+  const hanging = upload().catch(() => undefined);
+  await until(() => server.errors().includes("A sync hangs"));
+  process.kill(worker!, "SIGTERM");
+  assert.notEqual(await hanging, 201);
+  await until(() =>
+    upload()
+      .then((status) => status === 201)
+      .catch(() => false),
+  );
+  assert.match(server.errors(), /The store does not close/);
   assert.equal((await server.stop()).status, 0);
 });
 

@@ -1,6 +1,6 @@
 /**
  * What a line of an access log says of a request at this door (logging/line.ts), and which lines there are: one for the request, one
- * for the bucket that a copy reads from, and one for each key of a DeleteObjects.
+ * for the bucket that a copy reads from, and one for each key that a request is about besides (reply_parts.ts).
  *
  * Source: "Amazon S3 server access log format" of the S3 User Guide. It lists no operations; those here have the names that AWS's logs
  * are known to bear, and where there is none a name made in the same way.
@@ -122,10 +122,10 @@ function factsOf(answered: Answered): AccessFacts {
 
 const authTypes = { header: "AuthHeader", query: "QueryString", "form v2": "POST", "form v4": "POST" } as const;
 
-function factsOfPart(answered: Answered, { key, versionId, status, code }: ReplyPart): AccessFacts {
+function factsOfPart(answered: Answered, { operation, key, versionId, status, code }: ReplyPart): AccessFacts {
   return {
     ...factsOf(answered),
-    operation: "BATCH.DELETE.OBJECT",
+    operation,
     key,
     versionId,
     status,

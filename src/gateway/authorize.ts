@@ -41,6 +41,7 @@ import {
 import { operations } from "./operations.ts";
 import { renameSource } from "./rename_source.ts";
 import type { Query } from "./route.ts";
+import { isOfPart } from "./said.ts";
 import { knownRules, readRules, type ReadAhead, type ReadRules, type RulesSource } from "./rules.ts";
 
 /** What applies to a key. `full`: it may do everything, whatever a policy says. */
@@ -120,15 +121,16 @@ export class Authority {
   }
 
   /** Undefined: nothing is asked of this caller. */
-  #verdict({ action, resource, bucket: name, prefix }: Permission, found: Found | undefined): Verdict | undefined {
+  #verdict(permission: Permission, found: Found | undefined): Verdict | undefined {
+    const { action, resource, bucket: name } = permission;
     if (this.#asking === undefined) return undefined;
     const { caller, policies, facts } = this.#asking;
     const bucket = (name === undefined ? undefined : this.#rules.get(name)) ?? ownRules(caller);
     const keys = laterKeys(() => {
       const known = facts();
-      const query = prefix === undefined ? known.query : new Map([["prefix", prefix]]);
       const there = found && factsOfFound(found);
-      return { ...known, ...there, query, caller, resourceAccount: bucket.account, action };
+      const asked = { ...known, ...saidBy(permission, known), ...there };
+      return { ...asked, caller, resourceAccount: bucket.account, action };
     });
     const object: Question["object"] = found?.info && (found.info.acl ?? "default");
     const verdict = decide({ caller, policies, action, resource, keys, bucket, object });
@@ -137,6 +139,16 @@ export class Authority {
       this.#isByAcl = true;
     return verdict;
   }
+}
+
+/** What a part of the request is asked for, where the permission is about one. */
+function saidBy({ prefix, said }: Permission, { headers }: Pick<RequestFacts, "headers">): Partial<RequestFacts> {
+  if (said === undefined) return prefix === undefined ? {} : { query: new Map([["prefix", prefix]]) };
+  const { versionId } = said;
+  return {
+    query: new Map(versionId === undefined ? [] : [["versionId", versionId]]),
+    headers: { get: (name) => (isOfPart(name) ? said.headers.get(name) : headers.get(name)) },
+  };
 }
 
 function isRootOfOwner(caller: Caller, { owner }: BucketRules, object: Question["object"]): boolean {
@@ -213,7 +225,12 @@ function factsOf({ peer, asked, upload, authType, nowMs, region }: AuthorityPart
     sourceIp: peer.remoteAddress,
     isSecure: protocol !== undefined,
     tlsVersion: protocol === "" ? undefined : protocol?.replace(/^TLSv/, ""),
-    headers: { get: (name: string) => (begun?.has(name) === true ? begun.get(name) : headerText(headers, name)) },
+    headers: {
+      get: (name: string) => {
+        if (ofCopies.has(name) && operations[operation].copy !== true) return undefined;
+        return begun?.has(name) === true ? begun.get(name) : headerText(headers, name);
+      },
+    },
     query,
     signature: signatureOf(headers, query, { authType, nowMs }),
     createsObject: createsObject[operation],
@@ -221,6 +238,9 @@ function factsOf({ peer, asked, upload, authType, nowMs, region }: AuthorityPart
     lock: lockOf(lockAskedAnyhow(headers)),
   } satisfies Omit<RequestFacts, "action" | "caller" | "resourceAccount">;
 }
+
+/** Where nothing is copied they say nothing, whoever sends them. */
+const ofCopies: ReadonlySet<string> = new Set(["x-amz-copy-source", "x-amz-metadata-directive"]);
 
 function signatureOf(
   headers: IncomingHttpHeaders,

@@ -1,8 +1,6 @@
 /**
  * Whether the caller may do what a commit over several keys asks for: each entry is judged as the single request would be, first
  * by itself, then by the objects that are there, with the very rows that the commit goes on with. An error says which entry.
- *
- * Known gap: conditions of policies see the headers of the request, not those of an entry: its conditions have no value there.
  */
 import { HoldfastError } from "../core/errors.ts";
 import type { CommitEntry } from "../object/commit_types.ts";

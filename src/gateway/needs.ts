@@ -4,12 +4,14 @@
  */
 import type { IncomingHttpHeaders } from "node:http";
 import type { CommitEntry } from "../object/commit_types.ts";
+import type { WriteConditions } from "../object/object.ts";
 import { s3Actions } from "../policy/actions.ts";
 import { copySource } from "./copy_source.ts";
 import { bypassesGovernance } from "./documents/object_lock.ts";
 import { operations, type Operation } from "./operations.ts";
 import { isPrefixRename, renameSource } from "./rename_source.ts";
 import type { Query } from "./route.ts";
+import { said, saidConditions, saidInRename, saidOfRename, saidOfWrite, type Said, type SaidOfRename } from "./said.ts";
 
 /** `bucket`: whose rules count; undefined for what has none. */
 export type Permission = {
@@ -18,6 +20,8 @@ export type Permission = {
   readonly bucket: string | undefined;
   /** Of a listing that nobody asked for by that name: the key whose absence it would show. */
   readonly prefix?: string;
+  /** Of a part of the request: that counts in the place of the request's headers and query. */
+  readonly said?: Said;
 };
 
 /** A request as far as it matters here. */
@@ -93,31 +97,35 @@ type Place = { readonly bucket: string; readonly key: Uint8Array };
 type Source = Place & { readonly versionId?: string };
 
 function ofSource(action: string, { bucket, key, versionId }: Source): Permission {
-  return { action: actionOn(action, versionId), resource: arnOf(bucket, key), bucket };
+  const resource = arnOf(bucket, key);
+  return { action: actionOn(action, versionId), resource, bucket, said: said([], versionId) };
 }
 
 function tagsOf(source: Source, { bucket, key }: Place): NonNullable<Needs["tagsOfSource"]> {
-  const give = { action: "s3:PutObjectTagging", resource: arnOf(bucket, key), bucket };
+  const give = { action: "s3:PutObjectTagging", resource: arnOf(bucket, key), bucket, said: said([]) };
   return { read: ofSource("s3:GetObjectTagging", source), give };
 }
 
 function ofRename(asked: Asked): Needs {
   const { bucket, key } = asked;
   const source = renameSource(asked);
-  if (!isPrefixRename(asked)) return needsOfRename(bucket, source, key);
+  if (!isPrefixRename(asked)) return needsOfRename(bucket, { from: source, to: key }, saidInRename(asked.headers));
   // Its keys are judged as they are found, by the handler.
   const prefix = source.toString();
   return { ...none, first: [{ action: "s3:ListBucket", resource: arnOf(bucket), bucket, prefix }] };
 }
 
 /** The new key is written and the old one deleted, whatever stands there; what is renamed is read. */
-export function needsOfRename(bucket: string, from: Uint8Array, to: Uint8Array): Needs {
-  const resource = arnOf(bucket, from);
+export function needsOfRename(
+  bucket: string,
+  { from, to }: { readonly from: Uint8Array; readonly to: Uint8Array },
+  { write, remove }: SaidOfRename,
+): Needs {
   const first = [
-    { action: "s3:PutObject", resource: arnOf(bucket, to), bucket },
-    { action: "s3:DeleteObject", resource, bucket },
+    { action: "s3:PutObject", resource: arnOf(bucket, to), bucket, said: write },
+    { action: "s3:DeleteObject", resource: arnOf(bucket, from), bucket, said: remove },
   ];
-  return { ...none, first, onSource: [{ action: "s3:GetObject", resource, bucket }] };
+  return { ...none, first, onSource: [ofSource("s3:GetObject", { bucket, key: from })] };
 }
 
 /** One entry of a commit: what its parts need by themselves. */
@@ -125,26 +133,30 @@ export function needsOfEntry(asked: Asked, entry: CommitEntry): Needs {
   const { bucket } = asked;
   const { kind, key } = entry;
   const resource = arnOf(bucket, key);
-  if (kind === "check") return { ...none, onTarget: [{ action: "s3:GetObject", resource, bucket }] };
-  if (kind === "delete") return { ...none, first: needsOfDelete(asked, key, entry.versionId) };
-  if (kind === "rename") return needsOfRename(bucket, entry.source.key, key);
+  if (kind === "check") return { ...none, onTarget: [ofSource("s3:GetObject", { bucket, key })] };
+  if (kind === "delete") return { ...none, first: needsOfDelete(asked, entry) };
+  if (kind === "rename") return needsOfRename(bucket, { from: entry.source.key, to: key }, saidOfRename(entry));
   const actions = ["s3:PutObject", ...(entry.tags === undefined ? [] : ["s3:PutObjectTagging"])];
-  const first = actions.map((action): Permission => ({ action, resource, bucket }));
+  const own = saidOfWrite(bucket, entry);
+  const first = actions.map((action): Permission => ({ action, resource, bucket, said: own }));
   if (kind === "put") return { ...none, first };
   const source = { ...entry.source, bucket };
   const tagsOfSource = entry.tags === undefined ? tagsOf(source, { bucket, key }) : undefined;
   return { ...none, first, onSource: [ofSource("s3:GetObject", source)], ...(tagsOfSource && { tagsOfSource }) };
 }
 
+type Deletion = {
+  readonly key: Uint8Array;
+  readonly versionId?: string | undefined;
+  readonly conditions?: WriteConditions | undefined;
+};
+
 /** One object of a DeleteObjects, or of a commit. */
-export function needsOfDelete(
-  { bucket, headers }: Asked,
-  key: Uint8Array,
-  versionId: string | undefined,
-): Permission[] {
+export function needsOfDelete({ bucket, headers }: Asked, { key, versionId, conditions }: Deletion): Permission[] {
   const resource = arnOf(bucket, key);
+  const own = said(saidConditions(conditions), versionId);
   const actions = [actionOn("s3:DeleteObject", versionId), ...bypasses(headers)];
-  return actions.map((action) => ({ action, resource, bucket }));
+  return actions.map((action) => ({ action, resource, bucket, said: own }));
 }
 
 function furtherActions({ operation, headers }: Asked, versionId: string | undefined): string[] {

@@ -32,6 +32,8 @@ export type Reply = {
 };
 
 export type ReplyPart = {
+  /** As access logs name it. */
+  readonly operation: string;
   readonly key: Buffer;
   readonly versionId: string | undefined;
   readonly status: number;

@@ -237,14 +237,36 @@ void test("what a process stores after its silence ended its session goes when i
     await world.node.append(world.node.drives[0]!, { chunk, shardIndex: 0, owner, body: [chunked] });
     await drain(process);
     assert.equal(await shards(world), 1);
-    assert.equal(await fenceDead(world.kv, (name) => name === "worker 8", silentLog), 0);
+    assert.equal(await fenceDead(world.kv, (name) => name === "worker 8", { log: silentLog }), 0);
     if (known === "by name")
-      assert.equal(await fenceDead(world.kv, (name) => ["worker 8", "worker 7"].includes(name), silentLog), 1);
+      assert.equal(await fenceDead(world.kv, (name) => ["worker 8", "worker 7"].includes(name), { log: silentLog }), 1);
     if (known === "at a start") await sweepSuspects(world.kv);
     if (known === "by itself") await paused.session.close();
     await drain(process);
     assert.equal(await shards(world), 0, known);
     assert.equal((await rowsOf(world.kv, tags.suspect)).length, 0);
+    assert.deepEqual(await findingsOf(world), []);
+  }
+});
+
+void test("what a process stored for another node after its own silence goes when it is known to be dead", async () => {
+  for (const known of ["by name", "by itself"]) {
+    const { world, process } = await worldWithBucket();
+    const [asking, paused] = [await startProcess(world), await startProcess(world)];
+    const [seen] = (await readSessions(world.kv)).filter((session) => session.id === paused.session.id);
+    assert.ok(await fenceSession(world.kv, { ...seen!, node: "worker 7" }, { mayStillRun: true }));
+    await asking.session.close();
+    await drain(process);
+    assert.equal((await rowsOf(world.kv, tags.ended)).length, 0, "what both had stored was looked through");
+    // It wakes, and does what it was asked before it fell silent.
+    const chunk = `${asking.session.id}${"0".repeat(15)}2` as ChunkId;
+    const owner = { blob: `${asking.session.id}${"0".repeat(15)}1` as PartRecord["blob"], chunkIndex: 0 };
+    const served = world.node.drives;
+    await world.node.append(served[0]!, { chunk, shardIndex: 0, owner, body: [chunked] });
+    if (known === "by name") await fenceDead(world.kv, (name) => name === "worker 7", { log: silentLog, served });
+    else await paused.session.close(served);
+    await drain(process);
+    assert.equal(await shards(world), 0, known);
     assert.deepEqual(await findingsOf(world), []);
   }
 });

@@ -6,6 +6,7 @@ import { IdSource, sessionOf, type DriveId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { silentLog } from "../core/log.ts";
 import { progressNameOf, scrubKey, tags } from "../meta/keys.ts";
+import { fenceSession, readSessions } from "../meta/sessions.ts";
 import type { ChunkNode } from "../node/node.ts";
 import { patternBytes, plainPut } from "../object/object.fixture.ts";
 import { drain, findingsOf, newWorld, nodeWithout, rowsOf, startProcess, worldWith } from "./jobs.fixture.ts";
@@ -147,10 +148,44 @@ test("in a cluster what an ended session left is looked for when nothing of it c
     for (let round = 0; round < 5; round++) await sweep.run(new AbortController().signal);
   };
   await look();
-  // Another node carries out now what the dead process had asked of it.
-  await world.node.append(drive, { ...shard, body: [Buffer.from("late")] });
   nowMs += limits.sweepSettleMs;
+  await look();
+  assert.equal(
+    (await rowsOf(world.kv, tags.ended)).length,
+    1,
+    "a process that has not beaten since may still be asked",
+  );
+  // It had stood still, and carries out now what the dead process had asked of it.
+  await world.node.append(drive, { ...shard, body: [Buffer.from("late")] });
+  await beatFor(process, limits.sweepSettleMs);
   await look();
   assert.deepEqual(await world.node.list(drive, { limit: 1 }), []);
   assert.deepEqual(await rowsOf(world.kv, tags.ended), []);
 });
+
+test("a session that ends once more while its look is put off is waited for anew", async () => {
+  const world = { ...newWorld(), local: { name: "http://n:1", drives: [] } };
+  let nowMs = 0;
+  const clock: Clock = { nowMs: () => nowMs, monotonicMs: () => nowMs, sleep: async () => undefined };
+  const suspect = await startProcess(world, clock);
+  const process = await startProcess(world, clock);
+  const [seen] = (await readSessions(world.kv)).filter(({ id }) => id === suspect.session.id);
+  await fenceSession(world.kv, seen!, { mayStillRun: true });
+  const sweep = process.jobs.find(({ name }) => name === "sweep")!;
+  await sweep.run(signal);
+  nowMs += limits.sweepSettleMs;
+  await beatFor(process, limits.sweepSettleMs);
+  // Until now it may have asked for something.
+  await suspect.session.close();
+  await sweep.run(signal);
+  await sweep.run(signal);
+  assert.equal((await rowsOf(world.kv, tags.ended)).length, 1);
+  nowMs += limits.sweepSettleMs;
+  await beatFor(process, limits.sweepSettleMs);
+  for (let round = 0; round < 5; round++) await sweep.run(signal);
+  assert.deepEqual(await rowsOf(world.kv, tags.ended), []);
+});
+
+async function beatFor({ session }: Process, ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= limits.heartbeatIntervalMs) await session.heartbeat();
+}

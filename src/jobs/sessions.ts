@@ -12,7 +12,8 @@
  * page of which blob it would stand. When all drives are looked through, the row goes; those that were away, if only for
  * a moment, are marked as stray (strays.ts looks them through when they are here). A drive that failed takes no new
  * chunks but still gives up old ones, so it is looked through like any other; one that does not answer keeps the row. A
- * session that was fenced for its silence is looked through once more when its process is known to be dead.
+ * session that was fenced for its silence is looked through once more when its process is known to be dead, and so are its node's
+ * drives as a whole: when it woke it may have done what a session that is over now had asked of it.
  */
 import type { Clock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
@@ -24,7 +25,7 @@ import { absent, type Entry, type Kv, type Version, type Write } from "../kv/kv.
 import { scanPages } from "../kv/scan_pages.ts";
 import { endedKey, sessionIdOf, sessionKey, tagRange, tags } from "../meta/keys.ts";
 import { decodeSuspect, encodeEnded, fenceSession, readSessions } from "../meta/sessions.ts";
-import { wholeStrayWrite } from "../meta/repairs.ts";
+import { noteWholeStrays, wholeStrayWrite } from "../meta/repairs.ts";
 import { SHARD_INDEX_MAX, type ChunkNode, type ShardRef } from "../node/node.ts";
 import { noteMissing } from "./missing.ts";
 import type { KnownDrive } from "../meta/drives.ts";
@@ -92,31 +93,45 @@ export async function fenceOthers(kv: Kv, keep: readonly SessionId[]): Promise<n
 
 /**
  * Fences the sessions of processes that are known to have ended, told by the names their sessions bear. May be repeated and be
- * done by several processes at once. Returns how many this call fenced.
+ * done by several processes at once. `served`: as for sweepSuspects. Returns how many this call fenced.
  */
-export async function fenceDead(kv: Kv, isDead: (name: string) => boolean, log: Log): Promise<number> {
+export async function fenceDead(
+  kv: Kv,
+  isDead: (name: string) => boolean,
+  { log, served = [] }: { readonly log: Log; readonly served?: readonly DriveId[] },
+): Promise<number> {
   let fenced = 0;
   for (const session of await readSessions(kv)) {
     if (!isDead(session.node) || !(await fenceSession(kv, session))) continue;
     log.warn({ session: session.id, node: session.node }, "The session of a worker that died was fenced.");
     fenced += 1;
   }
-  return fenced + (await sweepSuspects(kv, isDead));
+  return fenced + (await sweepSuspects(kv, isDead, served));
 }
 
 /**
  * Has sessions that were fenced for their silence looked through again, now that their processes are known to be dead: at a
  * start that holds the lock on the drives all of them, else those with these names. Returns how many.
+ *
+ * One that stood still may also have done, when it woke, what other nodes had asked of it before: for sessions that had ended and been
+ * looked through by then. So the drives that it `served` other nodes with are looked through as a whole.
  */
-export async function sweepSuspects(kv: Kv, isDead: (node: string) => boolean = () => true): Promise<number> {
+export async function sweepSuspects(
+  kv: Kv,
+  isDead: (node: string) => boolean = () => true,
+  served: readonly DriveId[] = [],
+): Promise<number> {
   let count = 0;
   for await (const rows of scanPages(kv, tagRange(tags.suspect), suspectsPerCommit)) {
     const dead = rows.filter((row) => isDead(decodeSuspect(row.value).node));
+    if (dead.length === 0) continue;
     const writes = dead.flatMap(({ key }): Write[] => [
       { kind: "delete", key },
       { kind: "put", key: endedKey(sessionIdOf(key)), value: encodeEnded() },
     ]);
-    if (writes.length > 0) await kv.commit({ checks: [], writes });
+    // Before the rows that say so are gone: who is cut off in between begins again.
+    await noteWholeStrays(kv, served);
+    await kv.commit({ checks: [], writes });
     count += dead.length;
   }
   return count;
@@ -163,6 +178,17 @@ type Sweep = {
   after: ShardRef;
 };
 
+/** An ended row as it was met first, in this process's time, and how far the sessions that live were. */
+type Met = { readonly version: Version; readonly atMs: number; readonly ticks: ReadonlyMap<SessionId, number> };
+
+/** So often a process beats while it does what it was asked before. */
+const settleTicks = Math.ceil((limits.peerCallMsMax + limits.recordReadMsMax) / limits.heartbeatIntervalMs);
+
+/** Those that still live. */
+function haveGoneOn(before: ReadonlyMap<SessionId, number>, now: ReadonlyMap<SessionId, number>): boolean {
+  return [...before].every(([id, tick]) => (now.get(id) ?? Infinity) - tick >= settleTicks);
+}
+
 export class SweepJob implements Job {
   readonly name = "sweep";
   readonly leased = true;
@@ -170,8 +196,7 @@ export class SweepJob implements Job {
   readonly idleMsMax = 30_000;
   readonly #parts: SweepJobParts;
   #sweep: Sweep | undefined;
-  /** When each ended session was met first, in this process's time. */
-  readonly #metMs = new Map<SessionId, number>();
+  readonly #met = new Map<SessionId, Met>();
   /** The session looked through last: the next one comes after it, so that one that fails holds up no other. */
   #last: SessionId | undefined;
 
@@ -234,21 +259,31 @@ export class SweepJob implements Job {
     this.#sweep = undefined;
   }
 
-  /** What an ended session's process asked of another node may be carried out as late as a call may last. */
-  #due(rows: readonly Entry[]): Entry[] {
-    const { clock, local } = this.#parts;
+  /**
+   * What an ended session's process asked of another node may be carried out as late as a call may last, in time in which that node's
+   * process goes on: one that stands still does it later by as long. How long each has gone on its ticks tell. One that is fenced for
+   * its silence does not hold this up: what it does when it wakes is looked for at its end (sweepSuspects).
+   */
+  async #due(rows: readonly Entry[]): Promise<readonly Entry[]> {
+    const { kv, clock, local } = this.#parts;
+    if (local.name === "" || rows.length === 0) return rows;
     const nowMs = clock.monotonicMs();
-    const settleMs = local.name === "" ? 0 : limits.sweepSettleMs;
+    const ticks = new Map((await readSessions(kv)).map(({ id, tick }) => [id, tick]));
     const ids = new Set(rows.map(({ key }) => sessionIdOf(key)));
-    for (const id of this.#metMs.keys()) if (!ids.has(id)) this.#metMs.delete(id);
-    for (const id of ids) if (!this.#metMs.has(id)) this.#metMs.set(id, nowMs);
-    return rows.filter(({ key }) => nowMs - this.#metMs.get(sessionIdOf(key))! >= settleMs);
+    for (const id of this.#met.keys()) if (!ids.has(id)) this.#met.delete(id);
+    return rows.filter(({ key, version }) => {
+      const id = sessionIdOf(key);
+      const met = this.#met.get(id);
+      if (met?.version === version) return nowMs - met.atMs >= limits.sweepSettleMs && haveGoneOn(met.ticks, ticks);
+      this.#met.set(id, { version, atMs: nowMs, ticks });
+      return false;
+    });
   }
 
   async #next(): Promise<Sweep | undefined> {
     const { kv, node } = this.#parts;
     const rows = await kv.scan(tagRange(tags.ended), { limit: endedAtOnce });
-    const due = this.#due(rows);
+    const due = await this.#due(rows);
     const row = due.find(({ key }) => this.#last === undefined || sessionIdOf(key) > this.#last) ?? due[0];
     if (row === undefined) return undefined;
     const session = sessionIdOf(row.key);

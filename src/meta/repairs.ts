@@ -16,7 +16,8 @@
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { BLOB_ID_BYTES, CHUNK_ID_BYTES, DRIVE_ID_BYTES, SESSION_ID_BYTES } from "../core/ids.ts";
 import type { BlobId, ChunkId, DriveId, SessionId } from "../core/ids.ts";
-import type { Write } from "../kv/kv.ts";
+import { limits } from "../core/limits.ts";
+import type { Kv, Write } from "../kv/kv.ts";
 import { relocationKey, repairKey, strayKey } from "./keys.ts";
 
 export type RelocatedShard = { readonly chunk: ChunkId; readonly shardIndex: number; readonly drive: DriveId };
@@ -114,6 +115,12 @@ export function strayWrites(
 
 export function wholeStrayWrite(drive: DriveId): Write {
   return { kind: "put", key: strayKey(drive), value: new ByteWriter().u8(newestVersion).finish() };
+}
+
+/** All that is on these drives and that nothing names is to be looked for. */
+export async function noteWholeStrays(kv: Pick<Kv, "commit">, drives: readonly DriveId[]): Promise<void> {
+  for (let at = 0; at < drives.length; at += limits.jobBatchMax)
+    await kv.commit({ checks: [], writes: drives.slice(at, at + limits.jobBatchMax).map(wholeStrayWrite) });
 }
 
 export function decodeRelocation(value: Uint8Array): RelocationRecord {

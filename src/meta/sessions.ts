@@ -5,7 +5,8 @@
  * `heartbeat/<id>` is rewritten every heartbeatIntervalMs; `ended/<id>` remembers, from the commit that deletes these two,
  * that a job still has to look for chunks of the session that were never published. `suspect/<id>` remembers that the
  * session was fenced for its silence: its process may only have been paused, may store a chunk when it wakes, after the
- * job's look, and be killed before it removes it again. When the process is known to be dead the job looks once more.
+ * job's look, and be killed before it removes it again. When the process is known to be dead the job looks once more, and at all
+ * that is on the drives of its node: it may also have stored what other sessions had asked of it.
  *
  * *Publishing.* Every commit that publishes chunks checks the session row. Fencing a session is a transaction that deletes
  * both rows, after the heartbeat stood still for sessionSilentMsMax, and that checks that it still does. From then on no
@@ -30,13 +31,15 @@ import type { Clock } from "../core/clock.ts";
 import { ByteReader, ByteWriter } from "../core/codec.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { newSessionId } from "../core/ids.ts";
-import type { SessionId } from "../core/ids.ts";
+import type { DriveId, SessionId } from "../core/ids.ts";
 import type { Random } from "../core/random.ts";
 import { absent } from "../kv/kv.ts";
 import { scanAll } from "../kv/scan_pages.ts";
 import type { Check, Kv, Version } from "../kv/kv.ts";
+import { transact, type Transaction } from "../kv/transact.ts";
 import { notCopying, refuseCopying } from "./copying.ts";
 import { endedKey, heartbeatKey, sessionIdOf, sessionKey, suspectKey, tagRange, tags } from "./keys.ts";
+import { noteWholeStrays } from "./repairs.ts";
 
 export type SessionRecord = { readonly startedMs: number; readonly node: string };
 export type HeartbeatRecord = { readonly atMs: number; readonly tick: number; readonly drained: number };
@@ -103,6 +106,7 @@ export class Session {
   readonly id: SessionId;
   readonly #kv: Kv;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #check: Check;
   /** The tick at which reads begin now. */
   #tick = 1;
@@ -118,6 +122,7 @@ export class Session {
     this.id = id;
     this.#kv = parts.kv;
     this.#clock = parts.clock;
+    this.#random = parts.random;
     this.#check = { key: sessionKey(id), version };
   }
 
@@ -228,19 +233,21 @@ export class Session {
     return oldest;
   }
 
-  /** Gives the session up. Call when its last write and read have ended. */
-  async close(): Promise<void> {
+  /**
+   * Gives the session up. Call when its last write and read have ended. `served`: drives on which other nodes may have had this
+   * process store something. If it stood still it may have done that late, for sessions that had been looked through: they are
+   * looked through as a whole.
+   */
+  async close(served: readonly DriveId[] = []): Promise<void> {
     await this.#beating?.catch(() => undefined);
     this.#fenced = true;
-    await this.#kv.commit({
-      checks: [],
-      writes: [
-        { kind: "delete", key: this.#check.key },
-        { kind: "delete", key: heartbeatKey(this.id) },
-        { kind: "delete", key: suspectKey(this.id) },
-        { kind: "put", key: endedKey(this.id), value: encodeEnded() },
-      ],
-    });
+    const end = async (tx: Transaction): Promise<void> => {
+      const [suspect] = await tx.get([suspectKey(this.id)]);
+      if (suspect !== undefined) await noteWholeStrays(this.#kv, served);
+      for (const key of [this.#check.key, heartbeatKey(this.id), suspectKey(this.id)]) tx.delete(key);
+      tx.put(endedKey(this.id), encodeEnded());
+    };
+    await transact(this.#kv, end, { clock: this.#clock, random: this.#random });
   }
 }
 

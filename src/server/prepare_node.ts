@@ -101,7 +101,8 @@ export async function takePlace(
   if (unread.some((row) => row.url === url)) throw newerThanThis(url);
   const dead = nodes.filter((row) => isDeadRun(row, url, here));
   const isDead = (name: string): boolean => dead.some(({ run }) => isOfRun(name, run));
-  const fenced = dead.length === 0 ? 0 : await fenceDead(kv, isDead, log);
+  const served = [...new Set([...here, ...dead.flatMap(({ drives }) => drives.map(({ id }) => id))])];
+  const fenced = dead.length === 0 ? 0 : await fenceDead(kv, isDead, { log, served });
   if (fenced > 0) log.info({ count: fenced }, "Sessions of an earlier run of this node were fenced.");
   const row = encodeNode({ ...facts, drives: await firstSeen(usable, disk) });
   await transact(kv, async (tx) => {

@@ -173,11 +173,10 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   const opened = await openKv(options, end);
   const kv = meteredKv(opened.kv, metrics, clock);
   closers.add(() => kv.close());
-  const session = await Session.start({ kv, clock, random, node: options.name ?? `pid ${process.pid}` });
-  closers.add(() => session.close());
-  closers.add(beat(session, end, { clock, log }));
+  const { session, served } = await openSession(options, { kv, end, closers });
   const drives = await openDrives(options, { kv, session, end, closers });
   const { node, seen, local, redundancy } = drives;
+  if (drives.topology !== undefined) served.push(...local.drives);
   const digests = createDigestPool({ threads: options.digestThreads });
   closers.add(() => digests.close());
   const placement = await placementOn(drives, kv, options);
@@ -231,11 +230,23 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, why: end.why, node: seen, nodes: drives.nodes(), openedMs, clock }),
     fenceDead: async (names) => {
-      if ((await fenceDead(kv, (name) => names.includes(name), log)) > 0) jobs.poke("sweep");
+      if ((await fenceDead(kv, (name) => names.includes(name), { log, served })) > 0) jobs.poke("sweep");
     },
     ended: end.reached,
     close: () => closers.run(),
   };
+}
+
+/** `served`: for the drives on which other nodes have this process store shards, once they are open. */
+async function openSession(
+  { name, clock, random, log }: StoreOptions,
+  { kv, end, closers }: { readonly kv: Kv; readonly end: End; readonly closers: Closers },
+): Promise<{ readonly session: Session; readonly served: DriveId[] }> {
+  const served: DriveId[] = [];
+  const session = await Session.start({ kv, clock, random, node: name ?? `pid ${process.pid}` });
+  closers.add(() => session.close(served));
+  closers.add(beat(session, end, { clock, log }));
+  return { session, served };
 }
 
 async function openKeys(

@@ -313,6 +313,47 @@ void test("operations bear AWS's names, and keys their own line where there are 
   ]);
 });
 
+void test("every key that a commit or a rename changes has a line", async () => {
+  const { Bucket, target } = await loggedWorld();
+  const bytes = (entries: object[]) => Buffer.from(JSON.stringify({ entries }));
+  const commit = (...entries: object[]) =>
+    server.raw({ method: "POST", path: `/${Bucket}?holdfast-commit=`, body: bytes(entries) });
+  const rename = (from: string, key: string, more: Record<string, string> = {}) => {
+    const headers = { "x-amz-rename-source": from, ...more };
+    return server.raw({ method: "PUT", path: `/${Bucket}/${key}?renameObject=`, headers });
+  };
+  await commit({ put: "p/a", text: "x" }, { put: "p/b", text: "x" });
+  const more = [
+    { rename: "p/b", to: "b" },
+    { delete: "gone", versionId: "null" },
+    { check: "p/a", ifMatch: "*" },
+  ];
+  await commit({ put: "c", from: { key: "p/a" } }, ...more);
+  await commit({ put: "never", text: "x" }, { check: "missing", ifMatch: "*" });
+  await rename("b", "p/c");
+  await rename("p/", "q/", { "x-holdfast-rename-prefix": "true" });
+  assert.deepEqual(await summariesIn(target), [
+    "REST.POST.COMMIT - 200 -",
+    "BATCH.PUT.OBJECT p/a 200 -",
+    "BATCH.PUT.OBJECT p/b 200 -",
+    "REST.POST.COMMIT - 200 -",
+    "BATCH.COPY.OBJECT c 200 -",
+    "BATCH.COPY.OBJECT_GET p/a 200 -",
+    "BATCH.PUT.OBJECT_RENAME b 200 -",
+    "BATCH.PUT.OBJECT_RENAME_DELETE p/b 200 -",
+    "BATCH.DELETE.OBJECT gone 204 -",
+    "BATCH.HEAD.OBJECT p/a 200 -",
+    "REST.POST.COMMIT - 404 NoSuchKey",
+    "REST.PUT.OBJECT_RENAME p/c 200 -",
+    "REST.PUT.OBJECT_RENAME_DELETE b 200 -",
+    "REST.PUT.OBJECT_RENAME q/ 200 -",
+    "BATCH.PUT.OBJECT_RENAME q/a 200 -",
+    "BATCH.PUT.OBJECT_RENAME_DELETE p/a 200 -",
+    "BATCH.PUT.OBJECT_RENAME q/c 200 -",
+    "BATCH.PUT.OBJECT_RENAME_DELETE p/c 200 -",
+  ]);
+});
+
 void test("a copy is told to the log of the bucket it reads from", async () => {
   const { Bucket, target } = await loggedWorld();
   const other = `other-${made++}`;

@@ -97,7 +97,7 @@ export class Crew {
     const [survivor] = this.#members;
     const names = dead.map(({ running }) => running.name);
     if (survivor !== undefined && names.length > 0)
-      await fenceDead(survivor.running.kv, (name) => names.includes(name), survivor.running.log);
+      await fenceDead(survivor.running.kv, (name) => names.includes(name), { log: survivor.running.log });
   }
 
   /** A process that was fenced finds it out when it beats, some time later, and ends. */

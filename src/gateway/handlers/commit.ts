@@ -5,6 +5,7 @@ import { newObjectAcl } from "../acls.ts";
 import { judgedEntry, shownOfEntry } from "../commit_access.ts";
 import { parseCommitDocument } from "../commit_document.ts";
 import type { Handler } from "../exchange.ts";
+import { partsOfCommit } from "../reply_parts.ts";
 
 export const commitObjects: Handler = async (request, services) => {
   const { bucket, signal, origin, authority } = request;
@@ -15,7 +16,7 @@ export const commitObjects: Handler = async (request, services) => {
     throw shownOfEntry(request, asked, error);
   });
   const body = `${JSON.stringify({ entries: committed.map(shown) })}\n`;
-  return { status: 200, headers: ["content-type", "application/json"], body };
+  return { status: 200, headers: ["content-type", "application/json"], body, parts: partsOfCommit(asked) };
 };
 
 export function shown({ key, etag, versionId, isMarker }: CommittedEntry): ShownEntry {

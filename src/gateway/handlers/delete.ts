@@ -114,10 +114,11 @@ async function deleteAll(items: readonly ToDelete[], run: (item: ToDelete) => Pr
 
 async function deleteOne(request: S3Request, objects: Objects, item: ToDelete): Promise<Deleted> {
   const { key, versionId, conditions } = item;
+  const operation = "BATCH.DELETE.OBJECT";
   const names =
     `<Key>${escapeXml(key)}</Key>` + (versionId === undefined ? "" : `<VersionId>${escapeXml(versionId)}</VersionId>`);
   try {
-    for (const needed of needsOfDelete(request, Buffer.from(key), versionId)) request.authority.require(needed);
+    for (const needed of needsOfDelete(request, { ...item, key: Buffer.from(key) })) request.authority.require(needed);
     const deleted = await objects.delete({
       bucket: request.bucket,
       key: Buffer.from(key),
@@ -126,13 +127,13 @@ async function deleteOne(request: S3Request, objects: Objects, item: ToDelete): 
       ...(versionId !== undefined && { versionId }),
       ...(conditions !== undefined && { conditions }),
     });
-    const part = { key: Buffer.from(key), versionId, status: 204, code: undefined };
+    const part = { operation, key: Buffer.from(key), versionId, status: 204, code: undefined };
     return { failed: false, xml: `<Deleted>${names}${markerXml(deleted)}</Deleted>`, part };
   } catch (error) {
     if (!(error instanceof HoldfastError || error instanceof S3Error)) throw error;
     const { code, status, message } = toS3Error(error);
     const xml = `<Error>${names}<Code>${code}</Code><Message>${escapeXml(message)}</Message></Error>`;
-    return { failed: true, xml, part: { key: Buffer.from(key), versionId, status, code } };
+    return { failed: true, xml, part: { operation, key: Buffer.from(key), versionId, status, code } };
   }
 }
 

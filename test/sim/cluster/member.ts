@@ -118,7 +118,7 @@ async function assemble(world: ClusterWorld, joined: Joined): Promise<Member> {
   const close = async (): Promise<void> => {
     await damage.close();
     await landed.close();
-    await session.close().catch(() => undefined);
+    await session.close(local.drives).catch(() => undefined);
     await cluster.close();
   };
   return { ...parts, ...rest, machine, jobs, clock, close };

@@ -130,7 +130,8 @@ export class Tending {
     const names = this.#dead.get(machine);
     const [survivor] = machine.members;
     if (names === undefined || survivor === undefined) return;
-    await fenceDead(survivor.kv, (name) => names.includes(name), survivor.log);
+    const { log, local } = survivor;
+    await fenceDead(survivor.kv, (name) => names.includes(name), { log, served: local.drives });
     if (this.#dead.get(machine) === names) this.#dead.delete(machine);
   }
 

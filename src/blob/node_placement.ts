@@ -7,10 +7,9 @@
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
 import type { DriveId } from "../core/ids.ts";
-import { limits } from "../core/limits.ts";
-import type { ChunkNode, DriveStatus } from "../node/node.ts";
+import type { ChunkNode } from "../node/node.ts";
+import { DriveQuestions } from "./drive_questions.ts";
 import { DriveTimes } from "./drive_times.ts";
-import { isOver } from "./hedge.ts";
 import type { PlacementDrive } from "./placement.ts";
 
 export type Placement = {
@@ -34,64 +33,6 @@ function isSameDrive(a: PlacementDrive, b: PlacementDrive): boolean {
 export function settled(known: readonly PlacementDrive[], fresh: readonly PlacementDrive[]): readonly PlacementDrive[] {
   const isSame = known.length === fresh.length && fresh.every((drive, at) => isSameDrive(drive, known[at]!));
   return isSame ? known : fresh;
-}
-
-type Question = { readonly sinceMs: number; readonly answer: Promise<DriveStatus | undefined> };
-
-/** Asks drives how they are. While one has not answered it is asked no other question. */
-class DriveQuestions {
-  /** Drives that have not answered in time, until they do. */
-  readonly silent = new Set<DriveId>();
-  readonly #node: Pick<ChunkNode, "drives" | "status">;
-  readonly #clock: Clock;
-  readonly #open = new Map<DriveId, Question>();
-
-  constructor(node: Pick<ChunkNode, "drives" | "status">, clock: Clock) {
-    this.#node = node;
-    this.#clock = clock;
-  }
-
-  /** What each drive says within driveStatusMsMax. Left out: it cannot say it, or has been silent for driveSilentMsMax. */
-  async ask(): Promise<ReadonlyMap<DriveId, DriveStatus | "silent">> {
-    const { drives } = this.#node;
-    for (const id of this.#open.keys()) if (!drives.includes(id)) this.#close(id);
-    const answers = new Map<DriveId, DriveStatus | "silent">();
-    const asked = drives.map(async (id) => {
-      const status = await this.#questionFor(id).answer;
-      if (status !== undefined) answers.set(id, status);
-    });
-    const over = new AbortController();
-    await Promise.race([Promise.all(asked), this.#clock.sleep(limits.driveStatusMsMax, over.signal)]);
-    over.abort(isOver);
-    // Answers that came while the process stood still are met first.
-    if (answers.size < asked.length) await new Promise((resolve) => setImmediate(resolve));
-    const nowMs = this.#clock.monotonicMs();
-    for (const [id, { sinceMs }] of this.#open) {
-      this.silent.add(id);
-      if (nowMs - sinceMs < limits.driveSilentMsMax) answers.set(id, "silent");
-    }
-    return new Map(answers);
-  }
-
-  #questionFor(id: DriveId): Question {
-    const open = this.#open.get(id);
-    if (open !== undefined) return open;
-    const status = async (): Promise<DriveStatus> => this.#node.status(id);
-    const answer = status()
-      .catch(() => undefined)
-      .finally(() => {
-        // A drive that went away and came back may have been asked anew.
-        if (this.#open.get(id) === question) this.#close(id);
-      });
-    const question = { sinceMs: this.#clock.monotonicMs(), answer };
-    this.#open.set(id, question);
-    return question;
-  }
-
-  #close(id: DriveId): void {
-    this.#open.delete(id);
-    this.silent.delete(id);
-  }
 }
 
 /** Asks the node for the status of its drives now, and again whenever `drives` is called and the answer is old. */

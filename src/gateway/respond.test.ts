@@ -17,13 +17,17 @@ async function* largePiece(): AsyncGenerator<Buffer> {
 }
 
 /** A paused client of a server that sends it these pieces, over a socket whose buffers in the kernel are small. */
-async function reading(t: TestContext, pieces = largePiece): Promise<{ client: Socket; sent: Promise<Sent> }> {
+async function reading(
+  t: TestContext,
+  pieces = largePiece,
+  lengthBytes = pieceBytes,
+): Promise<{ client: Socket; sent: Promise<Sent> }> {
   const folder = mkdtempSync(path.join(tmpdir(), "holdfast-respond-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const sent = Promise.withResolvers<Sent>();
   const written = Promise.withResolvers<void>();
   const body: StreamBody = {
-    lengthBytes: pieceBytes,
+    lengthBytes,
     pieces,
     release: () => undefined,
   };
@@ -133,4 +137,18 @@ test("small pieces that are there go to the socket together, within the bound, w
   assert.ok(taken > 1 && taken * small <= limits.unsentBytesMax + 2 * small + kernelBytesMax, `${taken} pieces`);
   await read(client, pieceBytes);
   assert.deepEqual(await sent, { bytes: pieceBytes, cut: undefined });
+});
+
+test("a client that leaves, or reads nothing, while the end of its answer waits at the socket did not get it whole", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  // More than the kernel's buffers take, and what waits is within the bound.
+  const [pieces, each] = [5, 100_000];
+  const body = async function* (): AsyncGenerator<Buffer> {
+    for (let count = 0; count < pieces; count++) yield Buffer.alloc(each);
+  };
+  const left = await reading(t, body, pieces * each);
+  left.client.destroy();
+  const still = await reading(t, body, pieces * each);
+  for (let looks = 0; looks < 2; looks++) t.mock.timers.tick(limits.bodyIdleTimeoutMs);
+  for (const sent of [await left.sent, await still.sent]) assert.ok(sent.cut instanceof Error);
 });

@@ -140,6 +140,7 @@ async function sendStream(res: ServerResponse, status: number, headers: string[]
     if (bytes !== body.lengthBytes) throw new Error("The body is shorter than announced.");
     if (!res.headersSent) res.writeHead(status, headers);
     if (res.writableNeedDrain) await drained(res);
+    if (res.destroyed) throw new Error("The client left while the end of the body was being sent.");
     res.end();
     return whole(bytes);
   } catch (error) {

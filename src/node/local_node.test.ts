@@ -486,3 +486,25 @@ test("a drive that cannot be opened is shown as failed, and is away to every cal
     await assert.rejects(open([gone, givenUp]), (error) => hasReason(error, "drive_failed"), "none is left");
   });
 });
+
+void test("who asks how a drive is while another's question hangs in it gets that one's answer", async () => {
+  const machine = new FakeMachine(3);
+  const node = await machine.start();
+  const [drive] = node.drives;
+  const { space } = machine.disk;
+  let [asked, answer] = [0, (): void => undefined];
+  machine.disk.space = async (path) => {
+    asked += 1;
+    await new Promise<void>((resolve) => (answer = resolve));
+    return space.call(machine.disk, path);
+  };
+  const first = node.status(drive!);
+  while (asked === 0) await new Promise((resolve) => setImmediate(resolve));
+  const second = node.status(drive!);
+  answer();
+  assert.deepEqual(await second, await first);
+  assert.equal(asked, 1);
+  machine.disk.space = space;
+  assert.equal((await node.status(drive!)).state, "up");
+  await node.close();
+});

@@ -57,6 +57,7 @@ export class SegmentStore {
   readonly #compactor: Compactor;
   readonly #segmentPrefix: string;
   #segmentsMade = 0;
+  #status: Promise<DriveStatus> | undefined;
 
   constructor(options: SegmentStoreOptions) {
     const { disk, drive, drivePath, index, clock, log } = options;
@@ -169,7 +170,13 @@ export class SegmentStore {
     }
   }
 
-  async status(): Promise<DriveStatus> {
+  /** Whoever asks while it is being found out gets the same answer: in a drive that hangs no more hangs than one question. */
+  status(): Promise<DriveStatus> {
+    this.#status ??= this.#findStatus().finally(() => (this.#status = undefined));
+    return this.#status;
+  }
+
+  async #findStatus(): Promise<DriveStatus> {
     await this.#letGoOfSpace();
     let [liveBytes, deadBytes, segments] = [0, 0, 0];
     for await (const stats of this.#options.index.segments()) {

@@ -1,6 +1,7 @@
 /** A node is forgotten only where it is the one that was looked at: who is being started keeps its place. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { systemClock } from "../core/clock.ts";
 import type { DriveId } from "../core/ids.ts";
 import { silentLog } from "../core/log.ts";
 import { seededRandom } from "../core/random.ts";
@@ -37,7 +38,8 @@ async function start(kv: Kv, drives: readonly DriveId[] = [drive]): Promise<stri
 function drivesOf(kv: Kv, isUp: boolean): StoreDrives {
   const objects = { listBuckets: async () => ({ buckets: [], next: undefined }) };
   const nodes = () => [{ url, zone: "", isUp }];
-  return new StoreDrives({ kv, node: createMemoryNode({ drives: [] }), objects, redundancy: () => oneCopy, nodes });
+  const node = createMemoryNode({ drives: [] });
+  return new StoreDrives({ kv, node, clock: systemClock, objects, redundancy: () => oneCopy, nodes });
 }
 
 const remove = (kv: Kv, isUp: boolean) => drivesOf(kv, isUp).changeNode(url, { to: "removed", force: false });
@@ -113,4 +115,23 @@ test("removed once more after a start came between, it is forgotten", async () =
   await changeDriveState(kv, drive, ["active"], "drained");
   await remove(kv, true);
   assert.deepEqual(await runs(kv), []);
+});
+
+test("drives are listed while one of them hangs", async () => {
+  const kv = openMemoryKv();
+  const memory = createMemoryNode({ drives: [drive, "00000000000000a2" as DriveId] });
+  await start(kv, memory.drives);
+  const never = new Promise<never>(() => undefined);
+  const status: typeof memory.status = (id) => (id === drive ? never : memory.status(id));
+  const clock = { ...systemClock, sleep: async () => undefined };
+  const objects = { listBuckets: async () => ({ buckets: [], next: undefined }) };
+  const node = { drives: memory.drives, status };
+  const list = await new StoreDrives({ kv, node, clock, objects, redundancy: () => oneCopy, nodes: () => [] }).list();
+  assert.deepEqual(
+    list.map(({ id, state }) => [id, state]),
+    [
+      ["00000000000000a2", "up"],
+      [drive, "missing"],
+    ],
+  );
 });

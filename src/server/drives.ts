@@ -1,4 +1,6 @@
 /** The drives of the store as an operator sees them: those of the record and what is known of those that are here. */
+import { DriveQuestions } from "../blob/drive_questions.ts";
+import type { Clock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { DriveId } from "../core/ids.ts";
 import { formatRedundancy, type Redundancy } from "../core/redundancy.ts";
@@ -30,6 +32,7 @@ type Checked = Pick<DriveView, "checkedMs" | "damagedShards">;
 export type StoreDrivesParts = {
   readonly kv: Kv;
   readonly node: Pick<ChunkNode, "drives" | "status">;
+  readonly clock: Clock;
   readonly objects: Pick<Objects, "listBuckets">;
   /** Those that there are; none on a single machine. */
   readonly nodes: () => readonly { readonly url: string; readonly zone: string; readonly isUp: boolean }[];
@@ -53,27 +56,27 @@ const statesBefore: Readonly<Record<Change["to"], readonly DriveState[]>> = {
 
 export class StoreDrives {
   readonly #parts: StoreDrivesParts;
+  readonly #questions: DriveQuestions;
 
   constructor(parts: StoreDrivesParts) {
     this.#parts = parts;
+    this.#questions = new DriveQuestions(parts.node, parts.clock);
   }
 
-  /** All but those that were removed and are gone. */
+  /** All but those that were removed and are gone. A drive that hangs holds it up for driveStatusMsMax (blob/drive_questions.ts). */
   async list(): Promise<DriveView[]> {
-    const { kv, node, nodes } = this.#parts;
+    const { kv, nodes } = this.#parts;
     const zones = new Map(nodes().map(({ url, zone }) => [url, zone]));
     const records = new Map((await readDrives(kv)).map((record) => [record.id, record]));
-    const asked = await Promise.allSettled(node.drives.map((id) => node.status(id)));
-    // One that cannot be asked went away since the list was made.
-    const here = asked.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
-    const checked = await this.#checked([...new Set([...records.keys(), ...node.drives])]);
+    const here = await this.#questions.statuses();
+    const there = new Set(here.map(({ id }) => id));
+    const checked = await this.#checked([...new Set([...records.keys(), ...there])]);
     const recorded = (id: DriveId): Omit<DriveView, keyof DriveStatus> => {
       const { state: membership = "active", addedMs, node: url = "" } = records.get(id) ?? {};
       return { membership, addedMs, node: url, zone: zones.get(url) ?? "", ...checked.get(id)! };
     };
     const views: DriveView[] = here.map((status) => ({ ...status, ...recorded(status.id) }));
     const nothing = { freeBytes: 0, liveBytes: 0, deadBytes: 0, segments: 0 };
-    const there = new Set(here.map(({ id }) => id));
     for (const { id, path, sizeBytes, state } of records.values()) {
       if (state === "removed" || there.has(id)) continue;
       views.push({ id, path, totalBytes: sizeBytes, ...nothing, state: "missing", ...recorded(id) });

@@ -11,6 +11,7 @@ import { limits } from "../core/limits.ts";
 import type { Log } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { Random } from "../core/random.ts";
+import { DriveQuestions } from "../blob/drive_questions.ts";
 import { createNodePlacement, type Placement } from "../blob/node_placement.ts";
 import { createBlobStore } from "../blob/store.ts";
 import type { DigestPool } from "../digest/digest.ts";
@@ -107,7 +108,7 @@ export type Store = {
   readonly local: ChunkNode;
   /** To a drive of this machine, from any. */
   readonly copy: NonNullable<ChunkNode["copy"]>;
-  /** Those of this machine. */
+  /** Those of this machine; without one that hangs and has never said how it is. */
   drives(): Promise<DriveStatus[]>;
   /** Of buckets that say nothing else. */
   redundancy(): Redundancy;
@@ -212,6 +213,7 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
   closers.add(() => jobs.stop());
   if (options.sweepAll) closers.add(sweepInBackground(kv, local, log));
   const identity = createIdentity({ kv, root: options.root, clock, random });
+  const localDrives = new DriveQuestions(local, clock);
   return {
     objects,
     identity,
@@ -224,8 +226,8 @@ async function assemble(options: StoreOptions, closers: Closers): Promise<Store>
     ...redundancies,
     activity,
     nodes: () => drives.nodes(),
-    drives: () => Promise.all(local.drives.map((drive) => local.status(drive))),
-    storeDrives: new StoreDrives({ kv, node: seen, objects, ...redundancies, nodes: () => drives.nodes() }),
+    drives: () => localDrives.statuses(),
+    storeDrives: new StoreDrives({ kv, node: seen, clock, objects, ...redundancies, nodes: () => drives.nodes() }),
     ...pendingWork(kv),
     jobs: () => jobs.status(),
     obstacles: () => obstacles({ kv, session, why: end.why, node: seen, nodes: drives.nodes(), openedMs, clock }),

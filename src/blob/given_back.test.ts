@@ -25,6 +25,7 @@ import {
   makeStore,
   sourceOf,
   writeOptions,
+  type Texture,
 } from "./blob.fixture.ts";
 import type { BlobStore, BodySource, ChunkedBlob } from "./blob.ts";
 import { createNodePlacement } from "./node_placement.ts";
@@ -73,9 +74,19 @@ async function compare(
   assert.equal(at, wanted.length);
 }
 
-const plans = fc.record({
+type Plan = {
+  readonly text: string;
+  readonly texture: Texture;
+  readonly isSealed: boolean;
+  readonly sizeBytes: number;
+  readonly pieceBytes: number;
+  readonly kind: Hang;
+  readonly seed: number;
+};
+
+const plans: fc.Arbitrary<Plan> = fc.record({
   text: fc.constantFrom("replica:2", "replica:3", "ec:2+1", "ec:3+2"),
-  texture: fc.constantFrom("zeros", "words", "random", "mixed"),
+  texture: fc.constantFrom<Texture>("zeros", "words", "random", "mixed"),
   isSealed: fc.boolean(),
   sizeBytes: fc.integer({ min: 1, max: 3 * chunkBytes }),
   pieceBytes: fc.constantFrom(10 * KiB, 64 * KiB, 500 * KiB),
@@ -131,5 +142,8 @@ void test("no byte is missing or another one because memory was given back, what
     }
     assert.equal(wrong, 0, "what is appended in the end is what was to be");
   });
-  await fc.assert(property, { numRuns: 20 });
+  // What an append that hangs still points to, of sealed blocks, lies beside the chunk's buffer.
+  const deaf = { texture: "random", isSealed: true, sizeBytes: 2 * chunkBytes, pieceBytes: 64 * KiB } as const;
+  const examples = [1, 2, 3].map((seed): [Plan] => [{ text: "replica:3", kind: "deaf", seed, ...deaf }]);
+  await fc.assert(property, { numRuns: 20, examples });
 });

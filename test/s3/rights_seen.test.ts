@@ -5,15 +5,19 @@
  * says may be of a later state than what is known of the user, and never of an earlier one.
  */
 import assert from "node:assert/strict";
+import path from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { signRequest } from "../../src/gateway/sigv4.ts";
 import { EtcdFixture, etcdMissing } from "../../src/kv/etcd.fixture.ts";
 import { openEtcdKv } from "../../src/kv/etcd.ts";
 import type { Kv } from "../../src/kv/kv.ts";
+import { openLmdbKv } from "../../src/kv/lmdb.ts";
 import { openMemoryKv } from "../../src/kv/memory.ts";
 import { postgresMissing, startPostgres } from "../../src/kv/postgres.fixture.ts";
 import { openPostgresKv } from "../../src/kv/postgres.ts";
+import { ServerProcess } from "../crash/server_process.ts";
+import { temporaryFolder } from "../server/harness.ts";
 import { sendRaw, startTestServer, type TestServer } from "./server.ts";
 
 const sayings = ["nothing", "allow", "deny"] as const;
@@ -78,11 +82,13 @@ const documentOf = (Effect: "Allow" | "Deny", more: object = {}): string => {
 const saidBy = (said: Saying, more?: object): string | undefined =>
   said === "nothing" ? undefined : documentOf(said === "allow" ? "Allow" : "Deny", more);
 
+/** Where changes are made, and where requests go. */
+type Site = Pick<TestServer, "identity" | "objects" | "port">;
 type Credentials = { readonly accessKey: string; readonly secretKey: string; readonly token?: string };
 
 /** One user of its own for each run, and the bucket, which is always the same. */
 class World {
-  readonly #servers: readonly TestServer[];
+  readonly #sites: readonly Site[];
   readonly #user: string;
   readonly #accounts: { readonly own: string; readonly other: string };
   #policyArn = "";
@@ -92,18 +98,14 @@ class World {
   readonly states: State[] = [first];
   #acknowledged = 0;
 
-  constructor(
-    servers: readonly TestServer[],
-    user: string,
-    accounts: { readonly own: string; readonly other: string },
-  ) {
-    this.#servers = servers;
+  constructor(sites: readonly Site[], user: string, accounts: { readonly own: string; readonly other: string }) {
+    this.#sites = sites;
     this.#user = user;
     this.#accounts = accounts;
   }
 
   async begin(): Promise<void> {
-    const { identity, objects } = this.#servers[0]!;
+    const { identity, objects } = this.#sites[0]!;
     const { directory } = identity;
     const [account, name] = [this.#accounts.own, this.#user];
     const { id } = await directory.createUser({ account, name });
@@ -120,7 +122,7 @@ class World {
   }
 
   async end(): Promise<void> {
-    if (this.#newest.bucket !== "nobody") await this.#servers[0]!.objects.deleteBucket(Bucket);
+    if (this.#newest.bucket !== "nobody") await this.#sites[0]!.objects.deleteBucket(Bucket);
   }
 
   get #newest(): State {
@@ -146,11 +148,11 @@ class World {
   }
 
   #removeBucket(by: number): Promise<void> {
-    return this.#servers[by]!.objects.deleteBucket(Bucket);
+    return this.#sites[by]!.objects.deleteBucket(Bucket);
   }
 
   async #apply(by: number, before: State, after: State): Promise<void> {
-    const { identity, objects } = this.#servers[by]!;
+    const { identity, objects } = this.#sites[by]!;
     const { directory } = identity;
     const [account, name] = [this.#accounts.own, this.#user];
     const [user, group] = [{ kind: "user", account, name } as const, { kind: "group", account, name } as const];
@@ -178,13 +180,13 @@ class World {
     const Principal = { AWS: `arn:aws:iam::${this.#accounts.own}:user/${this.#user}` };
     const text = saidBy(said, { Principal });
     const document = text === undefined ? undefined : Buffer.from(text);
-    await this.#servers[by]!.objects.setConfiguration({ bucket: Bucket, kind: "policy", document });
+    await this.#sites[by]!.objects.setConfiguration({ bucket: Bucket, kind: "policy", document });
   }
 
   /** The answer must be that of states that there may have been meanwhile. */
   async ask(of: number, asker: Asker): Promise<void> {
     const from = this.#acknowledged;
-    const status = await this.#statusAt(this.#servers[of]!.port, this.#askers![asker]);
+    const status = await this.#statusAt(this.#sites[of]!.port, this.#askers![asker]);
     const states = this.states.slice(from);
     const possible = states.flatMap((state, at) =>
       states.slice(at).map(({ bucket, policy }) => statusIn({ ...state, bucket, policy }, asker)),
@@ -209,28 +211,28 @@ class World {
 
 const askers: readonly Asker[] = ["key", "session"];
 
-async function runAll(kvs: readonly [Kv, Kv], numRuns: number): Promise<void> {
-  const servers = [await startTestServer({ kv: kvs[0] }), await startTestServer({ kv: kvs[1] })];
-  const { directory } = servers[0]!.identity;
+async function runAll(sites: readonly [Site, Site], numRuns: number): Promise<void> {
+  const { directory } = sites[0].identity;
   const accounts = {
     own: (await directory.ownAccount()).account,
     other: (await directory.createAccount("other")).account,
   };
   let users = 0;
   const steps = fc.array(step, { minLength: 8, maxLength: 16, size: "max" });
-  try {
-    await fc.assert(
-      fc.asyncProperty(steps, async (all) => {
-        const world = new World(servers, `user-${(users += 1)}`, accounts);
-        await world.begin();
-        for (const each of all) await take(world, each);
-        await world.end();
-      }),
-      { numRuns, endOnFailure: true },
-    );
-  } finally {
-    for (const server of servers) await server.close();
-  }
+  await fc.assert(
+    fc.asyncProperty(steps, async (all) => {
+      const world = new World(sites, `user-${(users += 1)}`, accounts);
+      await world.begin();
+      for (const each of all) await take(world, each);
+      await world.end();
+    }),
+    { numRuns, endOnFailure: true },
+  );
+}
+
+async function runOn(kvs: readonly [Kv, Kv], numRuns: number): Promise<void> {
+  const servers = [await startTestServer({ kv: kvs[0] }), await startTestServer({ kv: kvs[1] })] as const;
+  await runAll(servers, numRuns).finally(() => Promise.all(servers.map((server) => server.close())));
 }
 
 /** Asked at both while it changes, without a pause, and at once when it has changed. */
@@ -265,17 +267,32 @@ function withTurns(kv: Kv): Kv {
 
 void test("every answer is of its time, in memory", async () => {
   const kv = openMemoryKv();
-  await runAll([withTurns(kv), withTurns(kv)], Number(process.env["HOLDFAST_TEST_RUNS"] ?? 20));
+  await runOn([withTurns(kv), withTurns(kv)], Number(process.env["HOLDFAST_TEST_RUNS"] ?? 12));
 });
 
-const fewRuns = Number(process.env["HOLDFAST_TEST_RUNS"] ?? 5);
+const fewRuns = Number(process.env["HOLDFAST_TEST_RUNS"] ?? 3);
+
+void test("every answer is of its time, of two workers whose metadata somebody else changes", async (t) => {
+  const drive = path.join(temporaryFolder(t), "drive");
+  const server = await ServerProcess.start(drive, { workers: 2 });
+  try {
+    const kv = await openLmdbKv({ path: path.join(drive, "meta/store.mdb") });
+    const here = await startTestServer({ kv });
+    const { identity, objects } = here;
+    await runAll([here, { identity, objects, port: Number(server.url.port) }], fewRuns);
+    await here.close();
+    await kv.close();
+  } finally {
+    await server.killAll();
+  }
+});
 
 void test("every answer is of its time, on PostgreSQL", { skip: postgresMissing() }, async () => {
   const postgres = await startPostgres();
   const open = () => openPostgresKv({ url: `${postgres.url}?schema=rights`, allowNoSync: true });
   try {
     const kvs = [await open(), await open()] as const;
-    await runAll(kvs, fewRuns).finally(() => Promise.all(kvs.map((kv) => kv.close())));
+    await runOn(kvs, fewRuns).finally(() => Promise.all(kvs.map((kv) => kv.close())));
   } finally {
     await postgres.dispose();
   }
@@ -286,7 +303,7 @@ void test("every answer is of its time, on etcd", { skip: etcdMissing ?? false }
   const open = () => openEtcdKv({ url: etcd.url("rights") });
   try {
     const kvs = [await open(), await open()] as const;
-    await runAll(kvs, fewRuns).finally(() => Promise.all(kvs.map((kv) => kv.close())));
+    await runOn(kvs, fewRuns).finally(() => Promise.all(kvs.map((kv) => kv.close())));
   } finally {
     await etcd.dispose();
   }

@@ -232,7 +232,11 @@ async function runAll(sites: readonly [Site, Site], numRuns: number): Promise<vo
 
 async function runOn(kvs: readonly [Kv, Kv], numRuns: number): Promise<void> {
   const servers = [await startTestServer({ kv: kvs[0] }), await startTestServer({ kv: kvs[1] })] as const;
-  await runAll(servers, numRuns).finally(() => Promise.all(servers.map((server) => server.close())));
+  try {
+    await runAll(servers, numRuns);
+  } finally {
+    for (const server of servers) await server.close();
+  }
 }
 
 /** Asked at both while it changes, without a pause, and at once when it has changed. */
@@ -292,7 +296,8 @@ void test("every answer is of its time, on PostgreSQL", { skip: postgresMissing(
   const open = () => openPostgresKv({ url: `${postgres.url}?schema=rights`, allowNoSync: true });
   try {
     const kvs = [await open(), await open()] as const;
-    await runOn(kvs, fewRuns).finally(() => Promise.all(kvs.map((kv) => kv.close())));
+    await runOn(kvs, fewRuns);
+    for (const kv of kvs) await kv.close();
   } finally {
     await postgres.dispose();
   }
@@ -303,7 +308,8 @@ void test("every answer is of its time, on etcd", { skip: etcdMissing ?? false }
   const open = () => openEtcdKv({ url: etcd.url("rights") });
   try {
     const kvs = [await open(), await open()] as const;
-    await runOn(kvs, fewRuns).finally(() => Promise.all(kvs.map((kv) => kv.close())));
+    await runOn(kvs, fewRuns);
+    for (const kv of kvs) await kv.close();
   } finally {
     await etcd.dispose();
   }

@@ -50,8 +50,8 @@ export const limits = {
   // --- configuration of buckets (S3) ---
   /** One document as it is kept; AWS's own bounds (64 KB for CORS, for one) are of that order. */
   configurationBytesMax: 96 * KiB,
-  /** Documents that one process keeps in memory, by their bytes. */
-  configurationCacheBytesMax: 16 * MiB,
+  /** Documents that one process keeps in memory, by their bytes: a policy that was parsed takes up to 60 times its own. */
+  configurationCacheBytesMax: 4 * MiB,
   /** Rows of buckets that one process keeps decoded. */
   bucketRowsKept: 1_024,
   corsRulesMax: 100,

@@ -7,14 +7,16 @@ import type { TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { systemRandom } from "../../src/core/random.ts";
 
+type Asked = { readonly calls: readonly { readonly stack: Error }[] };
+
 /** Call the result when the simulations have ended: nothing in them has asked the system's clock, waited by it, or drawn by its chance. */
 export function watchSystem(t: TestContext): () => void {
-  const calls = [
+  const asked: Asked[] = [
     ...(["nowMs", "monotonicMs", "sleep"] as const).map((name) => t.mock.method(systemClock, name).mock),
     ...(["bytes", "below"] as const).map((name) => t.mock.method(systemRandom, name).mock),
   ];
   return () => {
-    const [first] = calls.flatMap((each) => each.calls);
-    assert.equal(first, undefined, first?.stack.stack);
+    const [first] = asked.flatMap(({ calls }) => calls.map(({ stack }) => stack.stack));
+    assert.equal(first, undefined);
   };
 }

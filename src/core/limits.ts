@@ -50,8 +50,8 @@ export const limits = {
   // --- configuration of buckets (S3) ---
   /** One document as it is kept; AWS's own bounds (64 KB for CORS, for one) are of that order. */
   configurationBytesMax: 96 * KiB,
-  /** Documents that one process keeps in memory, by their bytes. */
-  configurationCacheBytesMax: 16 * MiB,
+  /** Documents that one process keeps in memory, by their bytes: a policy that was parsed takes up to 60 times its own. */
+  configurationCacheBytesMax: 4 * MiB,
   /** Rows of buckets that one process keeps decoded. */
   bucketRowsKept: 1_024,
   corsRulesMax: 100,
@@ -290,8 +290,8 @@ export const limits = {
   inlinePolicyBytesMax: 2_048,
   /** Statements of one document; entries of one list in it, and keys of one object. */
   policyStatementsMax: 512,
-  /** Actions for which a compiled policy keeps which of its statements are about them. */
-  policyActionsKept: 32,
+  /** Beginnings of resources that a compiled policy keeps sorted, for all actions together; those of one action always. */
+  policyBeginningsKept: 1_024,
   policyListMax: 1_024,
   policyDepthMax: 8,
   /** `?` in one document: each costs a step at each place of a text where the pattern could begin. */

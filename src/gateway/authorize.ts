@@ -12,7 +12,8 @@
  * read before.
  *
  * Known gaps: tags of buckets and the body of CreateBucket are not known here, so conditions on them have no value. Behind a
- * proxy `aws:SourceIp` is the proxy.
+ * proxy `aws:SourceIp` is the proxy. The caller's policies and what the bucket says are of one state of the store; but what a copy's
+ * source says, the bucket of a form, or one whose documents change while they are read, may be of a later one within the request.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import { TLSSocket } from "node:tls";

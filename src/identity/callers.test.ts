@@ -5,7 +5,9 @@ import { systemClock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
 import { seededRandom } from "../core/random.ts";
 import { counted } from "../kv/counted.fixture.ts";
+import type { Kv } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory.ts";
+import { ReadAhead } from "../kv/read_ahead.ts";
 import { accessKeyKey, namedKey, tags } from "../meta/keys.ts";
 import { judge } from "../policy/evaluate.ts";
 import { permitAdministration, type AdminAction } from "./administration.ts";
@@ -115,6 +117,30 @@ test("what another process changes holds for the next request", async () => {
   assert.equal(await outcome(identity, accessKey), "allow");
   await elsewhere.detachPolicy({ kind: "user", account, name: "ada" }, administrator);
   assert.equal(await outcome(identity, accessKey), "implicit_deny");
+});
+
+test("rows that are read ahead are of the state that the answer is of, where that took several reads", async () => {
+  const { kv, directory, account, accessKey } = await begin();
+  const key = Buffer.from("what a bucket says");
+  const say = (text: string) => kv.commit({ checks: [], writes: [{ kind: "put", key, value: Buffer.from(text) }] });
+  await say("open");
+  // Between the reads the bucket is closed, and only then the user is let in: nobody may find both open.
+  let isChanged = false;
+  const get: Kv["get"] = async (keys) => {
+    const found = await kv.get(keys);
+    if (!isChanged) {
+      isChanged = true;
+      await say("closed");
+      await directory.attachPolicy({ kind: "user", account, name: "ada" }, administrator);
+    }
+    return found;
+  };
+  const elsewhere = createIdentity({ kv: { ...kv, get }, root, clock: systemClock });
+  const ahead = new ReadAhead([key]);
+  const found = await elsewhere.find(accessKey, undefined, ahead);
+  assert.ok(found !== undefined && found.access !== "full");
+  assert.equal(found.access.policies.identity.length, 1);
+  assert.equal(String(ahead.take()?.[0]?.value), "closed");
 });
 
 test("where a row that must be there is not, nobody gets in", async () => {

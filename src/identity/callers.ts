@@ -94,15 +94,13 @@ export class Callers {
    */
   async find(accessKey: string, session?: OpenedSession, ahead?: ReadAhead): Promise<FoundKey | undefined> {
     const known = this.#known.get(accessKey);
-    let wanted: readonly Buffer[] = known?.keys ?? [accessKeyKey(accessKey)];
-    let entries: readonly (Entry | undefined)[] = await this.#kv.get(
-      ahead === undefined ? wanted : [...wanted, ...ahead.keys],
-    );
-    // Behind the rows of the key.
-    ahead?.put(entries.slice(wanted.length));
-    if (known !== undefined && known.session === session && isAsKnown(known, entries)) return known.found;
     const asked: Asked = { accessKey, session };
+    let wanted: readonly Buffer[] = known?.keys ?? [accessKeyKey(accessKey)];
     for (let round = 0; round < roundsMax; round++) {
+      const entries = await this.#kv.get(ahead === undefined ? wanted : [...wanted, ...ahead.keys]);
+      // Behind the rows of the key; read anew in each round, so that they are of the state that the answer is of.
+      ahead?.put(entries.slice(wanted.length));
+      if (wanted === known?.keys && known.session === session && isAsKnown(known, entries)) return known.found;
       const rows: Rows = new Map(wanted.map((key, index) => [nameOf(key), entries[index]]));
       const needed = this.#needed(asked, rows);
       if (needed.every((key) => rows.has(nameOf(key)))) {
@@ -111,7 +109,6 @@ export class Callers {
         return found;
       }
       wanted = needed;
-      entries = await this.#kv.get(wanted);
     }
     throw new HoldfastError("slow_down", "The policies of this key keep changing; try again.");
   }

@@ -129,3 +129,27 @@ test("whatever changes about a role holds for the next request of its sessions",
   ];
   await seesAll(changes, () => there.find(session.accessKey, token));
 });
+
+test("a policy that a session names and that goes and comes again counts as long as it is there", async () => {
+  const { here, there, directory, account } = await begin();
+  const { id } = await directory.createUser({ account, name: "ada" });
+  const policy = { account, name: "p", document: document("Allow", "s3:Get*") };
+  const { arn } = await directory.createPolicy(policy);
+  const principal = { kind: "user", account, user: "ada", id } as const;
+  const { session, token } = await here.begin({ principal, seconds: 900, secondsMax: 900, managed: [arn] });
+  const bounds = async (): Promise<string> => {
+    const found = await there.find(session.accessKey, token);
+    assert.ok(found !== undefined && found.access !== "full");
+    const texts = found.access.policies.session?.flatMap(({ statements }) => statements.map(({ effect }) => effect));
+    return String(texts);
+  };
+  for (let round = 0; round < 2; round++) {
+    // Twice each, so that it is answered from what is known.
+    assert.deepEqual([await bounds(), await bounds()], ["Allow", "Allow"]);
+    await directory.deletePolicy(account, arn, { withVersions: true });
+    assert.deepEqual([await bounds(), await bounds()], ["", ""]);
+    await directory.createPolicy({ ...policy, document: document("Deny", "s3:Get*") });
+    assert.deepEqual([await bounds(), await bounds()], ["Deny", "Deny"]);
+    await directory.setPolicyDocument(account, arn, policy.document);
+  }
+});

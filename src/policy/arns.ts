@@ -32,32 +32,34 @@ function splitText(text: string): string[] {
 }
 
 export class ArnPattern {
-  readonly #parts: readonly Glob[];
-  /** Text before the last part, where it has no wildcards: most patterns are told apart by it. */
-  readonly #start: string | undefined;
-  readonly #isOpen: boolean;
+  /** What stands before the last part: as text where it has no wildcards, by which most patterns are told apart. */
+  readonly #before: string | readonly Glob[];
+  readonly #last: Glob;
+  /** How many parts stand before the last. */
+  readonly #count: number;
   /** A lone asterisk, which matches what is no ARN too. */
   readonly #isEverything: boolean;
 
   constructor(tokens: readonly GlobToken[]) {
-    const parts = splitTokens(tokens);
-    this.#parts = parts.map((part) => new Glob(part));
-    this.#isOpen = parts.length < partsMax;
-    const before = this.#parts.slice(0, -1).map(({ literal }) => literal);
-    this.#start = before.every((part) => part !== undefined) ? before.map((part) => `${part}:`).join("") : undefined;
-    this.#isEverything = this.#parts.length === 1 && this.#parts[0]!.isEverything;
+    const parts = splitTokens(tokens).map((part) => new Glob(part));
+    const before = parts.slice(0, -1);
+    const literals = before.flatMap(({ literal }) => (literal === undefined ? [] : [`${literal}:`]));
+    this.#before = literals.length === before.length ? literals.join("") : before;
+    this.#last = parts.at(-1)!;
+    this.#count = before.length;
+    this.#isEverything = parts.length === 1 && this.#last.isEverything;
   }
 
   matches(arn: Arn): boolean {
     if (this.#isEverything) return true;
     const { text, parts } = arn;
     if (parts.length < partsMax) return false;
-    const last = this.#parts.length - 1;
-    if (this.#start !== undefined) {
-      if (!text.startsWith(this.#start)) return false;
-    } else if (!this.#parts.slice(0, -1).every((part, index) => part.matches(parts[index]!))) return false;
-    const rest = this.#isOpen ? parts.slice(last).join(":") : parts[partsMax - 1]!;
-    return this.#parts[last]!.matches(rest);
+    if (typeof this.#before === "string") {
+      if (!text.startsWith(this.#before)) return false;
+    } else if (!this.#before.every((part, index) => part.matches(parts[index]!))) return false;
+    // A pattern that ends early is about all the parts that it lacks.
+    const rest = this.#count === partsMax - 1 ? parts[partsMax - 1]! : parts.slice(this.#count).join(":");
+    return this.#last.matches(rest);
   }
 }
 

@@ -26,7 +26,7 @@ export type Policy = {
   readonly version: "2008-10-17" | "2012-10-17";
   readonly id: string | undefined;
   readonly statements: readonly Statement[];
-  readonly index: StatementIndex;
+  readonly index: Pick<StatementIndex, "candidates">;
   /** Condition keys that conditions and variables ask for, in their normal form: what need not be found out. */
   readonly keys: ReadonlySet<string>;
 };

@@ -24,6 +24,9 @@ type Group = {
 export class StatementIndex {
   readonly #all: readonly Statement[];
   readonly #byAction = new Map<string, readonly Group[]>();
+  /** By the places of the statements that are about an action: many actions have these in common. */
+  readonly #byPlaces = new Map<string, readonly Group[]>();
+  #groupsKept = 0;
 
   constructor(statements: readonly Statement[]) {
     this.#all = statements;
@@ -42,11 +45,24 @@ export class StatementIndex {
   #groups(action: string): readonly Group[] {
     const known = this.#byAction.get(action);
     if (known !== undefined) return known;
-    const made = groupsOf(this.#all, action);
-    // Actions are few, and those of one policy's requests fewer.
-    if (this.#byAction.size >= limits.policyActionsKept) this.#byAction.clear();
-    this.#byAction.set(action, made);
-    return made;
+    const places = [...this.#all.keys()].filter((place) => isAbout(this.#all[place]!, action));
+    const name = places.join();
+    const groups = this.#byPlaces.get(name) ?? this.#kept(name, groupsOf(this.#all, places));
+    // As many as there are actions at most, which are few.
+    this.#byAction.set(action, groups);
+    return groups;
+  }
+
+  /** Whoever writes a policy says how many beginnings it has, and whoever asks how often they are sorted anew for an action. */
+  #kept(name: string, groups: readonly Group[]): readonly Group[] {
+    if (this.#groupsKept + groups.length > limits.policyBeginningsKept) {
+      this.#byAction.clear();
+      this.#byPlaces.clear();
+      this.#groupsKept = 0;
+    }
+    this.#byPlaces.set(name, groups);
+    this.#groupsKept += groups.length;
+    return groups;
   }
 
   #statementsOf(group: Group): Statement[] {
@@ -57,13 +73,15 @@ export class StatementIndex {
   }
 }
 
-/** Sorted by their beginnings, the empty one among them. */
-function groupsOf(statements: readonly Statement[], action: string): readonly Group[] {
+function isAbout({ actions: { isNot, patterns } }: Statement, action: string): boolean {
+  return patterns.some((pattern) => pattern.matches(action)) !== isNot;
+}
+
+/** Of the statements in these places: sorted by their beginnings, the empty one among them. */
+function groupsOf(statements: readonly Statement[], about: readonly number[]): readonly Group[] {
   const byStart = new Map<string, Set<number>>([["", new Set()]]);
-  for (const [place, statement] of statements.entries()) {
-    const { isNot, patterns } = statement.actions;
-    if (patterns.some((pattern) => pattern.matches(action)) === isNot) continue;
-    for (const start of startsOf(statement)) {
+  for (const place of about) {
+    for (const start of startsOf(statements[place]!)) {
       const places = byStart.get(start);
       if (places === undefined) byStart.set(start, new Set([place]));
       else places.add(place);

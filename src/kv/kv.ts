@@ -12,6 +12,9 @@
  * Bounds: key 1..metaKeyBytesMax, value 0..metaValueBytesMax, commitOperationsMax checks + writes, commitBytesMax, and
  * scanEntriesMax; going over one is a programming error (assertion). Returned bytes belong to the caller.
  */
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+
 export type Key = Uint8Array;
 
 /** A positive whole number, or `absent`. Larger is newer for one key; nothing else may be read into it. */
@@ -67,6 +70,8 @@ export type CommitResult =
 /** `reusableBytes`: what is free in the file, to be used again; where it lies scattered the file may grow all the same. */
 export type FileSpace = { readonly fileBytes: number; readonly reusableBytes: number };
 
+export type Seams = { readonly clock: Clock; readonly random: Random };
+
 export type Kv = {
   readonly name: string;
   /** One row per key, in the order asked for; undefined where there is none. */
@@ -74,6 +79,8 @@ export type Kv = {
   scan(range: KeyRange, options: ScanOptions): Promise<Entry[]>;
   /** Errors: `slow_down` when too many commits wait; `unavailable` when the store is away (the outcome is then unknown). */
   commit(commit: Commit): Promise<CommitResult>;
+  /** By whose clock and chance a transaction on it is put off, where it brings none: those of a simulation. The system's if left out. */
+  readonly seams?: Seams;
   /** Optional, for stores with a file of their own. */
   fileSpace?(): FileSpace;
   /** Waits for commits under way, unless the store has failed. Calls after it fail with `unavailable`. */

@@ -8,13 +8,14 @@
 import { HoldfastError } from "../core/errors.ts";
 import { assertCommit, assertKeys, assertScan } from "./bounds.ts";
 import { absent } from "./kv.ts";
-import type { Commit, CommitResult, Entry, Key, KeyRange, Kv, ScanOptions } from "./kv.ts";
+import type { Commit, CommitResult, Entry, Key, KeyRange, Kv, ScanOptions, Seams } from "./kv.ts";
 import { planCommit } from "./plan.ts";
 import type { Look } from "./plan.ts";
 import { Rows } from "./rows.ts";
 
-export function openMemoryKv(): Kv {
-  return new MemoryKv();
+/** `seams`: as in Kv. */
+export function openMemoryKv(seams?: Seams): Kv {
+  return new MemoryKv(seams);
 }
 
 class MemoryKv implements Kv {
@@ -26,6 +27,11 @@ class MemoryKv implements Kv {
   };
   #lastVersion = 0;
   #closed = false;
+  readonly seams?: Seams;
+
+  constructor(seams: Seams | undefined) {
+    if (seams !== undefined) this.seams = seams;
+  }
 
   async get(keys: readonly Key[]): Promise<(Entry | undefined)[]> {
     assertKeys(keys);

@@ -58,7 +58,7 @@ export async function transact<T>(
   work: (tx: Transaction) => Promise<T>,
   options: TransactOptions = {},
 ): Promise<T> {
-  const { signal, clock = systemClock, random = systemRandom } = options;
+  const { signal, clock = kv.seams?.clock ?? systemClock, random = kv.seams?.random ?? systemRandom } = options;
   const startedMs = clock.monotonicMs();
   for (let attempt = 1; ; attempt++) {
     if (signal?.aborted === true) throw new HoldfastError("cancelled", "The request was cancelled.");

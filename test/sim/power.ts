@@ -126,6 +126,7 @@ export function guardedDisk(disk: Disk, power: Power): Disk {
 export function guardedKv(kv: Kv, power: Power): Kv {
   return {
     name: "simulated",
+    ...(kv.seams && { seams: kv.seams }),
     get: (keys) => across(power, () => kv.get(keys)),
     scan: (range, options) => across(power, () => kv.scan(range, options)),
     commit: (commit) => across(power, () => kv.commit(commit)),

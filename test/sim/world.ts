@@ -94,7 +94,7 @@ export function choicesFor(drives: number): Redundancy[] {
 export class World {
   readonly random: Random;
   readonly disk: FakeDisk;
-  readonly kv: Kv = openMemoryKv();
+  readonly kv: Kv;
   readonly clock: Clock;
   readonly redundancy: Redundancy;
   /** What the bucket may be told meanwhile; nothing for a store that bears no loss. */
@@ -129,6 +129,7 @@ export class World {
         if (signal?.aborted !== true) this.#nowMs += ms;
       },
     };
+    this.kv = openMemoryKv({ clock: this.clock, random: this.random });
   }
 
   /** Drives it takes to place every chunk whole. */

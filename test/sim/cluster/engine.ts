@@ -22,7 +22,7 @@ export type Caller = { readonly machine: string; readonly process: string; reado
 
 export class SimEngine {
   /** Without any guard, for whoever looks from outside. */
-  readonly kv: Kv = openMemoryKv();
+  readonly kv: Kv;
   /** Machines and processes that do not reach it. */
   readonly cut = new Set<string>();
   /** Told of each commit before it begins. */
@@ -37,6 +37,7 @@ export class SimEngine {
 
   constructor({ random, time, isLate }: { random: Random; time: SimTime; isLate: boolean }) {
     this.#random = random;
+    this.kv = openMemoryKv({ clock: time.clock(), random });
     this.#time = time;
     this.#isLate = isLate;
   }
@@ -50,6 +51,7 @@ export class SimEngine {
     const { kv } = this;
     return {
       name: "simulated",
+      ...(kv.seams && { seams: kv.seams }),
       get: (keys) => this.#ask(caller, () => kv.get(keys)),
       scan: (range, options) => this.#ask(caller, () => kv.scan(range, options)),
       commit: async (commit) => {

@@ -75,7 +75,7 @@ export class SimMachine {
     this.power = power;
     this.alive.clear();
     this.isStopping = false;
-    const clock = time.clock(power, skewMs);
+    const clock = time.clockOf(power, skewMs);
     const disk = guardedDisk(this.disk, power);
     const run = newRun(random);
     this.own = { url, zone, run, version: "simulated", startedMs: clock.nowMs(), workers };

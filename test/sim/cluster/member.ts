@@ -32,14 +32,14 @@ export type Member = Running & {
   /** Of its machine. */
   readonly local: ChunkNode & { readonly name: string };
   readonly jobs: readonly Job[];
-  readonly clock: ReturnType<ClusterWorld["time"]["clock"]>;
+  readonly clock: ReturnType<ClusterWorld["time"]["clockOf"]>;
 };
 
 /** Starts one more process on a machine that was started. Errors: `unavailable`. */
 export async function joinMachine(world: ClusterWorld, machine: SimMachine): Promise<Member> {
   const { random, time, engine } = world;
   const power = new Power(random, Infinity, machine.power);
-  const clock = time.clock(power, machine.parts.skewMs);
+  const clock = time.clockOf(power, machine.parts.skewMs);
   const log = world.logOf(power);
   const token = world.nextName();
   const name = sessionName(machine.own!.run, token);

@@ -20,8 +20,17 @@ export class SimTime {
     return this.#nowMs;
   }
 
+  /** Of whoever looks from outside. */
+  clock(): Clock {
+    return {
+      nowMs: () => epochMs + this.#nowMs,
+      monotonicMs: () => this.#nowMs,
+      sleep: (ms, signal) => this.sleep(ms, signal),
+    };
+  }
+
   /** As a process of a machine sees it: one that stands still sleeps on. */
-  clock(power: Power, skewMs: number): Clock {
+  clockOf(power: Power, skewMs: number): Clock {
     return {
       nowMs: () => epochMs + skewMs + this.#nowMs,
       monotonicMs: () => this.#nowMs,

@@ -36,7 +36,12 @@ test("how the node stands is told while a drive hangs, and what hangs in it is o
     const statfs = t.mock.method(fs, "statfs", (of: string) => hanging.promise.then(() => answer(of)));
     // The first may say nothing of the store, for which it waits as long as for the drive.
     assert.equal((await look()).drives[0]?.state, "up");
-    for (let scrapes = 0; scrapes < 3; scrapes++) assert.deepEqual(await look(), before);
+    for (let scrapes = 0; scrapes < 3; scrapes++) {
+      const { drives, ...others } = await look();
+      assert.equal(drives[0]?.state, "up");
+      // Jobs go on meanwhile, and may change what it says.
+      assert.equal(others.store?.drives.length, before.store?.drives.length);
+    }
     assert.deepEqual(
       (await store.storeDrives.list()).map(({ state }) => state),
       ["up"],

@@ -1,7 +1,8 @@
 /**
  * `npm run bench -- --features` (builds first): what versions, policies, access logs, lifecycle and encryption cost, as ratios
  * within one run: the same load on a bucket with the feature and on a plain one, in turns; medians over rounds. One server, as
- * `npm run bench` starts it. Takes about ten minutes. Options: --rounds N, --seconds N (of each measurement).
+ * `npm run bench` starts it. Takes about half an hour on a slow machine, with --rounds 3 --seconds 2 about eight minutes. Options:
+ * --rounds N, --seconds N (of each measurement).
  *
  * A PUT over an object is no PUT to a new key: a plain bucket throws the old object away and is as large as before, one with versions
  * keeps it. So small objects have a row for each.

@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, createServer, type Server } from "node:net";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { claimPort } from "../core/ports.fixture.ts";
 import { choosePort, portsAreShared } from "./port.ts";
 
 const host = "127.0.0.1";
 
-async function listening(port: number, reusePort = false): Promise<Server> {
+async function listening(t: TestContext, port: number, reusePort = false): Promise<Server> {
   const server = createServer();
+  t.after(() => server.close());
   server.listen({ host, port, reusePort, exclusive: true });
   await once(server, "listening");
   return server;
@@ -16,18 +17,18 @@ async function listening(port: number, reusePort = false): Promise<Server> {
 
 const skip = !portsAreShared && "this system has no SO_REUSEPORT";
 
-void test("a port that the kernel gave is nobody else's until a worker has it", { skip }, async () => {
+void test("a port that the kernel gave is nobody else's until a worker has it", { skip }, async (t) => {
   const { listen, release } = await choosePort({ host, port: 0 });
-  await assert.rejects(listening(listen.port), /EADDRINUSE/);
+  t.after(release);
+  await assert.rejects(listening(t, listen.port), /EADDRINUSE/);
   const early = connect(listen.port, host);
   early.on("error", () => undefined);
   await once(early, "close");
-  const worker = await listening(listen.port, true);
+  const worker = await listening(t, listen.port, true);
   await release();
   const [[accepted], client] = await Promise.all([once(worker, "connection"), connected(listen.port)]);
   accepted.destroy();
   client.destroy();
-  worker.close();
   await release();
 });
 
@@ -37,14 +38,13 @@ async function connected(port: number) {
   return socket;
 }
 
-void test("a port of the operator's is tried and given back", async () => {
+void test("a port of the operator's is tried and given back", async (t) => {
   const port = await claimPort();
   const { listen, release } = await choosePort({ host, port });
   assert.deepEqual(listen, { host, port });
-  const other = await listening(port);
+  await listening(t, port);
   await assert.rejects(choosePort({ host, port }), /another program listens there already/);
   await release();
-  other.close();
 });
 
 void test("ports that are held at the same time are different", async () => {

@@ -1,4 +1,4 @@
-/** The port a server will have, known before anything serves on it, and nobody else's from then on. */
+/** The port a server will have, known before anything serves on it, and nobody else's until something does. */
 import { createServer, type AddressInfo, type ListenOptions, type Server } from "node:net";
 import { listenError } from "./listen_error.ts";
 import type { Listen } from "./settings.ts";

@@ -42,8 +42,11 @@ export async function createNodePlacement(options: {
   readonly leaving?: () => Promise<ReadonlySet<DriveId>>;
   /** The node and the zone that a drive is in; all in the same if left out. */
   readonly where?: (drive: DriveId) => { readonly node: string; readonly zone: string };
-  /** Calls what it is given when there may be other drives: they are looked at then, and not when somebody asks. */
-  readonly onDrives?: (look: () => void) => void;
+  /**
+   * Calls what it is given when there may be other drives: they are looked at then, and not when somebody asks. Resolves when they
+   * are known, as far as they say in time how they are. Never rejects.
+   */
+  readonly onDrives?: (look: () => Promise<void>) => void;
   readonly clock: Clock;
   readonly log: Log;
 }): Promise<Placement> {
@@ -52,47 +55,43 @@ export async function createNodePlacement(options: {
   const times = new DriveTimes(clock, (drive) => node.distance?.(drive) ?? 0, questions.silent);
   let known: readonly PlacementDrive[] = [];
   let refreshedMs = 0;
-  let refreshing = false;
+  /** The list of drives that was looked at last, and the look that is under way: never two, or an older one could end later. */
+  let asked: readonly DriveId[] = [];
+  let underWay: Promise<void> | undefined;
 
-  async function refresh(): Promise<void> {
-    refreshing = true;
-    try {
-      const answers = await questions.ask();
-      const gone = await leaving?.();
-      const fresh = node.drives.flatMap((id): PlacementDrive[] => {
-        const status = answers.get(id);
-        if (status === undefined || status === "silent") {
-          const before = known.find((drive) => drive.id === id);
-          if (before === undefined) return [];
-          return [status === "silent" ? before : { ...before, state: "failed" }];
-        }
-        const isLeaving = status.state === "up" && gone?.has(id) === true;
-        return [{ id, state: isLeaving ? "draining" : status.state, weightBytes: status.totalBytes, ...where?.(id) }];
-      });
-      known = settled(known, fresh);
-      refreshedMs = clock.monotonicMs();
-    } finally {
-      refreshing = false;
-    }
+  async function ask(): Promise<void> {
+    asked = node.drives;
+    const answers = await questions.ask();
+    const gone = await leaving?.();
+    const fresh = asked.flatMap((id): PlacementDrive[] => {
+      const status = answers.get(id);
+      if (status === undefined || status === "silent") {
+        const before = known.find((drive) => drive.id === id);
+        if (before === undefined) return [];
+        return [status === "silent" ? before : { ...before, state: "failed" }];
+      }
+      const isLeaving = status.state === "up" && gone?.has(id) === true;
+      return [{ id, state: isLeaving ? "draining" : status.state, weightBytes: status.totalBytes, ...where?.(id) }];
+    });
+    known = settled(known, fresh);
+    refreshedMs = clock.monotonicMs();
   }
 
-  const tryRefresh = (): void => {
-    refresh().catch((error: unknown) => log.warn({ error }, "The state of the drives could not be read."));
-  };
+  function refresh(): Promise<void> {
+    underWay ??= ask()
+      .catch((error: unknown) => log.warn({ error }, "The state of the drives could not be read."))
+      .finally(() => (underWay = undefined));
+    return underWay;
+  }
 
-  await refresh();
-  let { drives } = node;
-  onDrives?.(() => {
-    if (node.drives === drives) return;
-    drives = node.drives;
-    tryRefresh();
+  await ask();
+  onDrives?.(async () => {
+    while (asked !== node.drives || underWay !== undefined) await refresh();
   });
   return {
     times,
     drives() {
-      if (!refreshing && clock.monotonicMs() - refreshedMs > refreshMs) {
-        tryRefresh();
-      }
+      if (underWay === undefined && clock.monotonicMs() - refreshedMs > refreshMs) void refresh();
       return known;
     },
   };

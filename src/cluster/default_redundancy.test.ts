@@ -17,7 +17,7 @@ async function processOf(t: TestContext, kv: Kv, machine: Machine) {
   const { node, topology, close } = await joinAs(kv, machine);
   const redundancy = new DefaultRedundancy({
     topology,
-    hasDrives: (url) => node.hasDrives(url),
+    reach: (url) => node.hasDrives(url),
     raised: async () => (await readRaised(kv)).standard,
   });
   t.after(close);

@@ -2,13 +2,13 @@
  * How buckets of a cluster are stored that say nothing else: by the nodes that have drives which belong to the store, be they up or
  * away, so that it does not change when one goes.
  *
- * A node that joins counts when it has answered this process: it is in the list before it serves, and until then a write that
- * needs it would be refused. Those that this process saw at its first look count at once. Where another process was sooner
- * and the store is told to bear more losses by now (meta/raised.ts), that holds here too, whether the node was reached or not:
- * nothing is stored with less than what is there is being converted to.
+ * A node that joins counts when it has answered this process and gets shards from it: it is in the list before it serves, and
+ * until then a write that needs it would be refused. Those that this process saw at its first look count at once. Where another
+ * process was sooner and the store is told to bear more losses by now (meta/raised.ts), that holds here too, whether the node
+ * was reached or not: nothing is stored with less than what is there is being converted to.
  *
- * Known gap: what a process that reaches the new node later than others stores within topologyMs after the store was told so
- * may keep the redundancy of before.
+ * Known gap: what a process that reaches the new node later than others stores within two looks (topologyMs each) after the
+ * store was told so may keep the redundancy of before.
  */
 import { clusterRedundancy, defaultRedundancy, type Redundancy } from "../core/redundancy.ts";
 import type { Drive } from "../meta/drives.ts";
@@ -16,8 +16,8 @@ import type { Topology } from "./topology.ts";
 
 export type DefaultRedundancyParts = {
   readonly topology: Topology;
-  /** Asks a node whether it has drives. Must not fail. */
-  readonly hasDrives: (url: string) => Promise<boolean>;
+  /** Asks a node whether it has drives. Where it has, what is written from then on can go there. Must not fail. */
+  readonly reach: (url: string) => Promise<boolean>;
   /** The losses that the store was told to bear. */
   readonly raised: () => Promise<number>;
 };
@@ -55,14 +55,16 @@ export class DefaultRedundancy {
     const urls = new Set(this.#active().map(({ node }) => node));
     for (const url of this.#counted) if (!urls.has(url)) this.#counted.delete(url);
     const uncounted = [...urls].filter((url) => !this.#counted.has(url));
-    for (const url of uncounted) if (!this.#asked.has(url)) this.#follow(this.#ask(url));
-    if (uncounted.length > 0) this.#follow(this.#hear());
+    const asks = uncounted.filter((url) => !this.#asked.has(url)).map((url) => this.#ask(url));
+    for (const ask of asks) this.#follow(ask);
+    // What others say comes second: who is reached by then is no reason to refuse writes. Who lets wait is not waited for again.
+    if (uncounted.length > 0) this.#follow(Promise.all(asks).then(() => this.#hear()));
     this.#now = this.#judge();
   }
 
   async #ask(url: string): Promise<void> {
     this.#asked.add(url);
-    if (await this.#parts.hasDrives(url)) this.#counted.add(url);
+    if (await this.#parts.reach(url)) this.#counted.add(url);
     this.#asked.delete(url);
   }
 

@@ -52,6 +52,8 @@ export type Membership = {
   where(drive: DriveId): { readonly node: string; readonly zone: string };
   /** Of buckets that say nothing else. */
   redundancy(): Redundancy;
+  /** For placement: what it gives is called whenever there may be other drives. */
+  onDrives(look: () => Promise<void>): void;
   /** The chunk node is closed too, and with it the local one. */
   close(): Promise<void>;
 };
@@ -79,10 +81,14 @@ export async function joinCluster(parts: MembershipParts): Promise<Membership> {
     },
     clock,
   });
-  const hasDrives = (url: string): Promise<boolean> => node.hasDrives(url);
+  const lookers: (() => Promise<void>)[] = [];
   const redundancy = new DefaultRedundancy({
     topology,
-    hasDrives,
+    reach: async (url) => {
+      const isThere = await node.hasDrives(url);
+      if (isThere) await Promise.all(lookers.map((look) => look()));
+      return isThere;
+    },
     raised: async () => (await readRaised(kv)).standard,
   });
   const mayPublish = (): Promise<boolean> => takeLease(kv, `publish@${own.url}`, session.id);
@@ -101,6 +107,10 @@ export async function joinCluster(parts: MembershipParts): Promise<Membership> {
       return { node: url, zone };
     },
     redundancy: () => redundancy.now,
+    onDrives: (look) => {
+      lookers.push(look);
+      topology.onLook(() => void look());
+    },
     close: async () => {
       await unpublish();
       await topology.close();

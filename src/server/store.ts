@@ -354,6 +354,7 @@ type OpenedDrives = {
   readonly topology: Topology | undefined;
   readonly nodes: () => readonly StoreNode[];
   readonly where?: Membership["where"];
+  readonly onDrives?: Membership["onDrives"];
   readonly redundancy: () => Redundancy;
 };
 
@@ -372,25 +373,26 @@ async function openDrives(
   const onOvertaken = (why: string): void => end.because(why);
   const member = await joinCluster({ cluster, kv, session, local, onOvertaken, metrics, clock, random, log });
   closers.add(() => member.close());
-  const { node, seen, topology, where } = member;
+  const { node, seen, topology, where, onDrives } = member;
   const nodes = (): StoreNode[] =>
     topology.nodes.map((view) => ({
       ...view,
       isOwn: view.url === cluster.own.url,
       isWell: node.isWell(view.url),
     }));
-  return { node, seen, local, topology, nodes, where, redundancy: () => redundancy ?? member.redundancy() };
+  return { node, seen, local, topology, nodes, where, onDrives, redundancy: () => redundancy ?? member.redundancy() };
 }
 
 function placementOn(
-  { seen, where, topology }: OpenedDrives,
+  { seen, where, onDrives }: OpenedDrives,
   kv: Kv,
   { clock, log }: StoreOptions,
 ): Promise<Placement> {
   return createNodePlacement({
     node: seen,
     leaving: () => leavingDrives(kv),
-    ...(where && { where, onDrives: (look) => topology?.onLook(look) }),
+    ...(where && { where }),
+    ...(onDrives && { onDrives }),
     clock,
     log,
   });

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { testMsMax } from "../bounds.ts";
 
 const doorstep = fileURLToPath(new URL("../../bin/holdfast.js", import.meta.url));
 
@@ -56,7 +57,7 @@ export function launch(
     stdio: ["ignore", "pipe", errorsTo],
   });
   // A server that should have been refused must not hold the suite up for ever.
-  const timer = setTimeout(() => child.kill("SIGKILL"), 600_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), testMsMax);
   child.once("close", () => clearTimeout(timer));
   let output = "";
   let errors = "";

@@ -80,7 +80,10 @@ export class ClusterNode implements ChunkNode {
   }
 
   isHeld(drive: DriveId): boolean {
-    return this.#local.has(drive) || this.#parts.topology.isHeld(drive);
+    const { topology } = this.#parts;
+    if (this.#local.has(drive) || topology.isHeld(drive)) return true;
+    // Rows of drives stay: one that a chunk map names and that has none here came after the last look, and the next one shows it.
+    return !topology.drives.some(({ id }) => id === drive);
   }
 
   /** Whether the node at this address answers; this one does. */

@@ -18,8 +18,6 @@ export type TrialOptions = ClusterOptions & {
 
 /** A cluster on two cores has other things to do than to be loaded. */
 const lanePauseMs = 50;
-/** Jobs look every half a minute where there is nothing to do, and a silent session is fenced after as long. */
-const quiescenceMsMax = 180_000;
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -80,11 +78,7 @@ export class Trial {
   /** Until the load has had so many more changes acknowledged: progress, not time, is what is waited for. */
   async progress(changes: number): Promise<void> {
     const before = this.load.counts.acknowledged;
-    await this.cluster.until(
-      `${changes} more changes`,
-      async () => this.load.counts.acknowledged >= before + changes,
-      180_000,
-    );
+    await this.cluster.until(`${changes} more changes`, async () => this.load.counts.acknowledged >= before + changes);
   }
 
   /**
@@ -104,7 +98,7 @@ export class Trial {
       suspects.add(found.lacking.key);
       return found.lacking.what;
     };
-    await cluster.until("full redundancy", lacking, quiescenceMsMax);
+    await cluster.until("full redundancy", lacking);
     this.say(`whole; ${crowded.length} chunks bear the loss of no node ${crowded[0] ?? ""}`);
   }
 
@@ -178,7 +172,7 @@ export class Trial {
       const views = await cluster.driveViews();
       return drives.every((drive) => views.find(({ id }) => id === drive)?.membership === "drained");
     };
-    await cluster.until("drained drives", isDrained, quiescenceMsMax);
+    await cluster.until("drained drives", isDrained);
   }
 
   /** Ends the load, and reads everything once more. */
@@ -218,7 +212,7 @@ export class Trial {
     const running = cluster.nodes.filter(({ isRunning }) => isRunning).length;
     const kv = await openEngine(cluster.engine.url(), { log: silentLog });
     try {
-      await cluster.until("quiet", () => unfinishedWork(kv, running), quiescenceMsMax);
+      await cluster.until("quiet", () => unfinishedWork(kv, running));
     } finally {
       await kv.close();
     }

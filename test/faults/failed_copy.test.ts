@@ -5,11 +5,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
+import { testMsMax } from "../bounds.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 import { breakFile, missingStrace } from "./break_file.fixture.ts";
 
 const bucket = "broken";
-const timeout = 300_000;
+const timeout = testMsMax;
 
 class Trial {
   readonly drives: readonly string[];

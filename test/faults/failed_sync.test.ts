@@ -8,6 +8,7 @@ import path from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { S3Client, S3RequestError } from "../../src/client/s3_client.ts";
+import { testMsMax } from "../bounds.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 
 const bucket = "broken";
@@ -37,7 +38,7 @@ async function breakSyncs(t: TestContext, pid: number): Promise<void> {
 
 test(
   "a worker whose metadata cannot be synced is replaced, and what it acknowledged is there",
-  { timeout: 300_000 },
+  { timeout: testMsMax },
   async (t) => {
     if (spawnSync("strace", ["-f", "true"]).status !== 0) {
       return t.skip(
@@ -54,8 +55,16 @@ test(
       await client.run({ method: "PUT", bucket });
       await put("before");
       const [broken] = server.workers();
+      // It stands still until the write is on its way: else its own heartbeat could end it, and another worker take the write.
+      process.kill(broken!, "SIGSTOP");
       await breakSyncs(t, broken!);
-      await assert.rejects(put("under"), (error) => !(error instanceof S3RequestError) || error.status === 503);
+      const refused = assert.rejects(
+        put("under"),
+        (error) => !(error instanceof S3RequestError) || error.status === 503,
+      );
+      await new Promise((resolve) => setImmediate(resolve));
+      process.kill(broken!, "SIGCONT");
+      await refused;
       while (server.workers().includes(broken!)) await new Promise((resolve) => setTimeout(resolve, 50));
       await server.allWorkersServe(1);
       await put("after");

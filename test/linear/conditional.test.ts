@@ -67,9 +67,9 @@ function choose(random: Random, body: Buffer, lastSeen: string | undefined): Ope
 
 async function race(
   client: S3Client,
-  options: { lane: number; random: Random; steps: number; history: History },
+  options: { lane: number; random: Random; steps: number; history: History; onStep: () => void },
 ): Promise<void> {
-  const { lane, random, steps, history } = options;
+  const { lane, random, steps, history, onStep } = options;
   const lastSeen = new Map<string, string | undefined>();
   for (let step = 0; step < steps; step++) {
     const key = keys[random.below(keys.length)]!;
@@ -78,6 +78,7 @@ async function race(
     const call = choose(random, body, lastSeen.get(key));
     const startMs = performance.now();
     const answer = await perform(client, key, call, body);
+    onStep();
     if (answer === undefined) continue;
     const endMs = answer.kind === "unknown" ? Infinity : performance.now();
     history.get(key)!.push({ startMs, endMs, call, answer });
@@ -87,31 +88,42 @@ async function race(
   }
 }
 
+const lanesAtOnce = 8;
+const stepsPerLane = 200;
+/** Of all lanes together: it is progress, not time, after which a worker goes. */
+const stepsUntilKill = 300;
+const killsMax = 3;
 const enabled = Buffer.from("<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>");
 
 async function raceWhileWorkersDie(t: TestContext, isVersioned: boolean): Promise<void> {
   const directory = mkdtempSync(path.join(tmpdir(), "holdfast-linear-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
   const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 7);
   const server = await ServerProcess.start(directory, { workers: 2 });
-  t.after(() => server.stop());
   const clients = Array.from(
-    { length: 8 },
+    { length: lanesAtOnce },
     () => new S3Client({ endpoint: server.url, ...testKeys, region: "us-east-1" }),
   );
-  t.after(() => clients.forEach((client) => client.close()));
+  t.after(async () => {
+    for (const client of clients) client.close();
+    // While it runs it may make files where others were just removed.
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
   await clients[0]!.run({ method: "PUT", bucket });
   if (isVersioned) await clients[0]!.run({ method: "PUT", bucket, query: { versioning: "" }, body: enabled });
   const history: History = new Map(keys.map((key) => [key, []]));
-  const lanes = clients.map((client, lane) =>
-    race(client, { lane, random: seededRandom(seed * 100 + lane), steps: 200, history }),
-  );
   // A worker that was killed comes back before the next one goes, so that the race goes on.
-  let kills = 0;
-  const killer = setInterval(() => {
-    if (kills < 3 && server.workers().length === 2) server.killWorker(kills++);
-  }, 600);
-  await Promise.all(lanes).finally(() => clearInterval(killer));
+  let [steps, kills] = [0, 0];
+  const onStep = (): void => {
+    steps += 1;
+    const isDue = kills < killsMax && steps >= (kills + 1) * stepsUntilKill;
+    if (isDue && server.workers().length === 2) server.killWorker(kills++);
+  };
+  await Promise.all(
+    clients.map((client, lane) =>
+      race(client, { lane, random: seededRandom(seed * 100 + lane), steps: stepsPerLane, history, onStep }),
+    ),
+  );
   assert.ok(kills > 0, "a worker was killed");
   for (const [key, operations] of history) {
     assert.ok(operations.length > 100, "the race ran");

@@ -74,12 +74,14 @@ test("finds nothing wrong with a store that does not say what it has done", asyn
 const noOrder = /no order explains these answers/;
 
 test("finds a change that was acknowledged and is gone", async (t) => {
-  const isLost = every(20);
+  const isSometimesLost = every(20);
+  // Nobody writes a quiet key again, and in the end it is read: whether others are missed is chance, as they may be written over.
+  const isLost = (key: Buffer): boolean => isSometimesLost() || key.toString().startsWith("quiet/");
   const { wrong } = await run(t, (objects) => ({
     put: async (options) => {
       const done = await objects.put(options);
       const { bucket, key } = options;
-      if (isLost()) await objects.delete({ bucket, key });
+      if (isLost(key)) await objects.delete({ bucket, key });
       return done;
     },
   }));

@@ -6,6 +6,7 @@ import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
 import { Listener, type Door, type ListenerOptions } from "./http.ts";
+import { untilHeard } from "./until_heard.fixture.ts";
 
 type Bounds = Pick<ListenerOptions, "headersTimeoutMs" | "connectionsMax" | "paceWindowMs">;
 
@@ -41,17 +42,6 @@ function send(port: number, text: string, drip?: () => string): Promise<string> 
       resolve(heard);
     });
   });
-}
-
-/**
- * A process that stands still for longer than a bound, with a connection before and its request after, has ended it before anybody
- * heard of it: then it is tried again.
- */
-async function untilHeard<T>(isHeard: () => boolean, attempt: () => Promise<T>): Promise<T> {
-  for (;;) {
-    const answer = await attempt();
-    if (isHeard()) return answer;
-  }
 }
 
 const upload = "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";

@@ -38,7 +38,8 @@ export async function openIssuer(path = "/realms/Holdfast"): Promise<TestIssuer>
   const asked: string[] = [];
   let keys: readonly TestKey[] = [];
   const issuer: { answer: RequestListener | undefined } = { answer: undefined };
-  const server = createServer((req, res) => {
+  // On a busy machine a client may use a connection again in the moment in which the server ends it as idle.
+  const server = createServer({ keepAliveTimeout: 0 }, (req, res) => {
     asked.push(req.url!);
     if (issuer.answer !== undefined) return issuer.answer(req, res);
     const documents: Readonly<Record<string, object>> = {

@@ -6,6 +6,7 @@ import { systemClock } from "../core/clock.ts";
 import { silentLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
 import { Listener, type Door, type ListenerOptions } from "./http.ts";
+import { untilHeard } from "./until_heard.fixture.ts";
 
 type Bounds = Pick<ListenerOptions, "headersTimeoutMs" | "connectionsMax" | "paceWindowMs">;
 
@@ -22,26 +23,25 @@ async function listening(
   return { listener, port };
 }
 
-/** Resolves to what came until the other side closed the connection. */
-function send(port: number, text: string): Promise<string> {
+/**
+ * Resolves to what came until the other side closed the connection. `drip`: what is sent on top now and then, and not before there is
+ * a connection: what is written by then would be sent first.
+ */
+function send(port: number, text: string, drip?: () => string): Promise<string> {
   return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    let dripping: NodeJS.Timeout | undefined;
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.write(text);
+      if (drip !== undefined) dripping = setInterval(() => socket.write(drip()), 20);
+    });
     let heard = "";
     socket.on("data", (data) => (heard += data.toString()));
     socket.on("error", () => undefined);
-    socket.on("close", () => resolve(heard));
+    socket.on("close", () => {
+      clearInterval(dripping);
+      resolve(heard);
+    });
   });
-}
-
-/**
- * A process that stands still for longer than a bound, with a connection before and its request after, has ended it before anybody
- * heard of it: then it is tried again.
- */
-async function untilHeard<T>(isHeard: () => boolean, attempt: () => Promise<T>): Promise<T> {
-  for (;;) {
-    const answer = await attempt();
-    if (isHeard()) return answer;
-  }
 }
 
 const upload = "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
@@ -112,25 +112,16 @@ test("a body that drips is given up, and one that only waits for us is not", asy
     }
   };
   const { port } = await listening(t, door, 60_000, { paceWindowMs: 300 });
-  const drip = (path: string, text: string): Promise<string> =>
-    new Promise((resolve) => {
-      const socket = connect(port, "127.0.0.1", () =>
-        socket.write(`PUT ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${bodyBytes}\r\n\r\n`),
-      );
-      let sent = 0;
-      const dripping = setInterval(() => {
-        if (sent < bodyBytes) socket.write(text.slice(0, bodyBytes - sent));
-        sent += text.length;
-      }, 20);
-      let heard = "";
-      socket.on("data", (data) => (heard += data.toString()));
-      socket.on("error", () => undefined);
-      socket.on("close", () => {
-        clearInterval(dripping);
-        resolve(heard);
-      });
-    });
   const bodyBytes = 10_000;
+  const drip = (path: string, text: string): Promise<string> => {
+    const head = `PUT ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${bodyBytes}\r\n\r\n`;
+    let left = bodyBytes;
+    return send(port, head, () => {
+      const piece = text.slice(0, left);
+      left -= piece.length;
+      return piece;
+    });
+  };
   const waits = drip("/waits", "a");
   assert.equal(await drip("/drips", "a"), "");
   assert.match(await drip("/flows", "a".repeat(500)), /read$/);
@@ -162,16 +153,7 @@ const short: Door = async (_request, response) => void response.writeHead(200, {
 
 test("headers that come a byte at a time are not waited for, and neither are those of a second request", async (t) => {
   const { port } = await listening(t, short, 60_000, { headersTimeoutMs: 100 });
-  const dripped = async (first: string): Promise<string> => {
-    const socket = connect(port, "127.0.0.1", () => socket.write(`${first}GET / HTTP/1.1\r\nHost: x\r\nX: `));
-    const drip = setInterval(() => socket.write("a"), 20);
-    let heard = "";
-    socket.on("data", (data) => (heard += data.toString()));
-    socket.on("error", () => undefined);
-    await once(socket, "close");
-    clearInterval(drip);
-    return heard;
-  };
+  const dripped = (first: string): Promise<string> => send(port, `${first}GET / HTTP/1.1\r\nHost: x\r\nX: `, () => "a");
   assert.match(await dripped(""), /^HTTP\/1.1 408 /);
   let heard = "";
   await untilHeard(

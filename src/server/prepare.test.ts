@@ -65,7 +65,7 @@ async function serveUntilClean(drive: string): Promise<void> {
   };
   const store = await openStore({ ...parts, sweepAll: sweepDue });
   try {
-    while ((await store.drives())[0]!.liveBytes > 0) await setTimeout(20);
+    while ((await store.drives())[0]?.liveBytes !== 0) await setTimeout(20);
   } finally {
     await store.close();
   }

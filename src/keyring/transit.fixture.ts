@@ -6,6 +6,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { claimPort } from "../core/ports.fixture.ts";
 
 type TransitKey = {
   readonly type: string;
@@ -60,7 +61,8 @@ export class TransitServer {
 
   static async start(options: TransitOptions = {}): Promise<TransitServer> {
     const server = new TransitServer(options);
-    await server.listen(0);
+    // Some tests stop it, and have it come back to the same port.
+    await server.listen(await claimPort());
     return server;
   }
 

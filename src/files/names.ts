@@ -1,6 +1,6 @@
 /**
  * How a file is called. Its object key is `<id>/<name>`: an id of 32 hex digits that begins with the time, so that
- * listings are in the order of upload; then the name, so that an S3 client sees (and downloads) files with names.
+ * listings are in the order of upload (FileIds); then the name, so that an S3 client sees (and downloads) files with names.
  * Objects that came into the bucket through the S3 door under any other key are files too: their id is the whole key.
  */
 import { HoldfastError } from "../core/errors.ts";
@@ -11,11 +11,33 @@ import type { Random } from "../core/random.ts";
 const idPattern = /^[0-9a-f]{32}$/;
 const ownKeyPattern = /^([0-9a-f]{32})\/([^/]+)$/;
 
-export function newFileId(clock: Clock, random: Random): string {
-  const bytes = Buffer.alloc(16);
-  bytes.writeUIntBE(clock.nowMs(), 0, 6);
-  bytes.set(random.bytes(10), 6);
-  return bytes.toString("hex");
+/** An id is greater by no more than this than the one before it, where the time has not gone on. */
+const stepMax = 2 ** 32;
+
+/**
+ * Ids of new files: 6 bytes of Unix milliseconds and 10 random ones. Each of them is greater than those that it gave before: a client
+ * sends one file after another within a millisecond, and the time of day may go back. Those of two processes are in the order of
+ * their clocks.
+ */
+export class FileIds {
+  readonly #clock: Clock;
+  readonly #random: Random;
+  #last = 0n;
+
+  constructor(clock: Clock, random: Random) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  next(): string {
+    const bytes = Buffer.alloc(16);
+    bytes.writeUIntBE(this.#clock.nowMs(), 0, 6);
+    bytes.set(this.#random.bytes(10), 6);
+    const drawn = BigInt(`0x${bytes.toString("hex")}`);
+    const isLater = drawn >> 80n > this.#last >> 80n;
+    this.#last = isLater ? drawn : this.#last + 1n + BigInt(this.#random.below(stepMax));
+    return this.#last.toString(16).padStart(32, "0");
+  }
 }
 
 export function isFileId(text: string): boolean {

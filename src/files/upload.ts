@@ -10,7 +10,7 @@ import type { FileVisit } from "./access_line.ts";
 import type { FileRequest, FilesOptions } from "./files.ts";
 import type { FilesPermit } from "./permit.ts";
 import { readForm } from "./form.ts";
-import { cleanName, fileJson, keyOfFile, newFileId, type FileJson } from "./names.ts";
+import { cleanName, FileIds, fileJson, keyOfFile, type FileJson } from "./names.ts";
 
 export type Uploads = { take(request: FileRequest): Promise<FileJson[]> };
 
@@ -28,6 +28,7 @@ const unverified: BodyVerifier = { digests: [], verify: () => undefined };
 
 export function createUploads(options: FilesOptions): Uploads {
   const { objects, bucket, region, clock, random } = options;
+  const ids = new FileIds(clock, random);
 
   async function makeBucket(permit: FilesPermit): Promise<void> {
     try {
@@ -40,7 +41,7 @@ export function createUploads(options: FilesOptions): Uploads {
   }
 
   async function store({ name, type, body, verifier, signal, permit, visit }: NewFile): Promise<FileJson> {
-    const key = keyOfFile(newFileId(clock, random), name);
+    const key = keyOfFile(ids.next(), name);
     await permit.require("PutObject", key);
     const contentType = type ?? "application/octet-stream";
     const put = await (

@@ -76,17 +76,18 @@ void test("what stands at the new key is replaced, and what is not there cannot 
 void test("conditions on both keys hold, or nothing is changed", async () => {
   await put("from");
   await put("there");
-  const { ETag: fromTag, LastModified } = await head("from");
-  const { ETag: thereTag } = await head("there");
-  const past = new Date(LastModified!.getTime() - 10_000);
+  // Times are of whole seconds, and these two may be of different ones.
+  const { ETag: fromTag, LastModified: fromTime } = await head("from");
+  const { ETag: thereTag, LastModified: thereTime } = await head("there");
+  const past = new Date(fromTime!.getTime() - 10_000);
   const refused: Partial<RenameObjectCommandInput>[] = [
     { DestinationIfNoneMatch: "*" },
     { DestinationIfMatch: fromTag },
-    { DestinationIfModifiedSince: LastModified },
+    { DestinationIfModifiedSince: thereTime },
     { DestinationIfUnmodifiedSince: past },
     { SourceIfMatch: thereTag },
     { SourceIfNoneMatch: fromTag },
-    { SourceIfModifiedSince: LastModified },
+    { SourceIfModifiedSince: fromTime },
     { SourceIfUnmodifiedSince: past },
   ];
   for (const conditions of refused) await failsWith(rename("from", "there", conditions), 412, "PreconditionFailed");
@@ -96,7 +97,7 @@ void test("conditions on both keys hold, or nothing is changed", async () => {
     SourceIfMatch: fromTag,
     SourceIfModifiedSince: past,
     DestinationIfMatch: thereTag,
-    DestinationIfUnmodifiedSince: LastModified,
+    DestinationIfUnmodifiedSince: thereTime,
   });
   await rename("there", "from", { DestinationIfNoneMatch: "*", SourceIfNoneMatch: thereTag });
   assert.equal(String(await read("from")), "from");

@@ -62,7 +62,7 @@ export type SendOptions = {
   readonly reply: Reply;
   /** Headers of every reply (request id), put first. */
   readonly common: readonly string[];
-  /** The client waits for `100 Continue`, which it never got: its body will not come. */
+  /** The client waits for `100 Continue`, which it never got: its body will hardly come. */
   readonly awaitsContinue: boolean;
   /** What is answered when the body fails before its first byte; left out: the connection ends. */
   readonly refusal?: (error: Error) => Reply;
@@ -83,7 +83,7 @@ export async function send(options: SendOptions): Promise<Sent> {
   }
   res.writeHead(reply.status, headers);
   const body = req.method === "HEAD" ? undefined : reply.body;
-  if (lingers && !awaitsContinue) return sendThenDrain(req, res, body);
+  if (lingers) return sendThenDrain(req, res, { body, awaitsContinue });
   if (body === undefined) res.end();
   else res.end(body);
   return whole(lengthOf(body));
@@ -189,11 +189,22 @@ function hasUnreadBody(req: IncomingMessage): boolean {
   return Number(length) > 0;
 }
 
-/** The request is over for us: who goes on sending holds a connection for a while, and no place among the running ones. */
-function sendThenDrain(req: IncomingMessage, res: ServerResponse, body: string | Buffer | undefined): Sent {
+/**
+ * The request is over for us: who goes on sending holds a connection for a while, and no place among the running ones. A client
+ * that waits for `100 Continue` may send its body all the same (RFC 9110, section 10.1.1), most do so after a second: its answer must
+ * not be cut off either, and our side of the connection ends at once for those that send nothing and read to its end.
+ */
+function sendThenDrain(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { body, awaitsContinue }: { readonly body: string | Buffer | undefined; readonly awaitsContinue: boolean },
+): Sent {
   if (body === undefined || body.length === 0) res.flushHeaders();
   else res.write(body);
-  void drainRequest(req, res).then(() => res.end());
+  const { socket } = res;
+  const isEnded = awaitsContinue && socket !== null;
+  if (isEnded) socket.end();
+  void drainRequest(req, res).then(() => (isEnded ? res.destroy() : res.end()));
   return whole(lengthOf(body));
 }
 

@@ -65,13 +65,32 @@ export function worldWith(text: string, spare: number): World {
   return { kv: openMemoryKv(), node: createMemoryNode({ drives: known }), redundancy, known };
 }
 
-/** Drives that are away are given up at once. */
-export async function startProcess(world: World, clock: Clock = systemClock): Promise<Process> {
+/** Time that never passes, whatever the machine is doing: whoever waits by it waits for what he is told. */
+const standing: Clock = {
+  ...systemClock,
+  monotonicMs: () => 0,
+  sleep: (_ms, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted === true) resolve();
+      else signal?.addEventListener("abort", () => resolve(), { once: true });
+    }),
+};
+
+/**
+ * Drives that are away are given up at once. Without a clock of its own placement has the drives as they are now, and none is ever
+ * late: where shards go, and which drives can be asked, must not follow from how long a test takes or where it was held up.
+ */
+export async function startProcess(world: World, ownClock?: Clock): Promise<Process> {
   const { kv, node, redundancy = oneCopy, reducedRedundancy, known = node.drives } = world;
+  const clock = ownClock ?? systemClock;
   const parts = { kv, node, clock, random: systemRandom, log: silentLog };
   const digests = createDigestPool({ threads: 0 });
   const session = await Session.start({ ...parts, node: "test" });
-  const placement = await createNodePlacement({ ...parts, leaving: async () => new Set(world.states?.keys()) });
+  const placement = await createNodePlacement({
+    ...parts,
+    clock: ownClock ?? standing,
+    leaving: async () => new Set(world.states?.keys()),
+  });
   const damage = new DamageNotes({ ...parts, onNoted: () => undefined });
   const onDamage: DamageNotes["note"] = (source, chunkIndex) => damage.note(source, chunkIndex);
   const landed = new LandedNotes({ ...parts, session });

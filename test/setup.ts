@@ -26,7 +26,11 @@ const file = process.argv[1] ?? "";
 function seedOf(name: string): number {
   const wish = process.env["HOLDFAST_TEST_SEED"] ?? "20261127";
   const drawn = wish === "random" ? String(systemRandom.below(2 ** 31)) : wish;
-  if (wish === "random") console.log(`seed ${drawn}`);
+  if (wish === "random") {
+    console.log(`seed ${drawn}`);
+    // Files that read it themselves take the same one, which is a number for them.
+    process.env["HOLDFAST_TEST_SEED"] = drawn;
+  }
   return (
     createHash("sha256")
       .update(`${drawn} ${path.basename(name)}`)

@@ -1,6 +1,6 @@
 /** What tests of the blob store share: stores on any node, bodies of all textures, reading back, nodes with changed calls. */
 import assert from "node:assert/strict";
-import { systemClock } from "../core/clock.ts";
+import { systemClock, type Clock } from "../core/clock.ts";
 import { IdSource, newDriveId, type DriveId, type SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
 import { silentLog } from "../core/log.ts";
@@ -16,9 +16,23 @@ export const KiB = 1024;
 /** Three compression blocks, so that a chunk has a first, a middle and a last one. */
 export const chunkBytes = 3 * limits.compressionBlockBytes;
 
+/**
+ * Time stands still: however long this process is kept from running, no drive is slow, so that every shard is where it belongs, nothing
+ * is read twice, and what is discarded is gone.
+ */
+export const stillClock: Clock = {
+  ...systemClock,
+  monotonicMs: () => 0,
+  sleep: (_ms, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted === true) resolve();
+      else signal?.addEventListener("abort", () => resolve(), { once: true });
+    }),
+};
+
 let sessions = 0;
 
-/** Each call's store has a session of its own. */
+/** Each call's store has a session of its own. No time passes for it, unless it is given a placement with another clock. */
 export async function makeStore(
   node: ChunkNode,
   digests: DigestPool,
@@ -26,7 +40,7 @@ export async function makeStore(
 ): Promise<BlobStore> {
   sessions += 1;
   const ids = new IdSource(sessions.toString(16).padStart(16, "0") as SessionId);
-  const placement = await createNodePlacement({ node, clock: systemClock, log: silentLog });
+  const placement = await createNodePlacement({ node, clock: stillClock, log: silentLog });
   const buffers = new ChunkBuffers({ chunkBytes });
   return createBlobStore({ node, ids, digests, placement, log: silentLog, chunkBytes, buffers, ...options });
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { systemClock, type Clock } from "../core/clock.ts";
+import { systemClock } from "../core/clock.ts";
 import { hasReason } from "../core/errors.ts";
 import { IdSource, type SessionId } from "../core/ids.ts";
 import { limits } from "../core/limits.ts";
@@ -18,6 +18,7 @@ import { systemDisk, systemProcesses } from "../node/disk.system.ts";
 import { prepareDrive, type OpenIndex } from "../node/drive.ts";
 import { openLocalNode } from "../node/local_node.ts";
 import type { ChunkNode } from "../node/node.ts";
+import { stillClock } from "./blob.fixture.ts";
 import type { BlobStore, BodySource, ChunkedBlob, ChunkSource, WriteBodyOptions } from "./blob.ts";
 import { createNodePlacement } from "./node_placement.ts";
 import { createBlobStore } from "./store.ts";
@@ -47,13 +48,6 @@ test.after(async () => {
   await digests.close();
   await rm(root, { recursive: true });
 });
-
-/** Time stands still: however busy the disk is, no drive is slow, so that nothing is stored on another one too. */
-const stillClock: Clock = {
-  ...systemClock,
-  monotonicMs: () => 0,
-  sleep: (_ms, signal) => new Promise((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true })),
-};
 
 async function openLocal(name: string, driveCount: number): Promise<Local> {
   const disk = systemDisk(root);

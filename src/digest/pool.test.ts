@@ -98,8 +98,11 @@ void test("the death of a thread fails its streams, and the next stream gets a n
   const bytes = shared(randomBytes(8 << 20));
   const started = new Promise<Worker>((resolve) => void process.once("worker", resolve));
   const stream = pool.stream(["md5"]);
+  await stream.update(bytes);
+  // The thread is dying when it is asked, and this process has not heard of it: however fast the thread is, it does not answer.
+  const dying = (await started).terminate();
   const underWay = assert.rejects(stream.update(bytes), (error) => hasReason(error, "unavailable"));
-  await (await started).terminate();
+  await dying;
   await underWay;
   await assert.rejects(stream.update(bytes), (error) => hasReason(error, "unavailable"));
   stream.cancel();

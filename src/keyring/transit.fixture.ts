@@ -6,6 +6,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { claimPort } from "../core/ports.fixture.ts";
 
 type TransitKey = {
   readonly type: string;
@@ -58,9 +59,10 @@ export class TransitServer {
     this.#server.on(tls === undefined ? "connection" : "secureConnection", () => (this.connections += 1));
   }
 
+  /** On a port that is still its own when it was stopped and listens again. */
   static async start(options: TransitOptions = {}): Promise<TransitServer> {
     const server = new TransitServer(options);
-    await server.listen(0);
+    await server.listen(await claimPort());
     return server;
   }
 

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { stillClock } from "../blob/blob.fixture.ts";
 import type { BlobStore, BodySource } from "../blob/blob.ts";
 import { createNodePlacement } from "../blob/node_placement.ts";
 import { createBlobStore } from "../blob/store.ts";
@@ -50,7 +51,7 @@ export class SettableClock implements Clock {
   sleep = systemClock.sleep;
 }
 
-/** `clock`: the object layer's own; sessions keep the system's. */
+/** `clock`: the object layer's own; sessions keep the system's. No drive is slow, however long this process is kept from running. */
 export async function openTestStore(kind: KvKind, { clock = systemClock } = {}): Promise<TestStore> {
   const folder = kind === "lmdb" ? await mkdtemp(join(tmpdir(), "holdfast-object-")) : undefined;
   const kv = folder === undefined ? openMemoryKv() : await openLmdbKv({ path: join(folder, "meta.lmdb"), sync: false });
@@ -59,7 +60,7 @@ export async function openTestStore(kind: KvKind, { clock = systemClock } = {}):
   const parts = { clock: systemClock, random: systemRandom, log: silentLog };
   const gateway = async ({ kv: own = kv, ...hooks }: GatewayOptions = {}): Promise<TestGateway> => {
     const session = await Session.start({ ...parts, kv, node: "test" });
-    const placement = await createNodePlacement({ node, clock: systemClock, log: silentLog });
+    const placement = await createNodePlacement({ node, clock: stillClock, log: silentLog });
     const ids = new IdSource(session.id);
     const blobs = createBlobStore({ node, ids, digests, placement, log: silentLog, chunkBytes: testChunkBytes });
     const store = new ObjectStore({ ...parts, clock, kv: own, blobs, digests, session, ...hooks });

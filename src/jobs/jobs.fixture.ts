@@ -1,4 +1,5 @@
 /** A whole store with jobs run by hand, on a memory node and store that outlive the "process", which can be made to fail. */
+import { stillClock } from "../blob/blob.fixture.ts";
 import { createNodePlacement } from "../blob/node_placement.ts";
 import { createBlobStore } from "../blob/store.ts";
 import { systemClock, type Clock } from "../core/clock.ts";
@@ -65,17 +66,6 @@ export function worldWith(text: string, spare: number): World {
   return { kv: openMemoryKv(), node: createMemoryNode({ drives: known }), redundancy, known };
 }
 
-/** Time that never passes, whatever the machine is doing: whoever waits by it waits for what he is told. */
-const standing: Clock = {
-  ...systemClock,
-  monotonicMs: () => 0,
-  sleep: (_ms, signal) =>
-    new Promise((resolve) => {
-      if (signal?.aborted === true) resolve();
-      else signal?.addEventListener("abort", () => resolve(), { once: true });
-    }),
-};
-
 /**
  * Drives that are away are given up at once. Without a clock of its own placement has the drives as they are now, and none is ever
  * late: where shards go, and which drives can be asked, must not follow from how long a test takes or where it was held up.
@@ -88,7 +78,7 @@ export async function startProcess(world: World, ownClock?: Clock): Promise<Proc
   const session = await Session.start({ ...parts, node: "test" });
   const placement = await createNodePlacement({
     ...parts,
-    clock: ownClock ?? standing,
+    clock: ownClock ?? stillClock,
     leaving: async () => new Set(world.states?.keys()),
   });
   const damage = new DamageNotes({ ...parts, onNoted: () => undefined });

@@ -1,4 +1,5 @@
 /** A whole store with jobs run by hand, on a memory node and store that outlive the "process", which can be made to fail. */
+import { stillClock } from "../blob/blob.fixture.ts";
 import { createNodePlacement } from "../blob/node_placement.ts";
 import { createBlobStore } from "../blob/store.ts";
 import { systemClock, type Clock } from "../core/clock.ts";
@@ -65,13 +66,21 @@ export function worldWith(text: string, spare: number): World {
   return { kv: openMemoryKv(), node: createMemoryNode({ drives: known }), redundancy, known };
 }
 
-/** Drives that are away are given up at once. */
-export async function startProcess(world: World, clock: Clock = systemClock): Promise<Process> {
+/**
+ * Drives that are away are given up at once. Without a clock of its own placement has the drives as they are now, and none is ever
+ * late: where shards go, and which drives can be asked, must not follow from how long a test takes or where it was held up.
+ */
+export async function startProcess(world: World, ownClock?: Clock): Promise<Process> {
   const { kv, node, redundancy = oneCopy, reducedRedundancy, known = node.drives } = world;
+  const clock = ownClock ?? systemClock;
   const parts = { kv, node, clock, random: systemRandom, log: silentLog };
   const digests = createDigestPool({ threads: 0 });
   const session = await Session.start({ ...parts, node: "test" });
-  const placement = await createNodePlacement({ ...parts, leaving: async () => new Set(world.states?.keys()) });
+  const placement = await createNodePlacement({
+    ...parts,
+    clock: ownClock ?? stillClock,
+    leaving: async () => new Set(world.states?.keys()),
+  });
   const damage = new DamageNotes({ ...parts, onNoted: () => undefined });
   const onDamage: DamageNotes["note"] = (source, chunkIndex) => damage.note(source, chunkIndex);
   const landed = new LandedNotes({ ...parts, session });

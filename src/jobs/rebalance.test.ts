@@ -19,7 +19,8 @@ import { findingsOf, nodeWithout, rowsOf, startProcess, type Process, type World
 const bucket = "photos";
 const { signal } = new AbortController();
 const body = patternBytes(limits.inlineBytesMax + 1);
-const objects = 60;
+/** So many that by no chance all that moves is one process's share. */
+const objects = 100;
 
 /** A store on `old` drives that has objects, and the same one when `added` are there too. */
 async function grownWorld(text: string, old: number, added: number): Promise<{ before: World; after: World }> {

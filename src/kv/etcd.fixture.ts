@@ -123,14 +123,21 @@ export class EtcdFixture {
     return (await response.json()) as Record<string, unknown>;
   }
 
-  /** Which member leads. */
+  /** Which member leads; while they elect one, this waits. */
   async leader(): Promise<number> {
-    for (const index of this.#members.keys()) {
-      if (this.#members[index]!.child === undefined) continue;
-      const status = await this.post("maintenance/status", {}, index);
-      if (status["leader"] === (status["header"] as Record<string, unknown>)["member_id"]) return index;
+    const giveUpMs = performance.now() + 60_000;
+    for (;;) {
+      for (const index of this.#members.keys()) if (await this.#leads(index)) return index;
+      assert.ok(performance.now() < giveUpMs, "no member leads");
+      await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    throw new Error("No member leads.");
+  }
+
+  async #leads(index: number): Promise<boolean> {
+    if (this.#members[index]!.child === undefined) return false;
+    const status = await this.post("maintenance/status", {}, index).catch(() => undefined);
+    const header = status?.["header"] as Record<string, unknown> | undefined;
+    return header !== undefined && status!["leader"] === header["member_id"];
   }
 
   async dispose(): Promise<void> {

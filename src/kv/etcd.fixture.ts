@@ -29,6 +29,8 @@ type Member = {
   readonly name: string;
   readonly client: string;
   readonly peer: string;
+  /** Where it says whether it is well, without TLS and to everybody. */
+  readonly health: string;
   child: ChildProcess | undefined;
 };
 
@@ -42,8 +44,9 @@ export class EtcdFixture {
     const count = options.members ?? 1;
     const members: Member[] = [];
     for (let index = 0; index < count; index++) {
-      const [client, peer] = [`127.0.0.1:${await claimPort()}`, `127.0.0.1:${await claimPort()}`];
-      members.push({ name: `m${index}`, client, peer, child: undefined });
+      const address = async (): Promise<string> => `127.0.0.1:${await claimPort()}`;
+      const [client, peer, health] = [await address(), await address(), await address()];
+      members.push({ name: `m${index}`, client, peer, health, child: undefined });
     }
     const fixture = new EtcdFixture(folder, members, options);
     for (const index of members.keys()) fixture.run(index);
@@ -76,6 +79,7 @@ export class EtcdFixture {
       "data-dir": join(this.folder, member.name),
       "listen-client-urls": `${scheme}://${member.client}`,
       "advertise-client-urls": `${scheme}://${member.client}`,
+      "listen-metrics-urls": `http://${member.health}`,
       "listen-peer-urls": `http://${member.peer}`,
       "initial-advertise-peer-urls": `http://${member.peer}`,
       "initial-cluster": this.#members.map(({ name, peer }) => `${name}=http://${peer}`).join(","),
@@ -106,7 +110,7 @@ export class EtcdFixture {
   async ready(): Promise<void> {
     const giveUpMs = performance.now() + 60_000;
     for (const member of this.#members) {
-      if (member.child === undefined || this.#options.scheme === "https") continue;
+      if (member.child === undefined) continue;
       while (!(await isHealthy(member))) {
         assert.ok(member.child.exitCode === null, "etcd ended by itself");
         assert.ok(performance.now() < giveUpMs, "etcd does not become healthy");
@@ -123,14 +127,21 @@ export class EtcdFixture {
     return (await response.json()) as Record<string, unknown>;
   }
 
-  /** Which member leads. */
+  /** Which member leads; while they elect one, this waits. */
   async leader(): Promise<number> {
-    for (const index of this.#members.keys()) {
-      if (this.#members[index]!.child === undefined) continue;
-      const status = await this.post("maintenance/status", {}, index);
-      if (status["leader"] === (status["header"] as Record<string, unknown>)["member_id"]) return index;
+    const giveUpMs = performance.now() + 60_000;
+    for (;;) {
+      for (const index of this.#members.keys()) if (await this.#leads(index)) return index;
+      assert.ok(performance.now() < giveUpMs, "no member leads");
+      await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    throw new Error("No member leads.");
+  }
+
+  async #leads(index: number): Promise<boolean> {
+    if (this.#members[index]!.child === undefined) return false;
+    const status = await this.post("maintenance/status", {}, index).catch(() => undefined);
+    const header = status?.["header"] as Record<string, unknown> | undefined;
+    return header !== undefined && status!["leader"] === header["member_id"];
   }
 
   async dispose(): Promise<void> {
@@ -141,9 +152,9 @@ export class EtcdFixture {
   }
 }
 
-async function isHealthy({ client }: Member): Promise<boolean> {
+async function isHealthy({ health }: Member): Promise<boolean> {
   try {
-    const response = await fetch(`http://${client}/health`);
+    const response = await fetch(`http://${health}/health`);
     return ((await response.json()) as { health?: string }).health === "true";
   } catch {
     return false;

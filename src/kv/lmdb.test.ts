@@ -144,6 +144,22 @@ void test("a commit is acknowledged only after its data and its meta page are sy
   assert.deepEqual(early, []);
 });
 
+void test("a call that another thread interrupts is read of a trace as one that nobody does", () => {
+  const rest = [
+    '1 pwrite64(22, "<a>", 3) = 3',
+    "1 fdatasync(22) = 0",
+    '1 pwrite64(23, "meta") = 4',
+    '1 write(2, "ACK<a>")',
+  ];
+  const open = 'openat(AT_FDCWD, "meta.mdb", O_WRONLY|O_DSYNC';
+  const whole = [`1 ${open}) = 23`];
+  const inTwo = [`1 ${open} <unfinished ...>`, '2 write(5, "x", 1) = 1', "1 <... openat resumed>) = 23"];
+  for (const opened of [whole, inTwo])
+    assert.deepEqual(acknowledgedTooEarly([...opened, ...rest].join("\n")), { acknowledged: 1, early: [] });
+  const unsynced = [...inTwo, ...rest.toSpliced(1, 1)].join("\n");
+  assert.deepEqual(acknowledgedTooEarly(unsynced), { acknowledged: 1, early: ["<a>"] });
+});
+
 void test("a file that cannot grow refuses commits, keeps what it has, and takes deletes", async (t) => {
   const folder = await newFolder();
   t.after(() => rm(folder, { recursive: true }));

@@ -37,9 +37,10 @@ const tasks: Record<string, Task> = {
   fail: async (kv) => {
     const acknowledged: string[] = [];
     const refusals = new Map<string, number>();
-    let late = 0;
+    let [late, underWay] = [0, 0];
     const put = async (name: string): Promise<void> => {
       const isLate = failures.length > 0;
+      underWay += 1;
       try {
         await putMarked(kv, name);
         acknowledged.push(name);
@@ -48,12 +49,15 @@ const tasks: Record<string, Task> = {
         const reason = error instanceof HoldfastError ? error.reason : String(error);
         refusals.set(reason, (refusals.get(reason) ?? 0) + 1);
       }
+      underWay -= 1;
     };
     const puts: Promise<void>[] = [];
     // Not in step with the batches, so that one is asked for while another syncs.
     for (let step = 0; step < 300; step++) {
       puts.push(put(`row${step}`));
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      // Few at a time, so that a slow disk is asked for as many batches as a quick one, and comes to the call that fails.
+      do await new Promise((resolve) => setTimeout(resolve, 1));
+      while (underWay >= 4);
     }
     await Promise.all(puts);
     const read = await kv.get([counterKey]).then(

@@ -83,7 +83,8 @@ for (const [what, when] of [
  */
 async function eachKindOfWrite(error: "EIO" | "ENOSPC", check: (told: Told) => void): Promise<void> {
   const reads = new Set<string>();
-  for (let call = 40; call < 64 && reads.size < 2; call++) {
+  // About every third of them writes a meta page.
+  for (let call = 40; call < 100 && reads.size < 2; call++) {
     const told = await commitUnder(`pwrite64:error=${error}:when=${call}`);
     check(told);
     reads.add(told.read);

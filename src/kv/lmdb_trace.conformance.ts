@@ -9,6 +9,8 @@ type Call = {
   readonly args: string;
   readonly begun: number;
   ended: number;
+  /** Of a call that opens a file: its descriptor, known when it has ended. */
+  result: string | undefined;
 };
 
 /** Lines in order; a call that another thread interrupts stands on two lines. */
@@ -19,25 +21,30 @@ function callsOf(trace: string): Call[] {
     const resumed = /^(\d+) +<\.\.\. (\w+) resumed>/.exec(line);
     if (resumed !== null) {
       const call = unfinished.get(resumed[1]!);
-      if (call !== undefined) call.ended = index;
+      if (call !== undefined) [call.ended, call.result] = [index, resultOf(line)];
       return;
     }
     const begun = /^(\d+) +(\w+)\((\w+)?/.exec(line);
     if (begun === null) return;
     const waits = line.includes("<unfinished ...>");
     const ended = waits ? Number.POSITIVE_INFINITY : index;
-    const call: Call = { name: begun[2]!, fd: begun[3] ?? "", args: line, begun: index, ended };
+    const result = waits ? undefined : resultOf(line);
+    const call: Call = { name: begun[2]!, fd: begun[3] ?? "", args: line, begun: index, ended, result };
     if (waits) unfinished.set(begun[1]!, call);
     calls.push(call);
   });
   return calls;
 }
 
+function resultOf(line: string): string | undefined {
+  return / = (\d+)/.exec(line)?.[1];
+}
+
 export function acknowledgedTooEarly(trace: string): { readonly acknowledged: number; readonly early: string[] } {
   const calls = callsOf(trace);
   const syncedFds = calls
     .filter(({ name, args }) => name === "openat" && args.includes("O_DSYNC"))
-    .map(({ args }) => /= (\d+)/.exec(args)?.[1]);
+    .map(({ result }) => result);
   const acks = calls.flatMap(({ args, begun }) => {
     const name = /ACK(<[^>]+>)/.exec(args)?.[1];
     return name === undefined ? [] : [{ name, at: begun }];

@@ -28,9 +28,11 @@ export type Ended = {
   readonly errors: string;
 };
 
-export function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-test-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+/** Goes when the test has ended, and all that works in it. */
+export function temporaryFolder(t: TestContext, name = "test"): string {
+  const folder = mkdtempSync(path.join(tmpdir(), `holdfast-${name}-`));
+  // Hooks run in the order in which they were made: this one makes its own behind all others.
+  t.after(() => t.after(() => rmSync(folder, { recursive: true, force: true })));
   return folder;
 }
 

@@ -183,11 +183,11 @@ export function createJobs(parts: JobsParts): Job[] {
   const budget = new Budget({ clock, bytesPerSecond, activity });
   return [
     new FenceJob({ kv, clock, log, own: session.id }),
-    new SweepJob(parts),
+    new SweepJob({ ...parts, budget }),
     new RepairJob({ ...parts, watch }),
     new MendJob({ ...parts, watch, pages, budget }),
     new RebalanceJob({ kv, watch, clock, log }),
-    new StraysJob(parts),
+    new StraysJob({ ...parts, budget }),
     new ConvertJob({ ...parts, budget }),
     ...(redundancy === undefined ? [] : [new RaiseJob({ kv, redundancy, reducedRedundancy, log })]),
     new ScrubJob({ ...parts, budget }),

@@ -1,6 +1,6 @@
 /** Copies onto real drives, cut off everywhere, with starts of a server in between that must not take what is there. */
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
@@ -107,6 +107,8 @@ for (const isStartedBetween of [false, true]) {
       const isOpen = (await readCopying(world.kv))?.state === "moved" && isDone;
       const hasFile = existsSync(metaFile(drives[0]!));
       if (isStartedBetween && hasFile && !isOpen) await assert.rejects(start(drives), refusedWith(/is not finished/));
+      // As who was killed when the copy had just got its name leaves it.
+      if (hasFile && !isOpen) writeFileSync(`${metaFile(drives[0]!)}.copy-lock`, "");
       if (!isOpen) await copyTo(drives, world);
       assert.equal(await rowsOn(drives), 1_200);
       assert.equal((await start(drives)).rootKey.accessKey, root.accessKey);

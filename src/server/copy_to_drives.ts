@@ -124,6 +124,8 @@ async function openPublished(named: readonly MetadataDrive[], disk: Disk, parts:
   const { kv, metadata } = await openStopped(named, { ...parts, disk });
   const publish = async (root: Credentials | undefined): Promise<Kv> => {
     for (const drive of metadataDrives(metadata)) if (root !== undefined) await keepRootKey(drive, root);
+    // The run that gave the copy its name may have ended right then.
+    for (const { path: drive } of named) await ifThere(disk.remove(lockOf(asideOf(drive))));
     await syncMetadataNames(disk, metadata);
     return kv;
   };

@@ -34,6 +34,14 @@ function tell(message: FromWorker): void {
   if (process.connected) process.send?.(message);
 }
 
+/**
+ * Ends this process whatever its threads do. process.exit waits for those of the thread pool, and a commit of LMDB waits there for
+ * this one: the process would stay for ever, with its socket, and its supervisor would not know.
+ */
+function endAtOnce(): void {
+  process.kill(process.pid, "SIGKILL");
+}
+
 class Worker {
   readonly #metrics: Metrics = createMetrics();
   /** Questions for all workers' metrics that the supervisor has not answered yet. */
@@ -155,7 +163,7 @@ class Worker {
   /** What is left of this process cannot be trusted: its session is fenced by whoever is there. */
   crash(error: unknown): void {
     this.#log.error({ err: error }, "An error that nobody handled ends this worker.");
-    process.exit(1);
+    endAtOnce();
   }
 
   #fail(error: unknown): void {
@@ -175,7 +183,7 @@ class Worker {
       () => process.exit(status),
       (error: unknown) => {
         this.#log.error({ err: error }, "Stopping failed.");
-        process.exit(1);
+        endAtOnce();
       },
     );
   }
@@ -183,7 +191,7 @@ class Worker {
   /** As after a crash: the session is fenced, and what was not acknowledged is reclaimed. */
   #giveUp(): void {
     this.#log.error({}, "The store does not close; this worker ends all the same.");
-    process.exit(1);
+    endAtOnce();
   }
 
   async #close(): Promise<void> {
@@ -219,7 +227,7 @@ const worker = new Worker();
 process.on("uncaughtException", (error) => worker.crash(error));
 process.on("message", (message: ToWorker) => worker.take(message));
 // The drives' locks died with the supervisor, and another server may take them at any moment: nothing more is done.
-process.on("disconnect", () => process.exit(1));
+process.on("disconnect", endAtOnce);
 // A terminal's Ctrl-C goes to every process; the supervisor's `stop` message is what counts.
 process.on("SIGINT", () => undefined);
 process.on("SIGTERM", () => worker.end(0));

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { testMsMax } from "../bounds.ts";
 import { claimPort } from "../../src/core/ports.fixture.ts";
 
 /** What the suite (suite.ts) asks of a broker. */
@@ -34,7 +35,7 @@ export function temporaryFolder(name: string): string {
 
 export type Command = { readonly program: string; readonly args: readonly string[]; readonly env?: NodeJS.ProcessEnv };
 
-const startMsMax = 120_000;
+const startMsMax = testMsMax / 2;
 
 export class BrokerProcess {
   readonly folder: string;

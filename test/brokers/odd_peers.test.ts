@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { seededRandom } from "../../src/core/random.ts";
+import { testMsMax } from "../bounds.ts";
 import { assertUnreachable, courierTo, deliver, message, until } from "./suite.ts";
 
 const urls: Readonly<Record<string, (port: number) => string>> = {
@@ -95,7 +96,7 @@ const amqpOpened = [
 const amqpClosed = amqpMethod("000a0032", `021d05${text("error")}00000000`);
 
 for (const [what, behind] of Object.entries({ "ends it": amqpClosed, "says anything": "ff".repeat(40) }))
-  test(`amqp: a peer that opens a connection and ${what} in one breath`, { timeout: 60_000 }, async (t) => {
+  test(`amqp: a peer that opens a connection and ${what} in one breath`, { timeout: testMsMax }, async (t) => {
     const { port } = await peer(t, (socket) => {
       socket.once("data", () => socket.write(Buffer.from(amqpOpened + behind, "hex")));
     });

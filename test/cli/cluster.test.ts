@@ -8,6 +8,7 @@ import { test, type TestContext } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { createServer, type HoldfastServer } from "../../src/index.ts";
 import { postgresMissing, startPostgres } from "../../src/kv/postgres.fixture.ts";
+import { testMsMax } from "../bounds.ts";
 import { environmentFor, runCli } from "./cli.fixture.ts";
 
 type Node = { readonly url: string; readonly zone: string; readonly state: string; readonly isOwn: boolean };
@@ -55,7 +56,7 @@ const until = async (isTrue: () => Promise<boolean>): Promise<void> => {
 
 test(
   "a cluster is shown by zones and nodes, and so is each shard; a node that leaves is away",
-  { skip: postgresMissing(), timeout: 180_000 },
+  { skip: postgresMissing(), timeout: testMsMax },
   async (t) => {
     const { folder, servers } = await cluster(t);
     const [first, , last] = servers as [HoldfastServer, HoldfastServer, HoldfastServer];

@@ -1,13 +1,13 @@
 /** What an operator does with drives, on a server of five: looking, draining, removing, starting without. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { createServer, type HoldfastServer } from "../../src/index.ts";
 import { environmentFor, runCli, type Ended } from "./cli.fixture.ts";
+import { temporaryFolder } from "../server/harness.ts";
 
 type Drive = { readonly id: string; readonly path: string; readonly membership: string; readonly liveBytes: number };
 
@@ -16,8 +16,7 @@ const until = async (isTrue: () => Promise<boolean>): Promise<void> => {
 };
 
 test("a drive is drained, removed and left out, and nothing is lost; what cannot be is refused with what to do", async (t) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-drain-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const drives = ["d1", "d2", "d3", "d4", "d5"].map((name) => path.join(folder, name));
   let server: HoldfastServer = await createServer({ drives });
   t.after(() => server.close());
@@ -82,8 +81,7 @@ test("a drive is drained, removed and left out, and nothing is lost; what cannot
 });
 
 test("a bucket's redundancy is shown, changed and put back; one that needs more drives is refused", async (t) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-redundancy-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const server = await createServer({ drives: ["a", "b", "c"].map((name) => path.join(folder, name)) });
   t.after(() => server.close());
   const run = (...args: string[]): Promise<Ended> => runCli(args, folder, environmentFor(server));

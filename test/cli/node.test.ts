@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { createServer, type HoldfastServer } from "../../src/index.ts";
 import { postgresMissing, startPostgres } from "../../src/kv/postgres.fixture.ts";
+import { testMsMax } from "../bounds.ts";
 import { environmentFor, runCli } from "./cli.fixture.ts";
 
 type Drive = { readonly id: string; readonly node: string; readonly membership: string; readonly state: string };
@@ -17,7 +18,7 @@ const until = async (isTrue: () => Promise<boolean>): Promise<void> => {
   while (!(await isTrue())) await new Promise((resolve) => setTimeout(resolve, 200));
 };
 
-test("a node leaves a cluster", { skip: postgresMissing(), timeout: 240_000 }, async (t) => {
+test("a node leaves a cluster", { skip: postgresMissing(), timeout: testMsMax }, async (t) => {
   const postgres = await startPostgres({ fsync: true });
   const folder = mkdtempSync(path.join(tmpdir(), "holdfast-node-"));
   const clusterSecretFile = path.join(folder, "secret");

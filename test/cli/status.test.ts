@@ -1,13 +1,13 @@
 /** `holdfast status` and `holdfast explain` on a machine of its own, as a person and as a program read them. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { createServer } from "../../src/index.ts";
 import { environmentFor, runCli } from "./cli.fixture.ts";
+import { temporaryFolder } from "../server/harness.ts";
 
 type Status = {
   readonly nodes: readonly unknown[];
@@ -18,8 +18,7 @@ type Status = {
 };
 
 test("what is stored is shown by redundancy, and a drive that is not there is said", async (t) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-status-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const drives = ["a", "b", "c"].map((name) => path.join(folder, name));
   let server = await createServer({ drives });
   t.after(() => server.close());

@@ -31,7 +31,7 @@ describe("aws s3", { skip: missing("/usr/bin/aws", "awscli") }, () => {
 
   test("sync up sends what differs and nothing else; --delete removes what is gone", async () => {
     const here = world.path("up");
-    cpSync(world.files, here, { recursive: true });
+    cpSync(world.files, here, { recursive: true, preserveTimestamps: true });
     await aws.run("s3", "mb", "s3://upward");
     assert.equal((await lines("sync", here, "s3://upward/dir")).length, 5);
     assert.deepEqual(await lines("sync", here, "s3://upward/dir"), []);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
+import { testMsMax } from "../bounds.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 
 const run = promisify(execFile);
@@ -29,7 +30,7 @@ function command(args: readonly string[], keys?: Keys): Promise<{ readonly stdou
     AWS_DEFAULT_REGION: "us-east-1",
     AWS_EC2_METADATA_DISABLED: "true",
   };
-  return run(aws, ["--endpoint-url", server.url.origin, ...args], { env, timeout: 300_000, cwd: directory });
+  return run(aws, ["--endpoint-url", server.url.origin, ...args], { env, timeout: testMsMax, cwd: directory });
 }
 
 async function json(args: string, keys?: Keys): Promise<Json> {

@@ -17,6 +17,7 @@ import {
   S3Client,
   S3ServiceException,
 } from "@aws-sdk/client-s3";
+import { testMsMax } from "../bounds.ts";
 import { testKeys } from "../crash/server_process.ts";
 import { ClientWorld } from "./world.ts";
 
@@ -162,7 +163,7 @@ describe("Terraform with its state in S3", { skip: noTerraform }, () => {
     });
   };
   const tf = async (folder: string, ...args: string[]): Promise<string> =>
-    (await run(terraform!, [`-chdir=${folder}`, ...args], { env: environment(), timeout: 240_000 })).stdout;
+    (await run(terraform!, [`-chdir=${folder}`, ...args], { env: environment(), timeout: testMsMax })).stdout;
   const apply = (folder: string, value: string, ...flags: string[]): Promise<string> =>
     tf(folder, "apply", "-auto-approve", "-input=false", "-no-color", `-var=value=${value}`, ...flags);
 

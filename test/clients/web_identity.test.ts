@@ -11,6 +11,7 @@ import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } fro
 import { systemClock } from "../../src/core/clock.ts";
 import { signRequest } from "../../src/gateway/sigv4.ts";
 import { newKey, openIssuer, signed, type TestIssuer } from "../../src/oidc/issuer.fixture.ts";
+import { testMsMax } from "../bounds.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 
 const run = promisify(execFile);
@@ -105,7 +106,7 @@ test("the SDK reads and writes in the folder of whom its token names, and nowher
     const other = await s3.send(new GetObjectCommand({ Bucket: "homes", Key: "bob/note" })).catch(({ name }) => name);
     console.log(await Body.transformToString(), other);`;
   const args = ["--input-type=module", "--eval", program];
-  const { stdout } = await run(process.execPath, args, { env: environment(), timeout: 120_000 });
+  const { stdout } = await run(process.execPath, args, { env: environment(), timeout: testMsMax });
   assert.equal(stdout.trim(), "mine AccessDenied");
 });
 
@@ -114,7 +115,7 @@ test("AWS's command line shows the token to STS and is somebody then", { skip },
   const { AWS_WEB_IDENTITY_TOKEN_FILE: _unused, AWS_ROLE_ARN: _neither, ...env } = environment();
   const asked = ["--role-arn", roleArn, "--role-session-name", "line", "--web-identity-token", token];
   const args = ["--endpoint-url", server.url.origin, "sts", "assume-role-with-web-identity", ...asked];
-  const { stdout } = await run(aws, args, { env, timeout: 120_000 });
+  const { stdout } = await run(aws, args, { env, timeout: testMsMax });
   const answer = JSON.parse(stdout) as Record<string, unknown>;
   assert.equal(answer["SubjectFromWebIdentityToken"], "ada");
   const { AccessKeyId, SecretAccessKey, SessionToken } = answer["Credentials"] as Record<string, string>;

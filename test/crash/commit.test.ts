@@ -1,11 +1,9 @@
 /** kill -9 in the middle of commits over several keys: whatever was under way happened whole, or not at all. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { test } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { seededRandom } from "../../src/core/random.ts";
+import { temporaryFolder } from "../server/harness.ts";
 import { doctor } from "./kill_rounds.ts";
 import { ServerProcess, testKeys } from "./server_process.ts";
 
@@ -60,8 +58,7 @@ class Publisher {
 }
 
 test("kill -9 leaves no commit half done", { skip }, async (t) => {
-  const directory = mkdtempSync(path.join(tmpdir(), "holdfast-commit-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const directory = temporaryFolder(t);
   const random = seededRandom(20_261_127);
   const publishers = ["a", "b", "c"].map((prefix) => new Publisher(prefix));
   for (let round = 0; round <= rounds; round++) {

@@ -4,8 +4,6 @@
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import {
@@ -18,6 +16,8 @@ import {
 import { askAdmin } from "../../src/client/admin_client.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import { redisMissing, startRedis } from "../brokers/redis.ts";
+import { temporaryFolder } from "../server/harness.ts";
+import { testMsMax } from "../bounds.ts";
 import { startReceiver, type EventRecord, type Receiver } from "../s3/receiver.ts";
 import { doctor } from "./kill_rounds.ts";
 import { ServerProcess, testKeys } from "./server_process.ts";
@@ -91,7 +91,7 @@ function firstArrivals(records: readonly EventRecord[]): EventRecord[] {
 }
 
 async function waitUntilDelivered(url: URL): Promise<void> {
-  for (let attempt = 0; attempt < 900; attempt++) {
+  for (const giveUpMs = performance.now() + testMsMax / 2; performance.now() < giveUpMs;) {
     const path = "/_/admin/event-targets/hook";
     const view = await askAdmin({ endpoint: url, ...testKeys }, { method: "GET", path }).catch(() => undefined);
     if (view?.["waiting"] === 0) return;
@@ -109,8 +109,7 @@ test(
   "of every acknowledged change an event arrives, through kill -9 and a receiver that comes and goes",
   { skip },
   async (t) => {
-    const directory = mkdtempSync(path.join(tmpdir(), "holdfast-events-"));
-    t.after(() => rmSync(directory, { recursive: true, force: true }));
+    const directory = temporaryFolder(t);
     const all = Array.from({ length: lanes }, (_, at) => new Lane(`lane${at}`));
     const { receiver, url } = await rounds(t, path.join(directory, "d1"), all);
     await waitUntilDelivered(url.current.url);
@@ -155,8 +154,7 @@ test(
   "of every acknowledged change an event is in Redis, through kill -9 of both",
   { skip: skip || redisMissing },
   async (t) => {
-    const directory = mkdtempSync(path.join(tmpdir(), "holdfast-events-"));
-    t.after(() => rmSync(directory, { recursive: true, force: true }));
+    const directory = temporaryFolder(t);
     const drive = path.join(directory, "d1");
     const redis = await startRedis();
     t.after(() => redis.dispose());

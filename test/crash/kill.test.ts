@@ -1,15 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { test, type TestContext } from "node:test";
+import { temporaryFolder } from "../server/harness.ts";
 import { killRounds } from "./kill_rounds.ts";
 
 const skip = process.platform !== "linux" && "needs /proc";
 
 async function assertNothingLost(t: TestContext, drives: 1 | 6): Promise<void> {
-  const directory = mkdtempSync(path.join(tmpdir(), "holdfast-kill-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const directory = temporaryFolder(t);
   const seed = Number(process.env["HOLDFAST_TEST_SEED"] ?? 20_261_123);
   const report = await killRounds(directory, { rounds: 5, seed, lanes: 6, drives, log: (line) => t.diagnostic(line) });
   assert.deepEqual(report.wrong, [], `seed ${seed}`);

@@ -11,6 +11,7 @@ import { promisify } from "node:util";
 import { askAdmin } from "../../src/client/admin_client.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Random } from "../../src/core/random.ts";
+import { testMsMax } from "../bounds.ts";
 import { Gateways, type Gateway } from "../load/gateways.ts";
 import { MixedLoad } from "../load/mixed_load.ts";
 import { ServerProcess, testKeys } from "./server_process.ts";
@@ -63,7 +64,7 @@ type DriveStatus = { readonly id: string; readonly state: string; readonly membe
 
 /** Drives that chunks on six of them can lose. */
 const losable = 2;
-const mendAttemptsMax = 1_200;
+const mendMsMax = testMsMax / 2;
 /** Changes that are acknowledged in a round before something is killed. */
 const changesMin = 15;
 
@@ -112,7 +113,7 @@ class KillRounds {
   /** Says that drives which are missing will not come back, and waits until what lay on them was made anew. */
   async #mend(): Promise<void> {
     const target = { endpoint: this.#server!.url, ...testKeys };
-    for (let attempt = 0; attempt < mendAttemptsMax; attempt++) {
+    for (const giveUpMs = performance.now() + mendMsMax; performance.now() < giveUpMs;) {
       const status = await askAdmin(target, { method: "GET", path: "/_/admin/status" });
       const missing = (status["drives"] as DriveStatus[]).filter(({ state }) => state === "missing");
       for (const { id } of missing.filter(({ membership }) => membership === "active"))
@@ -137,7 +138,6 @@ class KillRounds {
     const workerOnly = this.#random.below(2) === 0;
     if (workerOnly) {
       this.#server!.killWorker(this.#random.below(2));
-      await sleep(500);
       await this.#server!.allWorkersServe();
     } else await this.#server!.killAll();
     stop.abort();

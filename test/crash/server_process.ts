@@ -7,9 +7,6 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { testMsMax } from "../bounds.ts";
 
-/** A machine that has other things to do lets a worker wait for a long time; the test's own bound comes later. */
-const serveMsMax = testMsMax / 2;
-
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 export const testKeys = { accessKey: "TESTACCESSKEY0000000", secretKey: "test-secret-key-0000000000000000" };
@@ -28,6 +25,9 @@ export type StartOptions = {
   onSpawn?(child: ChildProcess): void;
 };
 
+/** For workers to come back, and what does not to say why before its test is over. */
+const backMsMax = testMsMax / 2;
+
 /** What is said to tests is no setting of a server, which refuses what it does not know. */
 function otherThanTests(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith("HOLDFAST_TEST_")));
@@ -37,6 +37,7 @@ export class ServerProcess {
   readonly url: URL;
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
+  readonly #killed = new Set<number>();
   /** The last of what the server wrote to standard error. */
   readonly errors: () => string;
 
@@ -96,9 +97,11 @@ export class ServerProcess {
 
   /** Waits until a worker that was killed has been replaced (the supervisor lets more and more time pass before it does). */
   async allWorkersServe(count = 2): Promise<void> {
-    for (const endMs = performance.now() + serveMsMax; performance.now() < endMs && this.isRunning();) {
-      const answers =
-        this.workers().length === count && (await fetch(new URL("/_/health/ready", this.url)).catch(() => undefined));
+    for (const giveUpMs = performance.now() + backMsMax; performance.now() < giveUpMs && this.isRunning();) {
+      const workers = this.workers();
+      // One that was killed is in the list until the supervisor has heard of it.
+      const isBack = workers.length === count && !workers.some((pid) => this.#killed.has(pid));
+      const answers = isBack && (await fetch(new URL("/_/health/ready", this.url)).catch(() => undefined));
       if (answers && answers.ok) return;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -108,7 +111,10 @@ export class ServerProcess {
   /** Kills one worker, as the kernel would when memory runs out. */
   killWorker(index: number): void {
     const workers = this.workers();
-    if (workers.length > 0) process.kill(workers[index % workers.length]!, "SIGKILL");
+    if (workers.length === 0) return;
+    const pid = workers[index % workers.length]!;
+    this.#killed.add(pid);
+    process.kill(pid, "SIGKILL");
   }
 
   /** Kills the supervisor and every worker at once, and what they run under. Resolves when none of them does anything any more. */

@@ -1,8 +1,5 @@
 /** Access logs of a whole server: what waits is written when it stops, and calls of the file API stand in them. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { test } from "node:test";
 import {
   CreateBucketCommand,
@@ -15,7 +12,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { createServer, type HoldfastServer } from "../../src/index.ts";
 import { parseLog, type ParsedLine } from "../../src/logging/line.fixture.ts";
-import { basic } from "./harness.ts";
+import { basic, temporaryFolder } from "./harness.ts";
 
 function clientOf({ url, accessKey, secretKey, region }: HoldfastServer): S3Client {
   const credentials = { accessKeyId: accessKey, secretAccessKey: secretKey };
@@ -48,8 +45,7 @@ async function linesIn(s3: S3Client, Bucket: string): Promise<ParsedLine[]> {
 }
 
 void test("what waits when a server is stopped is there when it has started again", async (t) => {
-  const drive = mkdtempSync(path.join(tmpdir(), "holdfast-logs-"));
-  t.after(() => rmSync(drive, { recursive: true }));
+  const drive = temporaryFolder(t);
   const first = await createServer({ drives: [drive], accessLogIntervalSeconds: 3_600 });
   t.after(() => first.close());
   const s3 = clientOf(first);
@@ -70,8 +66,7 @@ void test("what waits when a server is stopped is there when it has started agai
 });
 
 void test("calls of the file API stand in the log of the bucket that files lie in", async (t) => {
-  const drive = mkdtempSync(path.join(tmpdir(), "holdfast-logs-"));
-  t.after(() => rmSync(drive, { recursive: true }));
+  const drive = temporaryFolder(t);
   const first = await createServer({ drives: [drive] });
   t.after(() => first.close());
   const s3 = clientOf(first);

@@ -4,10 +4,11 @@ import { readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { S3Client } from "../../src/client/s3_client.ts";
+import { testMsMax } from "../bounds.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 import { launch, startServer, temporaryFolder, until } from "./harness.ts";
 
-const timeout = 300_000;
+const timeout = testMsMax;
 const bucket = "kept";
 const bodyOf = (key: string): string => `body of ${key}`;
 

@@ -1,17 +1,10 @@
 /** Drives in the wrong place: named in another order, alone, or not ours. Nothing is served, made or lost. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { createServer, HoldfastError, type CreateServerOptions, type HoldfastServer } from "../../src/index.ts";
-import { basic, launch } from "./harness.ts";
-
-function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-drives-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
+import { basic, launch, temporaryFolder } from "./harness.ts";
 
 const bytes = 100_000;
 const auth = ({ accessKey, secretKey }: HoldfastServer) => basic(accessKey, secretKey);

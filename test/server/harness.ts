@@ -30,8 +30,8 @@ export type Ended = {
 };
 
 /** Goes when all that the test asked to be ended has ended. */
-export function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-test-"));
+export function temporaryFolder(t: TestContext, name = "test"): string {
+  const folder = mkdtempSync(path.join(tmpdir(), `holdfast-${name}-`));
   // Hooks run in the order in which they were asked for, and what writes into the folder is started after it was made. A folder that
   // is written into cannot always be removed (ENOTEMPTY), and when a hook throws the ones behind it, which would end a server, do not
   // run. What a hook asks for comes after all the others.

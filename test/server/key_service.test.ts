@@ -12,11 +12,12 @@ import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } fro
 import { claimPort } from "../../src/core/ports.fixture.ts";
 import { createServer, type CreateServerOptions, type HoldfastServer } from "../../src/index.ts";
 import { TransitServer } from "../../src/keyring/transit.fixture.ts";
+import { testMsMax } from "../bounds.ts";
 import { environmentFor, runCli } from "../cli/cli.fixture.ts";
 import { startServer, temporaryFolder, until } from "./harness.ts";
 
 const Bucket = "office";
-const timeout = 120_000;
+const timeout = testMsMax;
 const credentials = { accessKey: "ROOTKEYOFTHESTORE000", secretKey: "the-secret-of-the-root-key-0123456789abcd" };
 const word = "the-word-that-nobody-may-read";
 const blue = { ServerSideEncryption: "aws:kms", SSEKMSKeyId: "vault:blue" } as const;

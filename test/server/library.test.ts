@@ -1,15 +1,13 @@
 /** createServer as a program uses it: closing, wrong options, several in one process. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { createServer, HoldfastError, type CreateServerOptions, type HoldfastServer } from "../../src/index.ts";
 import { fenceOthers } from "../../src/jobs/jobs.ts";
 import { openLmdbKv } from "../../src/kv/lmdb.ts";
 import { metaFile } from "../../src/server/layout.ts";
-import { basic } from "./harness.ts";
+import { basic, temporaryFolder } from "./harness.ts";
 
 /** A server that ends with the test, also when it should not have started. */
 async function start(t: TestContext, options: CreateServerOptions): Promise<HoldfastServer> {
@@ -19,8 +17,7 @@ async function start(t: TestContext, options: CreateServerOptions): Promise<Hold
 }
 
 test("close may be called again, and every call resolves when all is closed", async (t) => {
-  const drive = mkdtempSync(path.join(tmpdir(), "holdfast-close-"));
-  t.after(() => rmSync(drive, { recursive: true, force: true }));
+  const drive = temporaryFolder(t);
   const server = await start(t, { drives: [drive] });
   void server.close();
   await server.close();
@@ -29,8 +26,7 @@ test("close may be called again, and every call resolves when all is closed", as
 });
 
 test("a server that can write no more says why, closes itself, and another may be made on its drive", async (t) => {
-  const drive = mkdtempSync(path.join(tmpdir(), "holdfast-ended-"));
-  t.after(() => rmSync(drive, { recursive: true, force: true }));
+  const drive = temporaryFolder(t);
   const server = await start(t, { drives: [drive] });
   const kv = await openLmdbKv({ path: metaFile(drive) });
   // As whoever took this process for dead does it.
@@ -112,8 +108,7 @@ test("what is wrong with the options is a HoldfastError that says so", async (t)
 });
 
 test("what is given back after it was sent was nobody else's: large objects come again and again, several at once", async (t) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-again-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   for (const options of [{ memory: true }, { drives: [path.join(folder, "data")] }]) {
     const server = await start(t, options);
     const headers = basic(server.accessKey, server.secretKey);

@@ -11,6 +11,7 @@ import {
   PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
+import { testMsMax } from "../bounds.ts";
 import { doctor } from "../crash/kill_rounds.ts";
 import { ServerProcess, testKeys } from "../crash/server_process.ts";
 import { temporaryFolder } from "./harness.ts";
@@ -32,7 +33,7 @@ async function gone(isGone: () => Promise<boolean>): Promise<void> {
   while (!(await isGone())) await new Promise((resolve) => setTimeout(resolve, 200));
 }
 
-test("what rules say goes, though the server was killed in between", { timeout: 300_000 }, async (t) => {
+test("what rules say goes, though the server was killed in between", { timeout: testMsMax }, async (t) => {
   const folder = temporaryFolder(t);
   const first = await ServerProcess.start(folder, started);
   const s3 = clientOf(first);

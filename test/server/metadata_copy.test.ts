@@ -11,9 +11,10 @@ import { askAdmin } from "../../src/client/admin_client.ts";
 import { S3Client } from "../../src/client/s3_client.ts";
 import { EtcdFixture, etcdMissing } from "../../src/kv/etcd.fixture.ts";
 import { postgresMissing, postgresPassword, startPostgres } from "../../src/kv/postgres.fixture.ts";
+import { testMsMax } from "../bounds.ts";
 import { launch, startServer, temporaryFolder, type Ended, type Running } from "./harness.ts";
 
-const timeout = 300_000;
+const timeout = testMsMax;
 const bucket = "kept";
 const partBytes = 5 * 2 ** 20;
 
@@ -211,7 +212,8 @@ test("killed in the middle, the copy back to the drives is finished by the same 
   const url = etcd.url("photos");
   await copy(drives, [url]);
   const back = ["metadata", "copy", "--from", url, "--to", drives.join(",")];
-  for (let delayMs = 300; ; delayMs += 250) {
+  // By a part more each time, so that it comes to the end on a slow machine too.
+  for (let delayMs = 300; ; delayMs *= 1.3) {
     const { child, ended } = launch(back);
     const timer = setTimeout(() => child.kill("SIGKILL"), delayMs);
     await once(child, "close");

@@ -1,9 +1,9 @@
 /** The port under strange clients: what is malformed, too large, silent or too early gets a short answer, and others go on. */
 import assert from "node:assert/strict";
-import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { createServer, HoldfastError, type HoldfastServer } from "../../src/index.ts";
 import { basic } from "./harness.ts";
+import { talk as talkTo } from "./wire.ts";
 
 let server: HoldfastServer;
 
@@ -12,16 +12,7 @@ before(async () => {
 });
 after(() => server.close());
 
-/** Sends text as it is and gives back everything that came until the server closed the connection. */
-function talk(text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(server.port, "127.0.0.1", () => socket.write(text, "latin1"));
-    let heard = "";
-    socket.on("data", (data) => (heard += data.toString("latin1")));
-    socket.on("close", () => resolve(heard));
-    socket.on("error", reject);
-  });
-}
+const talk = (text: string): Promise<string> => talkTo(server.port, text);
 
 test("malformed requests get a status and the connection's end", async () => {
   const live = "GET /_/health/live HTTP/1.1\r\n";

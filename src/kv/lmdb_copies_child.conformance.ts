@@ -44,25 +44,24 @@ const tasks: Record<string, (kv: CopiesKv) => Promise<void>> = {
   },
 
   /**
-   * A number of commits, a few at a time, whatever becomes of them; tells which were acknowledged, what refused others, and
-   * how often a member of the view lacked what was acknowledged.
+   * A number of commits, a few at a time, whatever becomes of them. Prints which were acknowledged, and in the last line what refused
+   * others, and how often a member of the view lacked what was acknowledged.
    */
   some: async (kv) => {
     const copies = places.map(openCopy);
     let lagging = 0;
-    const acknowledged: string[] = [];
     const refusals = new Set<string>();
     for (let step = 0; step < 40; step++) {
       const names = [`row${step}a`, `row${step}b`];
       const results = await Promise.allSettled(names.map((name) => put(kv, name)));
       results.forEach((result, index) => {
-        if (result.status === "fulfilled") acknowledged.push(names[index]!);
+        if (result.status === "fulfilled") writeSync(1, `${names[index]!}\n`);
         else refusals.add(result.reason instanceof HoldfastError ? result.reason.message : String(result.reason));
       });
       if (results.every(({ status }) => status === "fulfilled") && isAnyBehind(copies)) lagging += 1;
     }
     const left = failures.length > 0 ? 0 : kv.copies().length;
-    const told = { acknowledged, lagging, refusals: [...refusals], failures: failures.length, left };
+    const told = { lagging, refusals: [...refusals], failures: failures.length, left };
     writeSync(1, JSON.stringify(told));
   },
 };

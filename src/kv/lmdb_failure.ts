@@ -1,4 +1,10 @@
-/** What an error of LMDB means for the store: lack of space passes, anything else does not (lmdb.ts says why). */
+/**
+ * What an error of LMDB means for the store: lack of space passes, anything else does not (lmdb.ts says why).
+ *
+ * Known gap: where the write that fails is one that LMDB makes while it saves its list of free pages, before those of the commit (it
+ * then prints "mdb_page_spill error"), it may damage its own memory and end the process (SIGABRT). Nothing that was acknowledged is
+ * lost: no such commit is shown, and a worker is started again.
+ */
 import { constants } from "node:os";
 import { limits } from "../core/limits.ts";
 

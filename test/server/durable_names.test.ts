@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -28,10 +29,12 @@ async function traceOfStart(folder: string): Promise<string> {
   const traced = ["-f", "-y", "-e", "trace=fsync,fdatasync", "-o", trace];
   const server = [process.execPath, program, "server", path.join(folder, "made/data"), "--listen", "127.0.0.1:0"];
   const child = spawn("strace", [...traced, ...server, "--workers", "1", "--json"], {
-    stdio: ["ignore", "pipe", "ignore"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
-  const ended = new Promise((resolve) => child.once("exit", resolve));
-  let atReady = "";
+  const ended = once(child, "exit") as Promise<[number | null, string | null]>;
+  let atReady: string | undefined;
+  let errors = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
   for await (const line of createInterface({ input: child.stdout })) {
     const { pid } = JSON.parse(line) as { pid: number };
     atReady = readFileSync(trace, "utf8");
@@ -40,7 +43,8 @@ async function traceOfStart(folder: string): Promise<string> {
     process.kill(pid, "SIGTERM");
     break;
   }
-  await ended;
+  const [status, signal] = await ended;
+  assert.ok(atReady !== undefined, `it ended before it was ready; ${signal ?? status}: ${errors}`);
   return atReady;
 }
 
@@ -54,7 +58,7 @@ test(
     const lastSync = (name: string): number =>
       lines.findLastIndex((line) => line.includes(`sync(`) && line.includes(`<${name}>`));
     const meta = path.join(folder, "made/data/meta");
-    assert.ok(lastSync(path.join(meta, "store.mdb")) >= 0, "the metadata store was synced");
+    assert.ok(lastSync(path.join(meta, "store.mdb")) >= 0, `the metadata store was synced: ${lines.join("\n")}`);
     assert.ok(lastSync(meta) >= 0, "the metadata store's name was synced");
     assert.ok(lastSync(path.join(folder, "made/data")) >= 0, "the drive's folder was synced");
     assert.ok(lastSync(path.join(folder, "made")) >= 0, "the drive's own name was synced");

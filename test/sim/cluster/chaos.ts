@@ -310,7 +310,8 @@ export class Chaos {
       await Promise.race([ends, time.sleep(10_000)]);
       power.cut();
       machine.isStopping = false;
-      machine.startsAtMs = 0;
+      // Who has stopped it meanwhile says when it may start again.
+      if (machine.startsAtMs !== Infinity) machine.startsAtMs = 0;
       await time.sleep(random.below(8_000));
     }
   }

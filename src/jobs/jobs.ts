@@ -183,11 +183,11 @@ export function createJobs(parts: JobsParts): Job[] {
   const budget = new Budget({ clock, bytesPerSecond, activity });
   return [
     new FenceJob({ kv, clock, log, own: session.id }),
-    new SweepJob({ ...parts, budget }),
+    new SweepJob(parts),
     new RepairJob({ ...parts, watch }),
     new MendJob({ ...parts, watch, pages, budget }),
     new RebalanceJob({ kv, watch, clock, log }),
-    new StraysJob({ ...parts, budget }),
+    new StraysJob(parts),
     new ConvertJob({ ...parts, budget }),
     ...(redundancy === undefined ? [] : [new RaiseJob({ kv, redundancy, reducedRedundancy, log })]),
     new ScrubJob({ ...parts, budget }),

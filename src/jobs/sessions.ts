@@ -29,7 +29,6 @@ import { noteWholeStrays, wholeStrayWrite } from "../meta/repairs.ts";
 import { SHARD_INDEX_MAX, type ChunkNode, type ShardRef } from "../node/node.ts";
 import { noteMissing } from "./missing.ts";
 import type { KnownDrive } from "../meta/drives.ts";
-import type { Budget } from "./budget.ts";
 import { removeOrphans } from "./orphans.ts";
 import type { Job, JobResult } from "./runner.ts";
 
@@ -157,7 +156,6 @@ export type SweepJobParts = SweepParts & {
   readonly knownDrives: () => Promise<readonly KnownDrive[]>;
   /** Empty where there are no other nodes. */
   readonly local: { readonly name: string };
-  readonly budget: Budget;
   readonly clock: Clock;
 };
 
@@ -207,12 +205,12 @@ export class SweepJob implements Job {
   }
 
   /** One batch of one drive. */
-  async run(signal: AbortSignal): Promise<JobResult> {
-    const sweep = (this.#sweep ??= await this.#next());
-    if (sweep === undefined) return { done: 0, more: false };
-    this.#last = sweep.session;
+  async run(): Promise<JobResult> {
+    this.#sweep ??= await this.#next();
+    if (this.#sweep === undefined) return { done: 0, more: false };
+    this.#last = this.#sweep.session;
     try {
-      return await this.#parts.budget.piece(0, signal, () => this.#batch(sweep));
+      return await this.#batch(this.#sweep);
     } catch (error) {
       this.#sweep = undefined;
       throw error;
@@ -314,34 +312,25 @@ export async function sweepAll(
   return removed;
 }
 
-/** `isWhole`: false when it was cut short. */
-async function sweepDrive(
-  parts: SweepParts,
-  drive: DriveId,
-  signal?: AbortSignal,
-): Promise<{ readonly removed: number; readonly isWhole: boolean }> {
+export type Swept = {
+  readonly removed: number;
+  /** False when it was cut short. */
+  readonly isWhole: boolean;
+};
+
+/** Shards of live sessions are left alone. */
+export async function sweepDrive(parts: SweepParts, drive: DriveId, signal?: AbortSignal): Promise<Swept> {
   let removed = 0;
   let after: ShardRef | undefined;
-  do {
+  for (;;) {
     if (signal?.aborted === true) return { removed, isWhole: false };
-    const batch = await sweepBatch(parts, drive, after);
-    removed += batch.removed;
-    after = batch.after;
-  } while (after !== undefined);
-  return { removed, isWhole: true };
-}
-
-/** The next shards of a drive, whosever they are. `after` of the answer: where to go on; undefined at the drive's end. */
-export async function sweepBatch(
-  parts: SweepParts,
-  drive: DriveId,
-  after: ShardRef | undefined,
-): Promise<{ readonly removed: number; readonly after: ShardRef | undefined }> {
-  const listed = await parts.node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
-  // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
-  const live = new Set((await readSessions(parts.kv)).map((session) => session.id));
-  // Shards of those that live are left alone.
-  const ended = listed.filter((shard) => !live.has(sessionOf(shard.chunk)));
-  const removed = await removeOrphans(parts, drive, ended);
-  return { removed, after: listed.length < limits.jobBatchMax ? undefined : listed.at(-1) };
+    const listed = await parts.node.list(drive, { ...(after && { after }), limit: limits.jobBatchMax });
+    // Sessions are read after the shards: one that is not live now has ended, for its row was there before its chunks.
+    const live = new Set((await readSessions(parts.kv)).map((session) => session.id));
+    const ended = listed.filter((shard) => !live.has(sessionOf(shard.chunk)));
+    const orphans = await removeOrphans(parts, drive, ended);
+    removed += orphans;
+    after = listed.at(-1);
+    if (listed.length < limits.jobBatchMax) return { removed, isWhole: true };
+  }
 }

@@ -1,13 +1,11 @@
 /** Stray rows: what they name is removed, unless a chunk map names it again; then it has to be there. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { altered } from "../blob/blob.fixture.ts";
-import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
-import { IdSource, type BlobId, type DriveId, type SessionId } from "../core/ids.ts";
+import { IdSource, type BlobId, type DriveId } from "../core/ids.ts";
 import { decodeChunkPage, type ChunkRecord } from "../meta/chunk_pages.ts";
 import { driveIdOf, isWholeDrive, parseBlobKey, tags } from "../meta/keys.ts";
-import { strayWrites, wholeStrayWrite, type RelocatedShard } from "../meta/repairs.ts";
+import { strayWrites, type RelocatedShard } from "../meta/repairs.ts";
 import { patternBytes, plainPut } from "../object/object.fixture.ts";
 import {
   drain,
@@ -19,7 +17,6 @@ import {
   type Process,
   type World,
 } from "./jobs.fixture.ts";
-import type { JobResult } from "./runner.ts";
 import { fenceOthers } from "./sessions.ts";
 
 const bucket = "photos";
@@ -105,78 +102,4 @@ void test("what a drive that was removed from the store has is one row, and is l
   await drain(last);
   assert.deepEqual(await findingsOf(world), []);
   assert.deepEqual(await rowsOf(world.kv, tags.stray), []);
-});
-
-/** More shards on the drive than one look takes, of a session that is over and published none. */
-async function leaveShards({ kv, node }: World, drive: DriveId, count: number, keep: SessionId[] = []): Promise<void> {
-  const gone = await startProcess({ kv, node });
-  const ids = new IdSource(gone.session.id);
-  const owner = { blob: ids.blob(), chunkIndex: 0 };
-  for (let shard = 0; shard < count; shard++)
-    await node.append(drive, { chunk: ids.chunk(), shardIndex: 0, owner, body: [Buffer.from("x")] });
-  await fenceOthers(kv, keep);
-}
-
-/** One run of the job, when no read is in its way any more. */
-async function lookForStrays({ jobs, session }: Process): Promise<JobResult> {
-  const strays = jobs.find(({ name }) => name === "strays")!;
-  for (;;) {
-    await session.heartbeat();
-    const result = await strays.run(new AbortController().signal);
-    if (result.againMs === undefined) return result;
-  }
-}
-
-void test("a drive that is looked through as a whole is walked a batch in each run, and holds up nothing else", async () => {
-  const world = worldWith("ec:2+1", 1);
-  const { kv, node } = world;
-  const [drive, other] = node.drives as [DriveId, DriveId];
-  await leaveShards(world, drive, 4 * limits.jobBatchMax + 1);
-  const process = await startProcess(world);
-  const { session } = process;
-  const whole = async (): Promise<void> => void (await kv.commit({ checks: [], writes: [wholeStrayWrite(drive)] }));
-  await whole();
-  assert.deepEqual(await lookForStrays(process), { done: limits.jobBatchMax, more: true });
-  const shard = { chunk: new IdSource(session.id).chunk(), shardIndex: 0 };
-  const owner = { blob: new IdSource(session.id).blob(), chunkIndex: 0 };
-  await node.append(other, { ...shard, owner, body: [Buffer.from("y")] });
-  const named = strayWrites(owner.blob, 0, [{ ...shard, drive: other }], () => session.nextStamp());
-  await kv.commit({ checks: [], writes: named });
-  while ((await node.list(other, { limit: 1 })).length > 0)
-    assert.ok((await lookForStrays(process)).done <= limits.jobBatchMax + 1);
-  assert.equal((await rowsOf(kv, tags.stray)).length, 1, "the walk has not come to its end");
-  // Shards came to light behind the walk, and somebody says so.
-  await leaveShards(world, drive, 1, [session.id]);
-  await whole();
-  while ((await rowsOf(kv, tags.stray)).length > 0) await lookForStrays(process);
-  for (const each of node.drives) assert.deepEqual(await node.list(each, { limit: 10 }), []);
-});
-
-void test("a walk goes on where it failed, and begins anew where its drive went away", async () => {
-  for (const reason of ["unavailable", "drive_missing"] as const) {
-    const world = worldWith("ec:2+1", 1);
-    const { kv, node } = world;
-    const [drive] = node.drives as [DriveId];
-    await leaveShards(world, drive, limits.jobBatchMax + 1);
-    const after: (string | undefined)[] = [];
-    let isFailing = false;
-    const list: typeof node.list = async (of, options) => {
-      if (of === drive) after.push(options.after?.chunk);
-      if (isFailing) throw new HoldfastError(reason, "The drive does not answer.");
-      return node.list(of, options);
-    };
-    const process = await startProcess({ ...world, node: altered(node, { list }) });
-    await kv.commit({ checks: [], writes: [wholeStrayWrite(drive)] });
-    await lookForStrays(process);
-    isFailing = true;
-    if (reason === "unavailable") await assert.rejects(lookForStrays(process), { reason });
-    else await lookForStrays(process);
-    isFailing = false;
-    while ((await rowsOf(kv, tags.stray)).length > 0) await lookForStrays(process);
-    const [first, second, third] = after;
-    assert.equal(first, undefined);
-    assert.notEqual(second, undefined);
-    assert.equal(third, reason === "unavailable" ? second : undefined);
-    assert.deepEqual(await node.list(drive, { limit: 10 }), []);
-  }
 });

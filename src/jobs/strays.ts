@@ -2,9 +2,6 @@
  * Shards that no chunk map names any more because they were made anew elsewhere, or whose blob went while their drive was
  * away, or that a write left behind on a slow drive (`stray` rows, meta/repairs.ts): they are removed when the drive is here
  * and every read that may still want them has ended, as trash is (trash.ts).
- *
- * A drive that is to be looked through as a whole is walked from run to run, a batch each, beside the other rows. How far it is
- * this process remembers, and nobody else: who takes the work over begins anew.
  */
 import { assert } from "../core/assert.ts";
 import type { ChunkId, DriveId, SessionId } from "../core/ids.ts";
@@ -18,24 +15,19 @@ import { driveIdOf, isWholeDrive, tagRange, tags } from "../meta/keys.ts";
 import { decodeStray, wholeStrayWrite } from "../meta/repairs.ts";
 import { drainTargets, hasDrained, readSessions } from "../meta/sessions.ts";
 import type { ChunkNode, ListedShard, ShardRef } from "../node/node.ts";
-import type { Budget } from "./budget.ts";
 import { findShard } from "./doctor_chunks.ts";
 import { noteChunks, wantedOn } from "./orphans.ts";
 import { Rounds } from "./rounds.ts";
 import type { Job, JobResult } from "./runner.ts";
-import { sweepBatch } from "./sessions.ts";
+import { sweepDrive } from "./sessions.ts";
 
 export type StrayParts = {
   readonly kv: Kv;
   readonly node: ChunkNode;
   readonly knownDrives: () => Promise<readonly KnownDrive[]>;
-  readonly budget: Budget;
   readonly clock: Clock;
   readonly log: Log;
 };
-
-/** `row`: one written anew meanwhile asks for another walk. */
-type Walk = { readonly row: Entry; readonly after: ShardRef | undefined };
 
 const waitPauseMs = 500;
 
@@ -52,31 +44,18 @@ export class StraysJob implements Job {
   readonly #parts: StrayParts;
   readonly #rounds = new Rounds(tagRange(tags.stray));
   #waiting: { readonly rows: readonly Entry[]; readonly targets: ReadonlyMap<SessionId, number> } | undefined;
-  /** The one whose turn it is first. */
-  readonly #walks = new Map<DriveId, Walk>();
 
   constructor(parts: StrayParts) {
     this.#parts = parts;
   }
 
-  /** Some rows, and a batch of a drive that is walked. */
+  /** Some rows. */
   async run(signal: AbortSignal): Promise<JobResult> {
-    const ofRows = await this.#rows(signal);
-    const [next] = this.#walks;
-    if (next === undefined) return ofRows;
-    const [drive, walk] = next;
-    const removed = await this.#parts.budget.piece(0, signal, () => this.#step(drive, walk));
-    const done = ofRows.done + removed;
-    return this.#walks.size > 0 ? { done, more: true } : { ...ofRows, done };
-  }
-
-  async #rows(signal: AbortSignal): Promise<JobResult> {
     const { kv, node } = this.#parts;
     if (this.#waiting === undefined) {
       const seen = await this.#rounds.next(kv, limits.jobBatchMax);
-      const here = seen.filter(({ key }) => node.drives.includes(driveIdOf(key)));
-      const folded = await this.#foldRemoved(seen.filter((row) => !here.includes(row) && !isWholeDrive(row.key)));
-      const rows = here.filter((row) => !this.#isWalked(row));
+      const rows = seen.filter(({ key }) => node.drives.includes(driveIdOf(key)));
+      const folded = await this.#foldRemoved(seen.filter((row) => !rows.includes(row) && !isWholeDrive(row.key)));
       if (rows.length === 0) return { done: folded, more: seen.length === limits.jobBatchMax };
       // The rows were seen before the sessions are read: the order that the protocol needs.
       this.#waiting = { rows, targets: drainTargets(await readSessions(kv)) };
@@ -87,18 +66,10 @@ export class StraysJob implements Job {
     let removed = 0;
     for (const row of rows) {
       if (signal.aborted) break;
-      if (isWholeDrive(row.key)) {
-        this.#walks.set(driveIdOf(row.key), { row, after: undefined });
-        continue;
-      }
-      const ofRow = await this.#row(row);
+      const ofRow = await this.#row(row, signal);
       removed += ofRow;
     }
     return { done: removed, more: false };
-  }
-
-  #isWalked({ key, version }: Entry): boolean {
-    return isWholeDrive(key) && this.#walks.get(driveIdOf(key))?.row.version === version;
   }
 
   /**
@@ -118,9 +89,9 @@ export class StraysJob implements Job {
   }
 
   /** A drive that went away in the middle is for later. */
-  async #row(row: Entry): Promise<number> {
+  async #row(row: Entry, signal: AbortSignal): Promise<number> {
     try {
-      return await this.#remove(row);
+      return isWholeDrive(row.key) ? await this.#sweep(row, signal) : await this.#remove(row);
     } catch (error) {
       if (!hasReason(error, "drive_missing")) throw error;
       return 0;
@@ -162,23 +133,12 @@ export class StraysJob implements Job {
     return new Set(missing.map(({ chunk }) => chunk));
   }
 
-  /**
-   * Shards of sessions that live are left: those have a sweep of every drive coming, when they have ended. A drive that fails is
-   * asked again after the others; one that is not here any more is walked from its beginning when it is back.
-   */
-  async #step(drive: DriveId, walk: Walk): Promise<number> {
+  /** Shards of sessions that live are left: those have a sweep of every drive coming, when they have ended. */
+  async #sweep(row: Entry, signal: AbortSignal): Promise<number> {
     const { kv, node, log } = this.#parts;
-    this.#walks.delete(drive);
-    try {
-      const { removed, after } = await sweepBatch({ kv, node, log }, drive, walk.after);
-      if (after === undefined) await this.#forget(walk.row);
-      else this.#walks.set(drive, { ...walk, after });
-      return removed;
-    } catch (error) {
-      if (hasReason(error, "drive_missing")) return 0;
-      this.#walks.set(drive, walk);
-      throw error;
-    }
+    const swept = await sweepDrive({ kv, node, log }, driveIdOf(row.key), signal);
+    if (swept.isWhole) await this.#forget(row);
+    return swept.removed;
   }
 
   async #forget({ key, version }: Entry): Promise<void> {

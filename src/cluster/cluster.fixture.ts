@@ -1,4 +1,5 @@
 /** Nodes of a cluster over one metadata store in memory: real doors over loopback, real connections, memory nodes behind. */
+import { stillClock } from "../blob/blob.fixture.ts";
 import { systemClock, type Clock } from "../core/clock.ts";
 import type { DriveId } from "../core/ids.ts";
 import { newDriveId } from "../core/ids.ts";
@@ -46,17 +47,6 @@ export async function publishMachine(kv: Kv, { url, zone, local }: Machine, run 
   await kv.commit({ checks: [], writes: [{ kind: "put", key: nodeKey(url), value }] });
 }
 
-/** Who looks by it looks only when told to: a test that is slow sees nothing earlier, and takes nobody for silent. */
-const still: Clock = {
-  nowMs: () => systemClock.nowMs(),
-  monotonicMs: () => 0,
-  sleep: (_ms, signal) =>
-    new Promise((resolve) => {
-      if (signal?.aborted === true) resolve();
-      else signal?.addEventListener("abort", () => resolve(), { once: true });
-    }),
-};
-
 /** The cluster as one process of the machine sees it, which looks when it joins and when `topology.look` is called. */
 export async function joinAs(
   kv: Kv,
@@ -65,7 +55,8 @@ export async function joinAs(
 ): Promise<{ readonly node: ClusterNode; readonly topology: Topology; readonly close: () => Promise<void> }> {
   const { url, zone, local } = machine;
   const seams = { clock: systemClock, log: silentLog };
-  const topology = await Topology.open({ kv, clock: still, log: silentLog });
+  // Who looks by it looks only when told to: a test that is slow sees nothing earlier, and takes nobody for silent.
+  const topology = await Topology.open({ kv, clock: stillClock, log: silentLog });
   const from = new URL(url).host;
   const node = new ClusterNode({
     local,

@@ -127,12 +127,10 @@ export class EtcdFixture {
     return (await response.json()) as Record<string, unknown>;
   }
 
-  /** Which member leads; while they elect one, this waits. */
+  /** Which member leads; while they elect one, this waits, as long as the test has. */
   async leader(): Promise<number> {
-    const giveUpMs = performance.now() + 60_000;
     for (;;) {
       for (const index of this.#members.keys()) if (await this.#leads(index)) return index;
-      assert.ok(performance.now() < giveUpMs, "no member leads");
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
